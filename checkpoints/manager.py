@@ -1,0 +1,83 @@
+"""Orbax checkpoints of a training state: saved in the background, restored with a check."""
+
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from l2o.errors import InputError
+from l2o.types import PyTree
+
+
+class Checkpoints:
+  """The checkpoints of one stage, in a folder of their own.
+
+  Args:
+    folder: where they are; made if need be.
+    every_secs: time between two saves by `maybe_save`.
+    keep: how many of the newest are kept.
+  """
+
+  def __init__(self, folder: pathlib.Path, every_secs: float = 60.0, keep: int = 2):
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+    handler = ocp.StandardCheckpointHandler()
+    self._manager = ocp.CheckpointManager(folder.absolute(), item_handlers=handler, options=options)
+    self._folder = folder
+    self._every_secs = every_secs
+    self._last = time.monotonic()
+
+  def restore_or(self, state: PyTree) -> tuple[PyTree, int]:
+    """The newest checkpoint in the shapes, dtypes and places of `state`, or `state` itself.
+
+    Returns:
+      The state, and the steps it has done (0 if there is no checkpoint).
+
+    Raises:
+      InputError: the checkpoint is of another tree; the message names what differs.
+    """
+    step = self._manager.latest_step()
+    if step is None:
+      return state, 0
+    self._check(state, step)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    return self._manager.restore(step, args=ocp.args.StandardRestore(abstract)), step
+
+  def maybe_save(self, step: int, state: PyTree) -> None:
+    """Saves if the last save is long enough ago."""
+    if time.monotonic() - self._last >= self._every_secs:
+      self.save(step, state)
+
+  def save(self, step: int, state: PyTree) -> None:
+    """Saves unless `step` is saved already; writing goes on in the background."""
+    if step in self._manager.all_steps():
+      return
+    # A copy: the caller's next step may donate these buffers while Orbax still reads them.
+    self._manager.save(step, args=ocp.args.StandardSave(jax.tree.map(jnp.copy, state)))
+    self._last = time.monotonic()
+
+  def close(self) -> None:
+    """Waits for what is being written."""
+    self._manager.close()
+
+  def _check(self, state: PyTree, step: int) -> None:
+    """Orbax casts to the dtype it is asked for without a word, so what is there is compared."""
+    saved = _leaves(self._manager.item_metadata(step))
+    wanted = _leaves(state)
+    for name in sorted(saved.keys() | wanted.keys()):
+      if saved.get(name) != wanted.get(name):
+        raise InputError(
+          f'checkpoint {step} in {self._folder} has {name} = {saved.get(name, "nothing")} '
+          f'where this config has {wanted.get(name, "nothing")}: use another workdir'
+        )
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+  """Path -> 'dtype[shape]'; a field, a key and a position read alike, as Orbax stores them."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): f'{x.dtype}{list(x.shape)}'
+    for path, x in leaves
+  }

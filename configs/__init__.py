@@ -1,0 +1,1 @@
+"""Experiments, one page each; `common` holds what they share."""

@@ -1,0 +1,135 @@
+"""What config files share: arguments behind the file's name, blocks, freezing and comparing."""
+
+import importlib.util
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from l2o.build import choose
+from l2o.errors import InputError
+
+
+def parse(arg: str, **defaults: Any) -> ConfigDict:
+  """Parses what follows the colon of `--config=configs/x.py:smoke,width=32`.
+
+  Args:
+    arg: words separated by commas; a word alone sets a flag, `key=value` anything else.
+    **defaults: the arguments the file knows; the type of a default is the type of its value.
+
+  Raises:
+    InputError: a word the file does not know, or a value of another type.
+
+  Example:
+    >>> parse('smoke,width=32', smoke=False, width=64).to_dict()
+    {'smoke': True, 'width': 32}
+  """
+  values = dict(defaults)
+  for word in filter(None, arg.split(',')):
+    key, equals, text = word.partition('=')
+    default = defaults[choose(key, defaults, 'config argument')]
+    if isinstance(default, bool):
+      values[key] = {'': True, 'true': True, 'false': False}.get(text.lower())
+    elif equals:
+      values[key] = _converted(type(default), text)
+    else:
+      values[key] = None
+    if values[key] is None:
+      raise InputError(f'config argument {word!r} needs a value like {key}={default}')
+  return ConfigDict(values)
+
+
+def _converted(kind: type, text: str) -> Any:
+  try:
+    return kind(text)
+  except ValueError:
+    return None
+
+
+def base() -> ConfigDict:
+  """The blocks that every experiment has, with the values most of them keep."""
+  return ConfigDict({
+    'seed': 0,
+    'cpu_devices': 2,  # a small network keeps one core busy; set it to your number of cores
+    'log_every_secs': 5.0,  # between two progress lines
+    'checkpoint_every_secs': 30.0,
+    'keep_checkpoints': 2,
+  })  # fmt: skip
+
+
+def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Nested dicts as one dict of dotted keys; a dict without entries stays a value.
+
+  Example:
+    >>> flatten({'a': {'b': 1, 'c': {}}, 'd': 2})
+    {'a.b': 1, 'a.c': {}, 'd': 2}
+  """
+  flat: dict[str, Any] = {}
+  for key, value in config.items():
+    if isinstance(value, Mapping) and value:
+      flat |= flatten(value, f'{prefix}{key}.')
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat
+
+
+def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+  """What makes `new` another experiment than `old`: dotted key -> (old, new), None for no such key.
+
+  Example:
+    >>> diff({'seed': 0, 'a': {'b': 1}}, {'seed': 1, 'a': {'b': 1}})
+    {'seed': (0, 1)}
+  """
+  a, b = flatten(old), flatten(new)
+  keys = [*a, *(key for key in b if key not in a)]
+  return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
+
+
+def freeze(config: ConfigDict) -> dict[str, Any]:
+  """The config as plain data: dicts, lists, numbers, strings; what is written and what is built.
+
+  Raises:
+    InputError: a list of strings one of which has a comma, which is what becomes of
+      `--config.names=a,b`.
+  """
+  return _plain(config.to_dict(), '')
+
+
+def _plain(value: Any, key: str) -> Any:
+  if isinstance(value, Mapping):
+    return {k: _plain(v, f'{key}.{k}' if key else k) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    for item in value:
+      if isinstance(item, str) and ',' in item:
+        listed = ', '.join(repr(part.strip()) for part in item.split(','))
+        raise InputError(f'{key} holds one name with a comma; write --config.{key}="({listed})"')
+    return [_plain(item, key) for item in value]
+  return value
+
+
+def load_default(path: str) -> ConfigDict:
+  """The config of a file as it stands, without arguments (`x.py:smoke`) or overrides."""
+  path = path.partition('.py:')[0] + '.py' if '.py:' in path else path
+  spec = importlib.util.spec_from_file_location('default_config', path)
+  if spec is None or spec.loader is None or not pathlib.Path(path).is_file():
+    raise InputError(
+      f'there is no config file {path}; --config takes one like configs/quickstart.py'
+    )
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config()
+
+
+def one_line(error: Exception) -> str:
+  """What an error of the flag parser says, without its quoting and its trace.
+
+  Example:
+    >>> one_line(AttributeError('\'sed\'\\nDid you mean "seed" instead of "sed"?'))
+    'no such key: \'sed\'. Did you mean "seed" instead of "sed"?'
+  """
+  text = str(error).strip('"').replace("\\'", "'").replace('\\n', '\n')
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  if isinstance(error, (AttributeError, KeyError)):
+    return 'no such key: ' + '. '.join(lines)
+  return lines[-1].partition('InputError: ')[2] or lines[-1]

@@ -1,0 +1,112 @@
+"""`glyphs`: 62 characters at 28x28, drawn from the fonts that matplotlib ships.
+
+Needs no download. Every image is a character in some font, slightly turned, moved, scaled and
+noisy, all from a seed. The validation split is drawn from fonts that the train split never uses.
+"""
+
+import functools
+import pathlib
+import string
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from datasets.source import ArraySource
+from l2o.build import choose
+
+CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+SIZE = 28
+CANVAS = 3 * SIZE  # drawn large and then resampled, so that edges come out smooth
+ANGLE = 15.0  # degrees, at most, either way
+SHIFT = 3.0  # pixels, at most, either way
+ZOOM = (0.65, 1.15)
+NOISE = 40.0  # standard deviation, of 255
+
+# Five families, one of each kind of face: sans, mono, serif, book and typewriter.
+VALIDATION_FONTS = (
+  'DejaVuSans-Oblique',
+  'DejaVuSansMono-Bold',
+  'DejaVuSerif-Italic',
+  'STIXGeneral',
+  'cmss10',
+)
+TRAIN_FONTS = (
+  'DejaVuSans',
+  'DejaVuSans-Bold',
+  'DejaVuSans-BoldOblique',
+  'DejaVuSansMono',
+  'DejaVuSansMono-BoldOblique',
+  'DejaVuSansMono-Oblique',
+  'DejaVuSerif',
+  'DejaVuSerif-Bold',
+  'DejaVuSerif-BoldItalic',
+  'STIXGeneralBol',
+  'STIXGeneralBolIta',
+  'STIXGeneralItalic',
+  'cmb10',
+  'cmmi10',
+  'cmr10',
+  'cmti10',
+  'cmtt10',
+)
+FONTS = {'train': TRAIN_FONTS, 'validation': VALIDATION_FONTS}
+
+
+def glyphs(split: str, seed: int = 0, per_font: int = 12) -> ArraySource:
+  """Draws the data set.
+
+  Args:
+    split: 'train' (17 fonts) or 'validation' (5 other fonts).
+    seed: of every distortion.
+    per_font: images of each character in each font; the validation split has twice as many, so
+      that every class fills its share of an evaluation batch.
+
+  Example:
+    >>> source = glyphs('validation', per_font=1)
+    >>> len(source), source.image_shape, source.class_names[10]
+    (620, (28, 28, 1), 'A')
+  """
+  fonts = FONTS[choose(split, FONTS, 'split')]
+  copies = per_font * (2 if split == 'validation' else 1)
+  rng = np.random.default_rng([seed, list(FONTS).index(split)])
+  images, labels = [], []
+  for font in fonts:
+    for label, character in enumerate(CHARACTERS):
+      images += [_distorted(font, character, rng) for _ in range(copies)]
+      labels += [label] * copies
+  stacked = np.stack(images)[..., None]
+  noise = rng.normal(0.0, NOISE, stacked.shape)
+  noisy = np.clip(np.rint(stacked + noise), 0, 255).astype(np.uint8)
+  return ArraySource(noisy, np.asarray(labels), list(CHARACTERS))
+
+
+def _distorted(font: str, character: str, rng: np.random.Generator) -> np.ndarray:
+  """One character, turned, moved and scaled at random: [SIZE, SIZE] uint8."""
+  drawn = _drawn(font, character)
+  angle = np.deg2rad(rng.uniform(-ANGLE, ANGLE))
+  # PIL maps output pixels back to the input, hence the inverse of the scale.
+  zoom = (CANVAS / SIZE) / rng.uniform(*ZOOM)
+  a, b = zoom * np.cos(angle), zoom * np.sin(angle)
+  dx, dy = SIZE / 2 + rng.uniform(-SHIFT, SHIFT, size=2)
+  centre = CANVAS / 2
+  matrix = (a, b, centre - a * dx - b * dy, -b, a, centre + b * dx - a * dy)
+  return np.asarray(drawn.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, Image.BILINEAR))
+
+
+@functools.cache
+def _drawn(font: str, character: str) -> Image.Image:
+  """The character, white on black, its ink centred on a square canvas."""
+  canvas = Image.new('L', (CANVAS, CANVAS))
+  face = _face(font)
+  left, top, right, bottom = face.getbbox(character)
+  corner = ((CANVAS - left - right) / 2, (CANVAS - top - bottom) / 2)
+  ImageDraw.Draw(canvas).text(corner, character, fill=255, font=face)
+  # Resampling takes one point in three: smooth over that distance first.
+  return canvas.resize((SIZE, SIZE), Image.BOX).resize((CANVAS, CANVAS), Image.BICUBIC)
+
+
+@functools.cache
+def _face(font: str) -> ImageFont.FreeTypeFont:
+  folder = pathlib.Path(matplotlib.get_data_path(), 'fonts', 'ttf')
+  return ImageFont.truetype(str(folder / f'{font}.ttf'), size=round(0.85 * CANVAS))

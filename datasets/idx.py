@@ -1,0 +1,66 @@
+"""`idx`: MNIST-like data sets in IDX files, Fashion-MNIST for example.
+
+Format: Y. LeCun, "The MNIST database of handwritten digits": a magic number 0, 0, type, rank; one
+big-endian 32-bit length for each axis; the values.
+"""
+
+import gzip
+import os
+import pathlib
+import struct
+
+import numpy as np
+
+from datasets.source import ArraySource
+from l2o.build import choose
+from l2o.errors import InputError
+
+PREFIX = {'train': 'train', 'validation': 't10k'}
+VARIABLE = 'L2O_IDX_DIR'
+
+
+def idx(split: str, folder: str = '') -> ArraySource:
+  """Reads one split from `<prefix>-images-idx3-ubyte` and `-labels-idx1-ubyte`, plain or .gz.
+
+  Args:
+    split: 'train' (prefix train) or 'validation' (prefix t10k).
+    folder: where the four files are; if empty, the environment variable L2O_IDX_DIR says.
+
+  Raises:
+    InputError: a file that is missing, truncated or of another format, with its name.
+  """
+  prefix = PREFIX[choose(split, PREFIX, 'split')]
+  where = pathlib.Path(folder or os.environ.get(VARIABLE, ''))
+  if not (folder or os.environ.get(VARIABLE)):
+    raise InputError(
+      f"the data set 'idx' needs a folder: set its `folder` in the config or the variable "
+      f'{VARIABLE} to where the *-ubyte files are (Debian: apt-get install dataset-fashion-mnist)'
+    )
+  images = read(_find(where, f'{prefix}-images-idx3-ubyte'), rank=3)
+  labels = read(_find(where, f'{prefix}-labels-idx1-ubyte'), rank=1)
+  if len(images) != len(labels):
+    raise InputError(f'{where} has {len(images)} {prefix} images but {len(labels)} labels')
+  names = [str(c) for c in range(int(labels.max(initial=-1)) + 1)]
+  return ArraySource(images[..., None], labels, names)
+
+
+def read(path: pathlib.Path, rank: int) -> np.ndarray:
+  """Reads one IDX file of unsigned bytes as an array of that rank."""
+  try:
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
+  except (OSError, EOFError) as error:
+    raise InputError(f'{path} cannot be read: {error}') from error
+  header = 4 + 4 * rank
+  if len(raw) < header or raw[:4] != bytes([0, 0, 8, rank]):
+    raise InputError(f'{path} is not an IDX file of unsigned bytes with {rank} axes')
+  shape = struct.unpack(f'>{rank}I', raw[4:header])
+  if len(raw) - header != int(np.prod(shape, dtype=np.int64)):
+    raise InputError(f'{path} holds {len(raw) - header} values where its header says {shape}')
+  return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _find(folder: pathlib.Path, name: str) -> pathlib.Path:
+  for path in (folder / name, folder / f'{name}.gz'):
+    if path.is_file():
+      return path
+  raise InputError(f'{folder} has neither {name} nor {name}.gz: set {VARIABLE} or data.folder')

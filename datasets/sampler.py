@@ -1,0 +1,135 @@
+"""Draws tasks and batches as positions in a data set, whichever it is.
+
+Everything drawn is a function of (seed, number of the draw): a run that starts again at draw n
+sees what an unbroken one would have seen.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from datasets.source import Source
+from l2o.errors import InputError
+
+
+class TaskSampler:
+  """Few-way classification tasks over a subset of classes.
+
+  A task: `num_ways` classes drawn at random and relabelled 0..num_ways-1; K training batches of
+  `batch_size` from the train split; one evaluation batch from the validation split.
+
+  Args:
+    train: source of the training batches.
+    validation: source of the evaluation batches, of the same classes.
+    classes: the subset to draw from.
+    num_ways: classes of a task.
+    batch_size: B, examples of a training batch, drawn with replacement from the task's classes.
+    eval_size: E, examples of the evaluation batch, without replacement.
+    seed: of all draws.
+
+  Raises:
+    InputError: more ways than classes, or fewer validation examples than the evaluation batch
+      needs, or a class without training examples.
+  """
+
+  def __init__(
+    self,
+    train: Source,
+    validation: Source,
+    classes: Sequence[int],
+    *,
+    num_ways: int,
+    batch_size: int,
+    eval_size: int,
+    seed: int,
+  ):
+    if not 2 <= num_ways <= len(classes):
+      raise InputError(f'tasks.num_ways must be 2 to {len(classes)} (classes), not {num_ways}')
+    if batch_size < 1 or eval_size < 1:
+      raise InputError('tasks.batch_size and tasks.eval_size must be at least 1')
+    self._classes = np.asarray(classes)
+    self._train = [train.class_index[c] for c in self._classes]
+    self._validation = [validation.class_index[c] for c in self._classes]
+    if any(len(rows) == 0 for rows in self._train):
+      raise InputError('a class of the task distribution has no training examples')
+    fewest = sum(sorted(len(rows) for rows in self._validation)[:num_ways])
+    if fewest < eval_size:
+      raise InputError(
+        f'tasks.eval_size is {eval_size}, but {num_ways} classes may have only {fewest} '
+        f'validation examples'
+      )
+    self._num_ways, self._batch_size, self._eval_size = num_ways, batch_size, eval_size
+    self._seed = seed
+
+  def sample(self, draw: int, num_tasks: int, num_steps: int) -> dict[str, Any]:
+    """Draws `num_tasks` tasks.
+
+    Args:
+      draw: number of the draw; the same one gives the same tasks.
+      num_tasks: b.
+      num_steps: K, training batches of each.
+
+    Returns:
+      {'train': {'index', 'label'} [b, K, B] int32, 'evaluation': {'index', 'label'} [b, E] int32,
+      'classes': [b, num_ways]}.
+    """
+    rng = np.random.default_rng([self._seed, draw])
+    tasks = [self._one(rng, num_steps) for _ in range(num_tasks)]
+    return {
+      part: _stack([task[part] for task in tasks]) for part in ('train', 'evaluation', 'classes')
+    }
+
+  def _one(self, rng: np.random.Generator, num_steps: int) -> dict[str, Any]:
+    chosen = rng.choice(len(self._classes), self._num_ways, replace=False)
+    index, label = _pool([self._train[c] for c in chosen])
+    rows = rng.integers(len(index), size=(num_steps, self._batch_size))
+    held_out, held_out_label = _pool([self._validation[c] for c in chosen])
+    batch = rng.choice(len(held_out), self._eval_size, replace=False)
+    return {
+      'train': {'index': index[rows], 'label': label[rows]},
+      'evaluation': {'index': held_out[batch], 'label': held_out_label[batch]},
+      'classes': self._classes[chosen],
+    }
+
+
+class BatchSampler:
+  """Shuffled epochs over a subset of classes, relabelled 0..len(classes)-1 in their order.
+
+  Args:
+    source: where the examples are.
+    classes: the subset.
+    batch_size: B.
+    seed: of the shuffles.
+
+  Raises:
+    InputError: fewer examples than one batch takes.
+  """
+
+  def __init__(self, source: Source, classes: Sequence[int], batch_size: int, seed: int):
+    self._index, self._label = _pool([source.class_index[c] for c in classes])
+    if not 1 <= batch_size <= len(self._index):
+      raise InputError(
+        f'batch_size must be 1 to {len(self._index)} (examples of these classes), not {batch_size}'
+      )
+    positions = grain.MapDataset.range(len(self._index)).shuffle(seed=seed)
+    self._batches = positions.repeat().batch(batch_size)
+
+  def sample(self, draw: int) -> dict[str, np.ndarray]:
+    """Batch number `draw`: {'index', 'label'} [B] int32."""
+    rows = np.asarray(self._batches[draw])
+    return {'index': self._index[rows], 'label': self._label[rows]}
+
+
+def _pool(rows_of_class: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+  """All examples of some classes, and their places among these classes: ([n], [n]) int32."""
+  index = np.concatenate(rows_of_class).astype(np.int32)
+  sizes = [len(rows) for rows in rows_of_class]
+  return index, np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+
+
+def _stack(drawn: list) -> Any:
+  if isinstance(drawn[0], dict):
+    return {name: _stack([d[name] for d in drawn]) for name in drawn[0]}
+  return np.stack(drawn)

@@ -1,0 +1,11 @@
+"""l2o: learned optimizers in JAX.
+
+A `LearnedRule` with meta-parameters theta binds to an ordinary optax transformation; an
+`Estimator` gives the gradient of theta; a `Task` is what is trained on in between.
+"""
+
+from l2o.errors import InputError
+from l2o.rules import rule
+from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
+
+__all__ = ['Episode', 'Estimator', 'InputError', 'LearnedRule', 'Task', 'TaskBatch', 'rule']

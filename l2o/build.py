@@ -1,0 +1,95 @@
+"""Build what a config names: lazy tables of factories, checked against their signatures."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from l2o.errors import InputError
+
+Table = Mapping[str, str]  # name -> 'package.module:attribute', imported only when it is built
+
+
+def choose(name: str, choices: Iterable[str], what: str) -> str:
+  """Returns `name` if it is one of `choices`.
+
+  Args:
+    name: what the config says.
+    choices: what there is.
+    what: what the choices are called in the error.
+
+  Raises:
+    InputError: `name` is not there; the message lists the choices and the nearest one.
+
+  Example:
+    >>> choose('adma', ['adam', 'sgd'], 'rule')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: there is no rule 'adma' (did you mean 'adam'?); choose from adam, sgd
+  """
+  choices = sorted(choices)
+  if name in choices:
+    return name
+  near = difflib.get_close_matches(str(name), choices, n=1)
+  hint = f' (did you mean {near[0]!r}?)' if near else ''
+  raise InputError(f'there is no {what} {name!r}{hint}; choose from {", ".join(choices)}')
+
+
+def resolve(table: Table, name: str, what: str = 'entry') -> Callable[..., Any]:
+  """Imports the factory that `table` has under `name`; raises InputError with the choices.
+
+  Example:
+    >>> resolve({'sqrt': 'math:sqrt'}, 'sqrt')(9.0)
+    3.0
+  """
+  module, attribute = table[choose(name, table, what)].split(':')
+  return getattr(importlib.import_module(module), attribute)
+
+
+def check_arguments(function: Callable[..., Any], names: Iterable[str], where: str) -> None:
+  """Raises InputError if `function` has no parameter of one of these names.
+
+  Example:
+    >>> check_arguments(lambda population=32: None, ['popluation'], 'nes')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: 'nes' has no 'popluation'; it takes population
+  """
+  parameters = inspect.signature(function).parameters
+  if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    return
+  if extra := sorted(set(names) - set(parameters)):
+    listed = ', '.join(map(repr, extra))
+    raise InputError(f'{where!r} has no {listed}; it takes {", ".join(parameters)}')
+
+
+def build(table: Table, spec: Mapping[str, Any], what: str = 'entry', **deps: Any) -> Any:
+  """Calls the factory that `spec` names with the rest of `spec` as arguments.
+
+  Args:
+    table: name -> 'module:attribute'.
+    spec: `{'name': …, **arguments}`, usually a block of the config.
+    what: what the table holds, for the error message.
+    **deps: objects the caller offers; each reaches the factory only if it has such a parameter.
+
+  Returns:
+    Whatever the factory returns.
+
+  Raises:
+    InputError: no name, a name that is not in the table, or an argument the factory lacks.
+
+  Example:
+    >>> table = {'fraction': 'fractions:Fraction'}
+    >>> build(table, {'name': 'fraction', 'numerator': 3}, denominator=4, unused=None)
+    Fraction(3, 4)
+  """
+  arguments = dict(spec)
+  if 'name' not in arguments:
+    raise InputError(f'a {what} needs a name; choose from {", ".join(sorted(table))}')
+  name = arguments.pop('name')
+  function = resolve(table, name, what)
+  check_arguments(function, arguments, name)
+  takes = inspect.signature(function).parameters
+  offered = {k: v for k, v in deps.items() if k in takes and k not in arguments}
+  return function(**arguments, **offered)

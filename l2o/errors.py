@@ -1,0 +1,18 @@
+"""Exceptions whose message is all that a user needs; every other one keeps its traceback."""
+
+
+class InputError(ValueError):
+  """What the user asked for cannot be done; the message is one sentence with the remedy.
+
+  `main.py` prints the message alone and exits with 2.
+
+  Example:
+    >>> raise InputError('population must be even, not 31')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: population must be even, not 31
+  """
+
+
+class RunError(RuntimeError):
+  """A run that cannot go on; the message says where it stopped and why. `main.py` exits with 1."""

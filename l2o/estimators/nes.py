@@ -1,0 +1,150 @@
+"""Natural evolution strategies with antithetic noise and centred-rank fitness shaping.
+
+Source: Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
+Learning", arXiv 1703.03864; as used by arXiv 2408.09310, sec. 4.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from l2o.build import choose
+from l2o.errors import InputError
+from l2o.mapping import vectorized
+from l2o.types import Estimator, MapFn, Metrics, PyTree, Theta
+
+SHAPINGS = ('centred_rank', 'none')
+
+
+class NESState(NamedTuple):
+  """State of the estimator."""
+
+  generation: jax.Array  # [] int32, generations done
+
+
+def halving(initial: float, every: float) -> Callable[[Any], Any]:
+  """Smooth decay: initial * 0.5^(t / every).
+
+  Example:
+    >>> halving(0.2, every=500)(1000)
+    0.05
+  """
+  return lambda count: initial * 0.5 ** (count / every)
+
+
+def centred_rank(losses: jax.Array) -> jax.Array:
+  """Ranks of `losses`, scaled to [-0.5, 0.5]; equal losses share the mean of their ranks.
+
+  What is not finite counts as the greatest loss. Sharing makes the result independent of the
+  order of the candidates.
+
+  Args:
+    losses: [population].
+
+  Returns:
+    [population], with mean zero.
+
+  Example:
+    >>> centred_rank(jnp.array([3.0, 1.0, jnp.nan])).tolist()
+    [0.0, -0.5, 0.5]
+  """
+  losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
+  below = jnp.sum(losses[None, :] < losses[:, None], axis=1)
+  not_above = jnp.sum(losses[None, :] <= losses[:, None], axis=1)
+  return (below + not_above - 1) / (2.0 * (losses.size - 1)) - 0.5
+
+
+def perturbation(key: jax.Array, theta: Theta, pair: jax.Array) -> PyTree:
+  """Standard normal noise in the shape of `theta` for the antithetic pair number `pair`."""
+  leaves, structure = jax.tree.flatten(theta)
+  keys = jax.random.split(jax.random.fold_in(key, pair), len(leaves))
+  noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+  return jax.tree.unflatten(structure, noise)
+
+
+def nes(
+  meta_loss: Callable[[Theta, Any], Metrics],
+  population: int = 32,
+  sigma: float = 0.05,
+  sigma_halves_every: float = 500,
+  shaping: str = 'centred_rank',
+  map_fn: MapFn = vectorized,
+) -> Estimator:
+  """The NES estimator of d(meta-loss) / d(theta).
+
+      grad = 1 / (n sigma) * sum_i u_i s_i eps_i,   candidate i at theta + s_i sigma eps_i
+
+  over n candidates in antithetic pairs (s_i = +1, -1), all on the same tasks and batches; u_i is
+  the loss's centred rank, or the loss itself without shaping, which makes the estimate unbiased
+  for the Gaussian-smoothed meta-loss. A candidate without a finite loss ranks last, and without
+  shaping counts as the worst finite one.
+
+  Args:
+    meta_loss: (theta, tasks) -> metrics [], 'loss' among them.
+    population: n, even.
+    sigma: standard deviation of the noise at the first generation.
+    sigma_halves_every: generations in which sigma halves, smoothly.
+    shaping: 'centred_rank' or 'none'.
+    map_fn: how candidates are run.
+
+  Returns:
+    An Estimator. Its metrics: those of meta_loss, averaged over the candidates that ended finite;
+    'nonfinite', the number of the others; 'loss_best'; 'sigma'.
+
+  Raises:
+    InputError: population odd or below 2, sigma or its decay not positive, unknown shaping.
+
+  Example:
+    >>> estimator = nes(lambda theta, tasks: {'loss': (theta - tasks) ** 2}, population=2000)
+    >>> theta = jnp.array(3.0)
+    >>> state = estimator.init(theta, jax.random.key(0))
+    >>> grad, state, metrics = estimator.estimate(theta, state, jax.random.key(1), 1.0)
+    >>> bool(grad > 0)
+    True
+  """
+  if population < 2 or population % 2:
+    raise InputError(f'estimator.population must be even and at least 2, not {population}')
+  if sigma <= 0 or sigma_halves_every <= 0:
+    raise InputError('estimator.sigma and estimator.sigma_halves_every must be positive')
+  choose(shaping, SHAPINGS, 'fitness shaping')
+  pairs = jnp.arange(population) // 2
+  signs = 1.0 - 2.0 * (jnp.arange(population) % 2)
+
+  def candidate(which: tuple, shared: tuple) -> Metrics:
+    pair, sign = which
+    theta, scale, key, tasks = shared
+    noise = perturbation(key, theta, pair)
+    moved = jax.tree.map(lambda t, e: t + (sign * scale).astype(t.dtype) * e, theta, noise)
+    return meta_loss(moved, tasks)
+
+  def init(theta: Theta, key: jax.Array) -> NESState:
+    del theta, key
+    return NESState(jnp.zeros((), jnp.int32))
+
+  def estimate(theta: Theta, state: NESState, key: jax.Array, tasks: Any) -> tuple:
+    scale = jnp.asarray(halving(sigma, sigma_halves_every)(state.generation), jnp.float32)
+    metrics = map_fn(candidate, (pairs, signs), (theta, scale, key, tasks))
+    losses = metrics['loss']
+    utilities = centred_rank(losses) if shaping == 'centred_rank' else _replace_nonfinite(losses)
+    # The noise is drawn again from its keys, so only `population` losses cross devices.
+    weights = (utilities * signs).reshape(-1, 2).sum(axis=1) / (population * scale)
+    noise = jax.vmap(lambda pair: perturbation(key, theta, pair))(pairs[::2])
+    grad = jax.tree.map(lambda e: jnp.tensordot(weights.astype(e.dtype), e, axes=1), noise)
+    return grad, NESState(state.generation + 1), _summary(metrics) | {'sigma': scale}
+
+  return Estimator(init, estimate)
+
+
+def _replace_nonfinite(losses: jax.Array) -> jax.Array:
+  worst = jnp.max(losses, where=jnp.isfinite(losses), initial=-jnp.inf)
+  return jnp.where(jnp.isfinite(losses), losses, jnp.where(jnp.isfinite(worst), worst, 0.0))
+
+
+def _summary(metrics: Metrics) -> Metrics:
+  """Means over the candidates that ended finite (NaN if none did); how many did not."""
+  finite = jnp.isfinite(metrics['loss'])
+  means = {name: jnp.mean(values, where=finite) for name, values in metrics.items()}
+  best = jnp.min(metrics['loss'], where=finite, initial=jnp.inf)
+  return means | {'loss_best': best, 'nonfinite': jnp.sum(~finite)}

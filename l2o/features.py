@@ -1,0 +1,80 @@
+"""What a per-layer learned rule sees: norms, their moving averages, and time.
+
+A layer is one leaf of the parameter tree. All functions work on [layers, …] arrays, so that the
+program does not grow with what is computed per layer. Source: arXiv 2408.09310, sec. 4.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from l2o.types import PyTree
+
+LOG_EPSILON = 1e-8  # keeps the log of a zero norm finite: -18.4
+
+
+def layer_paths(tree: PyTree) -> tuple[str, ...]:
+  """Names the leaves of `tree` by their path, in the order of `jax.tree.leaves`.
+
+  Example:
+    >>> layer_paths({'head': {'kernel': 1.0, 'bias': 2.0}})
+    ('head/bias', 'head/kernel')
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return tuple(jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in leaves)
+
+
+def layer_norms(tree: PyTree) -> jax.Array:
+  """L2 norm of each leaf, accumulated in float32: [layers].
+
+  Example:
+    >>> layer_norms({'a': jnp.array([3.0, 4.0]), 'b': jnp.array(-2.0)})
+    Array([5., 2.], dtype=float32)
+  """
+  leaves = jax.tree.leaves(tree)
+  if not leaves:
+    return jnp.zeros((0,), jnp.float32)
+  squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves]
+  return jnp.sqrt(jnp.stack(squares))
+
+
+def log_norm(norm: jax.Array) -> jax.Array:
+  """log(norm + 1e-8), finite at zero."""
+  return jnp.log(norm + LOG_EPSILON)
+
+
+def ema_update(ema: jax.Array, value: jax.Array, gammas: Sequence[float]) -> jax.Array:
+  """One step of several exponential moving averages: a ← gamma a + (1 - gamma) x.
+
+  Args:
+    ema: [..., gammas], not bias-corrected.
+    value: [...], the new observation x.
+    gammas: decay factors; 0 keeps the observation itself.
+
+  Returns:
+    [..., gammas].
+
+  Example:
+    >>> ema_update(jnp.array([1.0, 1.0]), jnp.array(3.0), (0.0, 0.5))
+    Array([3., 2.], dtype=float32)
+  """
+  decay = jnp.asarray(gammas, jnp.float32).reshape((1,) * value.ndim + (-1,))
+  return decay * ema + (1.0 - decay) * value[..., None]
+
+
+def ema_debias(ema: jax.Array, count: jax.Array, gammas: Sequence[float]) -> jax.Array:
+  """Bias-corrected averages a / (1 - gamma^k), k = `count` counted from 1; shape as `ema`."""
+  decay = jnp.asarray(gammas, jnp.float32).reshape((1,) * (ema.ndim - 1) + (-1,))
+  return ema / (1.0 - decay ** count.astype(jnp.float32))
+
+
+def relative_time(count: jax.Array, num_steps: jax.Array) -> jax.Array:
+  """tanh(10 (k/K - alpha_i)), alpha_i = 0, 0.1, …, 1: [11], k counted from 1."""
+  alphas = jnp.linspace(0.0, 1.0, 11)
+  return jnp.tanh(10.0 * (count.astype(jnp.float32) / num_steps - alphas))
+
+
+def absolute_time(num_steps: jax.Array, betas: Sequence[float]) -> jax.Array:
+  """tanh(log(K beta_j)): [betas]. Constant through a run: it tells the rule the horizon."""
+  return jnp.tanh(jnp.log(num_steps * jnp.asarray(betas, jnp.float32)))

@@ -1,0 +1,68 @@
+"""Image classification with a fresh head on a pretrained backbone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from l2o.types import Batch, Metrics, Params, PyTree, Task
+
+
+def classification(model: nn.Module, image_shape: Sequence[int], head: str = 'head') -> Task:
+  """Softmax cross-entropy on `{'image': [B, H, W, C] uint8, 'label': [B] int32}`.
+
+  Args:
+    model: called as `model(images in [0, 1], train=bool)` -> logits.
+    image_shape: (H, W, C).
+    head: the module that a fresh task draws anew when it starts from pretrained parameters.
+
+  Returns:
+    A Task whose `init` takes `pretrained=(params, model_state)`, from a model that may have
+    another number of classes.
+
+  Example:
+    >>> from l2o.models.mlp import MLP
+    >>> task = classification(MLP(num_classes=5, features=(8,)), (4, 4, 1))
+    >>> params, model_state = task.init(jax.random.key(0))
+    >>> batch = {'image': jnp.zeros((3, 4, 4, 1), jnp.uint8), 'label': jnp.array([0, 1, 2])}
+    >>> sorted(task.evaluate(params, model_state, batch))
+    ['accuracy', 'loss']
+  """
+
+  def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
+    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    params = variables['params']
+    model_state = {name: block for name, block in variables.items() if name != 'params'}
+    if pretrained is None:
+      return params, model_state
+    backbone, model_state = pretrained
+    return {**backbone, head: params[head]}, model_state
+
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+    logits, new_state = model.apply(
+      {'params': params, **model_state},
+      _scaled(batch['image']),
+      train=True,
+      mutable=list(model_state),
+      rngs={'dropout': key},
+    )
+    metrics = _metrics(logits, batch['label'])
+    return metrics['loss'], (new_state, metrics)
+
+  def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
+    variables: Mapping[str, Any] = {'params': params, **model_state}
+    return _metrics(model.apply(variables, _scaled(batch['image']), train=False), batch['label'])
+
+  return Task(init, loss, evaluate)
+
+
+def _scaled(images: jax.Array) -> jax.Array:
+  return images.astype(jnp.float32) / 255.0
+
+
+def _metrics(logits: jax.Array, labels: jax.Array) -> Metrics:
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  return {'loss': jnp.mean(losses), 'accuracy': jnp.mean(jnp.argmax(logits, axis=-1) == labels)}

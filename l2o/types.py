@@ -1,0 +1,65 @@
+"""The types everything hangs on: a rule, a task, an estimator, and what passes between them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+PyTree = Any
+Params = PyTree
+Theta = PyTree  # meta-parameters: what meta-training learns
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class LearnedRule(NamedTuple):
+  """An optimizer with meta-parameters theta, learned or set by hand.
+
+  `bind` is pure, cheap and vmappable over theta. The transformation it returns takes the loss as
+  `update(grads, state, params, value=loss)`, ignores keywords it does not know, returns additive
+  updates in the parameters' dtype and keeps only arrays in its state.
+  """
+
+  init: Callable[[jax.Array, Params], Theta]  # (key, params or their shapes) -> theta
+  bind: Callable[..., Any]  # (theta, num_steps [] int) -> optax.GradientTransformationExtraArgs
+  facts: Callable[[Any], Metrics] = lambda state: {}  # (state) -> what the last step did, to plot
+
+
+class Task(NamedTuple):
+  """An inner problem: a starting point, a loss to descend, and the measure that is reported."""
+
+  init: Callable[..., Any]  # (key, pretrained=None) -> (params, model_state)
+  loss: Callable[..., Any]  # (params, model_state, key, batch) -> (loss [], (model_state, metrics))
+  evaluate: Callable[..., Metrics]  # (params, model_state, batch) -> metrics, 'loss' among them
+
+
+class Episode(NamedTuple):
+  """One draw of a task: where the inner training starts and everything that it will see."""
+
+  params: Params
+  model_state: PyTree
+  key: jax.Array  # [] randomness of the inner training, the same for all candidates
+  train: Batch  # leaves [K, B, ...]: the K training batches, K >= num_steps
+  evaluation: Batch  # leaves [E, ...]: the batch the meta-loss is taken on
+
+
+class TaskBatch(NamedTuple):
+  """b episodes of a common horizon."""
+
+  episodes: Episode  # leaves [b, ...]
+  data: dict[str, PyTree]  # 'train', 'evaluation': arrays that a batch's 'index' looks up
+  num_steps: jax.Array  # [] int32, K: traced, so a new horizon is not a new program
+
+
+class Estimator(NamedTuple):
+  """An estimate of the meta-gradient d(meta-loss) / d(theta)."""
+
+  init: Callable[..., PyTree]  # (theta, key) -> state
+  estimate: Callable[..., Any]  # (theta, state, key, tasks) -> (grad_theta, state, metrics)
+
+
+class MapFn(Protocol):
+  """How many independent things are run: `(fn, xs, shared) -> [fn(x, shared) for x in xs]`."""
+
+  def __call__(self, fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+    """Applies `fn` to each entry of the leading axis of `xs`; `shared` is common to all."""

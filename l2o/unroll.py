@@ -1,0 +1,152 @@
+"""The inner loop: K steps of any optimizer on one episode. The only one there is.
+
+Pretraining, meta-training and meta-evaluation all step through `inner_step`; Adam's run and a
+learned optimizer's differ in the transformation alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from l2o.types import Batch, Episode, LearnedRule, Metrics, Params, PyTree, Task, TaskBatch, Theta
+
+
+class InnerState(NamedTuple):
+  """What one inner step changes."""
+
+  params: Params
+  model_state: PyTree
+  opt_state: PyTree
+
+
+def fetch(store: PyTree, batch: Batch) -> Batch:
+  """Completes a batch that names its examples by position with the examples themselves.
+
+  Args:
+    store: arrays [N, ...] by name, for example `{'image': [N, H, W, C]}`.
+    batch: leaves [B, ...]; an 'index' [B] int32 is replaced by the rows of `store`, and a batch
+      without one passes unchanged.
+
+  Example:
+    >>> fetch({'image': jnp.array([10, 20, 30])}, {'index': jnp.array([2, 0]), 'label': 1})
+    {'image': Array([30, 10], dtype=int32), 'label': 1}
+  """
+  if 'index' not in batch:
+    return batch
+  rows = jax.tree.map(lambda array: array[batch['index']], store)
+  return rows | {name: leaf for name, leaf in batch.items() if name != 'index'}
+
+
+def inner_step(
+  task: Task,
+  tx: optax.GradientTransformationExtraArgs,
+  state: InnerState,
+  key: jax.Array,
+  batch: Batch,
+) -> tuple[InnerState, Metrics]:
+  """One step: loss and gradient, the optimizer's update, the new parameters.
+
+  Returns:
+    The state after the step, and the metrics before it, the training loss under 'loss'.
+  """
+  (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+    state.params, state.model_state, key, batch
+  )
+  updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+  params = optax.apply_updates(state.params, updates)
+  return InnerState(params, model_state, opt_state), metrics | {'loss': loss}
+
+
+def unroll(
+  task: Task,
+  tx: optax.GradientTransformationExtraArgs,
+  episode: Episode,
+  store: PyTree,
+  num_steps: jax.Array,
+  record: Callable[[InnerState, Metrics], PyTree] | None = None,
+) -> tuple[InnerState, PyTree]:
+  """`num_steps` inner steps on one episode.
+
+  Args:
+    task: the inner problem.
+    tx: the optimizer.
+    episode: where it starts and its K_max training batches.
+    store: see `fetch`.
+    num_steps: [] int32, at most K_max, traced: another value runs the same program.
+    record: what to keep of each step's state and metrics, if anything.
+
+  Returns:
+    The final state, and the records [K_max, ...], zero beyond `num_steps` (None without record).
+  """
+  state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
+
+  def step(state: InnerState, k: Any) -> tuple[InnerState, Metrics]:
+    batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
+    return inner_step(task, tx, state, jax.random.fold_in(episode.key, k), fetch(store, batch))
+
+  train = episode.train
+  if record is None:
+    return jax.lax.fori_loop(0, num_steps, lambda k, s: step(s, k)[0], state), None
+
+  def recorded(k: Any, carry: tuple) -> tuple:
+    state, records = carry
+    state, metrics = step(state, k)
+    records = jax.tree.map(lambda all_, now: all_.at[k].set(now), records, record(state, metrics))
+    return state, records
+
+  shapes = jax.eval_shape(lambda s: record(*step(s, 0)), state)
+  longest = jax.tree.leaves(train)[0].shape[0]
+  records = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), shapes)
+  return jax.lax.fori_loop(0, num_steps, recorded, (state, records))
+
+
+def start_episodes(
+  task: Task, key: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+) -> Episode:
+  """Episodes [b, ...] from what a sampler drew: a fresh start and a key of its own for each.
+
+  Args:
+    task: the inner problem.
+    key: from which each episode gets its own.
+    pretrained: (params, model_state) to start from, or None.
+    draw: 'train' with leaves [b, K, B, ...] and 'evaluation' with leaves [b, E, ...].
+  """
+  count = jax.tree.leaves(draw['train'])[0].shape[0]
+  init_keys, run_keys = jax.random.split(key, (2, count))
+  params, model_state = jax.vmap(lambda k: task.init(k, pretrained))(init_keys)
+  return Episode(params, model_state, run_keys, draw['train'], draw['evaluation'])
+
+
+def run_episode(
+  rule: LearnedRule, task: Task, theta: Theta, episode: Episode, tasks: TaskBatch
+) -> Metrics:
+  """Trains on one episode and measures: `task.evaluate` after K steps under `rule` with `theta`.
+
+  Args:
+    rule: the optimizer.
+    task: the inner problem.
+    theta: the rule's meta-parameters.
+    episode: one episode, without a leading axis.
+    tasks: where the data and the horizon come from; its episodes are not looked at.
+  """
+  tx = rule.bind(theta, tasks.num_steps)
+  final, _ = unroll(task, tx, episode, tasks.data['train'], tasks.num_steps)
+  batch = fetch(tasks.data['evaluation'], episode.evaluation)
+  return task.evaluate(final.params, final.model_state, batch)
+
+
+def meta_loss(rule: LearnedRule, task: Task) -> Callable[[Theta, TaskBatch], Metrics]:
+  """The meta-objective: theta, tasks -> the metrics of `run_episode`, averaged over the episodes.
+
+  Returns:
+    A function to metrics [] of which 'loss' is what meta-training descends.
+  """
+
+  def measure(theta: Theta, tasks: TaskBatch) -> Metrics:
+    each = jax.vmap(lambda episode: run_episode(rule, task, theta, episode, tasks))
+    return jax.tree.map(jnp.mean, each(tasks.episodes))
+
+  return measure

@@ -1,0 +1,61 @@
+"""Runs an experiment: `python main.py --config=configs/quickstart.py --workdir=runs/quickstart`."""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from configs import common
+from l2o.errors import InputError, RunError
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  help_string='The experiment: a file of configs/, with its arguments behind a colon, as in '
+  '--config=configs/quickstart.py:smoke. Any value can be overridden: --config.seed=1.',
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run: results.json, figures, metrics, checkpoints.'
+)
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(argv: Sequence[str]) -> None:
+  """Hands the parsed flags over; what a user can mend ends in one sentence."""
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO
+  try:
+    if argv[1:]:
+      raise InputError(f'{argv[1]!r} is not a flag: write --config.key=value')
+    default = common.load_default(config_flags.get_config_filename(flags.FLAGS['config']))
+    from trainers import (
+      run,
+    )  # importing TensorFlow takes seconds: first see that the flags are good
+
+    run.run(
+      common.freeze(_CONFIG.value),
+      workdir=_WORKDIR.value,
+      default=common.freeze(default),
+      overrides=config_flags.get_override_values(flags.FLAGS['config']),
+    )
+  except InputError as error:
+    sys.exit(_say(error, 2))
+  except RunError as error:
+    sys.exit(_say(error, 1))
+
+
+def _say(error: Exception, code: int) -> int:
+  print(f'error: {error}', file=sys.stderr)
+  return code
+
+
+def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
+  """Parses as absl does, but a config key that does not exist ends in a sentence too."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    sys.exit(_say(InputError(f'--config: {common.one_line(error)}'), 2))
+
+
+if __name__ == '__main__':
+  app.run(main, flags_parser=_parse_flags)

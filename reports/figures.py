@@ -1,0 +1,147 @@
+"""The figures of a run, each a function from data to a matplotlib Figure."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from reports import results, speedup
+
+# Okabe and Ito's palette: distinct to colour-blind readers, and in print.
+LEARNED = '#D55E00'
+COLOURS = ('#0072B2', '#56B4E9', '#009E73', '#999999', '#CC79A7', '#E69F00', '#000000')
+STYLE = {
+  'axes.spines.right': False,
+  'axes.spines.top': False,
+  'font.size': 9,
+  'legend.frameon': False,
+  'figure.constrained_layout.use': True,
+}
+
+
+def accuracy_against_steps(rows: results.Results) -> Figure:
+  """Accuracy at each horizon, of learned optimizers and of each family's best rate there."""
+  names = results.experiments(rows)
+  with mpl.rc_context(STYLE):
+    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.2))
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, experiment in zip(panels, names, strict=True):
+      for colour, family in zip(COLOURS, _families(rows), strict=False):
+        steps, accuracy = results.envelope(rows, experiment, f'{family} ')
+        axes.plot(steps, accuracy, 'o-', color=colour, ms=3, lw=1, label=f'{family}, best rate')
+      for optimizer in results.learned(rows):
+        _learned_curve(axes, rows, experiment, optimizer)
+      source = next(row['source'] for row in rows if row['experiment'] == experiment)
+      axes.set(title=f'{experiment}: {source}', xlabel='steps K')
+      _log_steps(axes, steps)
+      axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[0].set_ylabel('accuracy on unseen classes')
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc='outside right center')
+  return figure
+
+
+def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
+  """Meta-loss and accuracy of the population against the generation."""
+  at = [row['step'] for row in generations]
+  with mpl.rc_context(STYLE):
+    figure = Figure(figsize=(6.4, 2.8))
+    for axes, key, label in zip(
+      figure.subplots(1, 2), ('loss', 'accuracy'), ('meta-loss', 'accuracy'), strict=True
+    ):
+      values = np.array([row.get(key) for row in generations], float)
+      axes.plot(at, values, color=LEARNED, lw=0.6, alpha=0.4, label='a generation')
+      axes.plot(at, _smooth(values), color=LEARNED, lw=1.6, label='running mean')
+      axes.set(xlabel='generation', ylabel=f'{label}, mean of the population')
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(loc='lower right')
+  return figure
+
+
+def mixture_against_step(
+  mu: np.ndarray, step_norm: np.ndarray, layers: Sequence[str], directions: Sequence[str]
+) -> Figure:
+  """What an L3RS did: mu and lambda against the step, in the mean and layer by layer.
+
+  Args:
+    mu: [tasks, K, layers, P].
+    step_norm: lambda, [tasks, K, layers].
+    layers: the layers' names.
+    directions: the P base optimizers' names.
+  """
+  steps = np.arange(1, mu.shape[1] + 1)
+  per_layer, norms = mu.mean(axis=0), step_norm.mean(axis=0)
+  colours = mpl.colormaps['viridis'](np.linspace(0, 0.9, len(layers)))
+  with mpl.rc_context(STYLE):
+    figure = Figure(figsize=(8.4, 5.0))
+    (mean_mu, layer_mu), (mean_norm, layer_norm) = figure.subplots(2, 2, sharex=True)
+    for p, name in enumerate(directions):
+      mean_mu.plot(steps, per_layer[:, :, p].mean(axis=1), color=COLOURS[p], label=name)
+    mean_mu.legend()
+    mean_norm.plot(steps, norms.mean(axis=1), color='black')
+    for layer, (name, colour) in enumerate(zip(layers, colours, strict=True)):
+      layer_mu.plot(steps, per_layer[:, layer, -1], color=colour, lw=1.2, label=name)
+      layer_norm.plot(steps, norms[:, layer], color=colour, lw=1.2)
+    mean_mu.set(title='mean over layers', ylabel='mixture $\\mu$', ylim=(0, 1))
+    layer_mu.set(title='per layer', ylabel=f'$\\mu$ of {directions[-1]}', ylim=(0, 1))
+    for axes in (mean_norm, layer_norm):
+      axes.set(xlabel='step', ylabel='step norm $\\lambda$', yscale='log')
+    figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
+  return figure
+
+
+def speedup_curve(rows: results.Results) -> Figure:
+  """Steps each family of settings needs over the steps a learned optimizer needs, per accuracy."""
+  names = results.experiments(rows)
+  with mpl.rc_context(STYLE):
+    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.2))
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, experiment in zip(panels, names, strict=True):
+      for optimizer in results.learned(rows)[:1]:
+        ours = results.curve(rows, experiment, optimizer)
+        for colour, family in zip(COLOURS, _families(rows), strict=False):
+          theirs = results.envelope(rows, experiment, f'{family} ')
+          _speedup_line(axes, ours, theirs, color=colour, lw=1, label=f'{family}, best rate')
+        theirs = results.envelope(rows, experiment)
+        _speedup_line(axes, ours, theirs, color='black', lw=2, label='best of all')
+      axes.axhline(1.0, color='black', lw=0.6, ls=':')
+      axes.set(title=f'{experiment}: speed-up of {optimizer}', xlabel='accuracy')
+      axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[0].set_ylabel('steps needed / steps of the learned')
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right center')
+  return figure
+
+
+def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> None:
+  """Over the accuracies that both curves pass through; beyond them the ratio is not known."""
+  low = max(ours[1][0], theirs[1][0])
+  high = min(max(ours[1]), max(theirs[1]))
+  targets = np.linspace(low, high, 60) if high > low else np.empty(0)
+  ratio = [speedup.steps_to_reach(*theirs, t) / speedup.steps_to_reach(*ours, t) for t in targets]
+  axes.plot(targets, ratio, **style)
+
+
+def _learned_curve(axes: Axes, rows: results.Results, experiment: str, optimizer: str) -> None:
+  steps, accuracy = results.curve(rows, experiment, optimizer)
+  axes.plot(steps, accuracy, 'o-', color=LEARNED, ms=4, lw=2, label=optimizer)
+
+
+def _families(rows: results.Results) -> list[str]:
+  """Hand-designed names without their learning rate."""
+  names = (row['optimizer'].rpartition(' ')[0] for row in rows if row['hand_designed'])
+  return list(dict.fromkeys(names))
+
+
+def _log_steps(axes: Axes, steps: Sequence[int]) -> None:
+  axes.set_xscale('log')
+  axes.set_xticks(steps, [str(s) for s in steps])
+  axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _smooth(values: np.ndarray, window: int = 9) -> np.ndarray:
+  """Centred running mean, over what there is at the ends."""
+  half = window // 2
+  return np.array([np.nanmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])

@@ -1,0 +1,42 @@
+"""Everything a finished run shows: the table on the screen and in a file, and the figures."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from reports import figures, results, speedup, table
+
+
+def write(rows: results.Results, folder: pathlib.Path, directions: Sequence[str]) -> str:
+  """Writes table.txt and the figures of a run; returns the table with its speed-up lines.
+
+  Args:
+    rows: of results.json.
+    folder: the run's; its stages' metrics and traces are read from it.
+    directions: names of the learned rule's base optimizers.
+  """
+  lines = [
+    speedup.line(rows, experiment, optimizer)
+    for experiment in results.experiments(rows)
+    for optimizer in results.learned(rows)
+  ]
+  text = '\n'.join([table.render(rows), '', *lines, ''])
+  (folder / 'table.txt').write_text(text)
+  drawn = {
+    'accuracy': figures.accuracy_against_steps(rows),
+    'speedup': figures.speedup_curve(rows),
+    'meta_training': figures.meta_training_curve(
+      results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
+    ),
+  }
+  trace = np.load(folder / 'meta_evaluate' / 'trace.npz')
+  if 'mu' in trace:
+    drawn['mixture'] = figures.mixture_against_step(
+      trace['mu'], trace['lambda'], trace['layers'].tolist(), directions
+    )
+  target = folder / 'figures'
+  target.mkdir(exist_ok=True)
+  for name, figure in drawn.items():
+    figure.savefig(target / f'{name}.png', dpi=150)
+  return text

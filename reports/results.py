@@ -1,0 +1,134 @@
+"""From what each task measured to the rows of results.json."""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reports import bootstrap
+
+Results = list[dict[str, Any]]
+
+
+class Outcome(NamedTuple):
+  """One optimizer at one horizon on the tasks of one experiment."""
+
+  experiment: str
+  source: str
+  optimizer: str
+  hand_designed: bool
+  num_steps: int
+  accuracy: np.ndarray  # [tasks], fractions of 1
+  loss: np.ndarray  # [tasks]
+
+
+def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
+  """Means over tasks, and each row's paired difference to the best hand-designed one.
+
+  The best is chosen for each experiment and horizon by mean accuracy, knowing the result: the
+  strongest opponent the grid has. The difference is accuracy minus that row's on the same tasks.
+
+  Args:
+    outcomes: all rows of all experiments.
+    samples: bootstrap resamples for the 95 % interval of the difference.
+    seed: of the resampling.
+
+  Returns:
+    One dict a row, in the given order; a value that is not finite is None.
+  """
+  best = _best(outcomes)
+  rows = []
+  for outcome in outcomes:
+    reference = best.get((outcome.experiment, outcome.num_steps))
+    rows.append({
+      'experiment': outcome.experiment,
+      'source': outcome.source,
+      'optimizer': outcome.optimizer,
+      'hand_designed': outcome.hand_designed,
+      'num_steps': outcome.num_steps,
+      'accuracy_mean': float(outcome.accuracy.mean()),
+      'accuracy_std': float(outcome.accuracy.std()),
+      'loss_mean': _finite(outcome.loss.mean()),
+      'tasks': len(outcome.accuracy),
+      'best_hand_designed': reference is outcome,
+      **(_difference(outcome, reference, samples, seed) if reference else {}),
+    })  # fmt: skip
+  return rows
+
+
+def save(path: pathlib.Path, outcomes: Iterable[Outcome]) -> None:
+  """Writes every task's accuracy and loss as arrays 'experiment/optimizer/steps/measure'."""
+  arrays = {}
+  for outcome in outcomes:
+    name = f'{outcome.experiment}/{outcome.optimizer}/{outcome.num_steps}'
+    arrays |= {f'{name}/accuracy': outcome.accuracy, f'{name}/loss': outcome.loss}
+  np.savez(path, **arrays)
+
+
+def read_lines(path: pathlib.Path) -> Results:
+  """The rows of a JSON-lines file, none if there is no file; a line cut short is left out."""
+  rows = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:
+      continue
+  return rows
+
+
+def curve(rows: Results, experiment: str, optimizer: str) -> tuple[list[int], list[float]]:
+  """Horizons and mean accuracies of one optimizer, in ascending order of the horizon."""
+  points = sorted(
+    (row['num_steps'], row['accuracy_mean'])
+    for row in rows
+    if row['experiment'] == experiment and row['optimizer'] == optimizer
+  )
+  return [steps for steps, _ in points], [accuracy for _, accuracy in points]
+
+
+def envelope(rows: Results, experiment: str, prefix: str = '') -> tuple[list[int], list[float]]:
+  """The best hand-designed accuracy at each horizon, of the optimizers whose name starts so."""
+  best: dict[int, float] = {}
+  for row in rows:
+    rival = row['hand_designed'] and row['optimizer'].startswith(prefix)
+    if rival and row['experiment'] == experiment:
+      best[row['num_steps']] = max(best.get(row['num_steps'], 0.0), row['accuracy_mean'])
+  return sorted(best), [best[steps] for steps in sorted(best)]
+
+
+def experiments(rows: Results) -> list[str]:
+  """The experiments' names, in the order of the rows."""
+  return list(dict.fromkeys(row['experiment'] for row in rows))
+
+
+def learned(rows: Results) -> list[str]:
+  """The learned optimizers' names, in the order of the rows."""
+  return list(dict.fromkeys(row['optimizer'] for row in rows if not row['hand_designed']))
+
+
+def _best(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], Outcome]:
+  best: dict[tuple[str, int], Outcome] = {}
+  for outcome in outcomes:
+    key = outcome.experiment, outcome.num_steps
+    if outcome.hand_designed and (
+      key not in best or outcome.accuracy.mean() > best[key].accuracy.mean()
+    ):
+      best[key] = outcome
+  return best
+
+
+def _difference(outcome: Outcome, reference: Outcome, samples: int, seed: int) -> dict[str, float]:
+  paired = outcome.accuracy - reference.accuracy
+  low, high = bootstrap.interval(paired, samples, seed)
+  return {
+    'difference_mean': float(paired.mean()),
+    'difference_low': low,
+    'difference_high': high,
+  }
+
+
+def _finite(x: Any) -> float | None:
+  return float(x) if math.isfinite(x) else None

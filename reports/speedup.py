@@ -1,0 +1,51 @@
+"""How many fewer steps a learned optimizer needs for the same accuracy.
+
+Source: arXiv 2408.09310, experiment F; accuracy is interpolated against the logarithm of steps.
+"""
+
+import math
+from collections.abc import Sequence
+
+from reports import results
+
+
+def steps_to_reach(steps: Sequence[int], accuracy: Sequence[float], target: float) -> float:
+  """Where a curve of accuracy over log steps first reaches `target`.
+
+  Args:
+    steps: ascending.
+    accuracy: at these steps.
+    target: the accuracy asked for.
+
+  Returns:
+    Steps, interpolated linearly in their logarithm; the first of `steps` if the curve begins
+    above the target, infinity if it never gets there.
+
+  Example:
+    >>> round(steps_to_reach([10, 1000], [0.5, 0.7], 0.6), 6)
+    100.0
+    >>> steps_to_reach([10, 1000], [0.5, 0.7], 0.8)
+    inf
+  """
+  if accuracy[0] >= target:
+    return float(steps[0])
+  for i in range(1, len(steps)):
+    if accuracy[i] >= target:
+      fraction = (target - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
+      low, high = math.log(steps[i - 1]), math.log(steps[i])
+      return math.exp(low + fraction * (high - low))
+  return math.inf
+
+
+def line(rows: results.Results, experiment: str, optimizer: str) -> str:
+  """One sentence: the steps a learned optimizer needs for the best hand-designed accuracy."""
+  rivals = [row for row in rows if row['experiment'] == experiment and row['hand_designed']]
+  best = max(rivals, key=lambda row: row['accuracy_mean'])
+  needed = steps_to_reach(*results.curve(rows, experiment, optimizer), best['accuracy_mean'])
+  said = (
+    f'Speed-up, experiment {experiment}: {best["optimizer"]} has the best hand-designed accuracy, '
+    f'{100 * best["accuracy_mean"]:.1f} % after {best["num_steps"]} steps; '
+  )
+  if math.isinf(needed):
+    return said + f'{optimizer} does not reach it'
+  return said + f'{optimizer} reaches it after {needed:.0f}: {best["num_steps"] / needed:.1f}x'

@@ -1,0 +1,57 @@
+"""The table of a run, as text."""
+
+from reports import results
+
+
+def render(rows: results.Results) -> str:
+  """Optimizers by horizons: mean ± standard deviation over tasks in %, the best rivals marked.
+
+  A learned optimizer has a second line: its paired difference to the best hand-designed setting
+  of each column, in points, with the 95 % bootstrap interval.
+  """
+  parts = [_experiment(rows, name) for name in results.experiments(rows)]
+  legend = (
+    '* best hand-designed setting of the column; difference: points to that setting on the same '
+    'tasks,\n  with the 95 % bootstrap interval of its mean'
+  )
+  return '\n\n'.join([*parts, legend])
+
+
+def _experiment(rows: results.Results, experiment: str) -> str:
+  chosen = [row for row in rows if row['experiment'] == experiment]
+  horizons = sorted({row['num_steps'] for row in chosen})
+  cells = {(row['optimizer'], row['num_steps']): row for row in chosen}
+  lines = [[f'K = {steps}' for steps in horizons]]
+  names = ['optimizer']
+  for optimizer in dict.fromkeys(row['optimizer'] for row in chosen):
+    of_row = [cells[optimizer, steps] for steps in horizons]
+    names.append(optimizer)
+    lines.append([_cell(row) for row in of_row])
+    if not of_row[0]['hand_designed'] and 'difference_mean' in of_row[0]:
+      names.append('  difference')
+      lines.append([_difference(row) for row in of_row])
+  title = (
+    f'Experiment {experiment}: {chosen[0]["source"]}, {chosen[0]["tasks"]} tasks, accuracy in %'
+  )
+  return '\n'.join([title, *_align(names, lines)])
+
+
+def _cell(row: dict) -> str:
+  mark = '*' if row['best_hand_designed'] else ' '
+  return f'{100 * row["accuracy_mean"]:.1f} ± {100 * row["accuracy_std"]:4.1f}{mark}'
+
+
+def _difference(row: dict) -> str:
+  mean, low, high = (100 * row[f'difference_{part}'] for part in ('mean', 'low', 'high'))
+  return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}] '
+
+
+def _align(names: list[str], lines: list[list[str]]) -> list[str]:
+  first = max(map(len, names))
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return [
+    '  '.join(
+      [name.ljust(first), *(c.rjust(w) for c, w in zip(line, widths, strict=True))]
+    ).rstrip()
+    for name, line in zip(names, lines, strict=True)
+  ]

@@ -1,0 +1,73 @@
+"""The outer loop: the only for-loop over steps, generations or evaluation rows."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from clu import periodic_actions
+
+Action = Callable[[int, Any], None]
+
+
+def run(
+  step: Callable[[Any, Any], tuple[Any, Any]],
+  state: Any,
+  feed: Callable[[int], Any],
+  start: int,
+  stop: int,
+  on_metrics: Callable[[int, Any], None],
+  actions: Sequence[Action] = (),
+) -> Any:
+  """Runs `step` from `start` to `stop`, keeping the device busy.
+
+  The metrics of a step are looked at only after the next one has been dispatched, and the next
+  step's input is drawn while this one computes.
+
+  Args:
+    step: (state, input) -> (state, metrics); it may donate the state.
+    state: where to begin.
+    feed: number of the step -> its input.
+    start: steps already done.
+    stop: steps to be done in all.
+    on_metrics: called with (steps done, metrics), in order; it may raise to end the run.
+    actions: called after each step with (steps done, state).
+
+  Returns:
+    The last state.
+  """
+  pending = None
+  for i in range(start, stop):
+    state, metrics = step(state, feed(i))
+    if pending is not None:
+      on_metrics(*pending)
+    pending = (i + 1, metrics)
+    for action in actions:
+      action(i + 1, state)
+  if pending is not None:
+    on_metrics(*pending)
+  return state
+
+
+def progress(name: str, unit: str, start: int, stop: int, every_secs: float) -> Action:
+  """An action that prints the rate and the time left, every so many seconds and at the end."""
+  begun = time.monotonic()
+
+  def report(step: int, t: float) -> None:
+    rate = max(step - start, 1) / max(t - begun, 1e-9)
+    left = (stop - step) / rate
+    print(
+      f'[{name}] {unit} {step}/{stop} ({100 * step / stop:.0f} %), '
+      f'{rate:.3g}/s, {_duration(t - begun)} elapsed, ETA {_duration(left)}',
+      flush=True,
+    )
+
+  action = periodic_actions.PeriodicCallback(
+    every_secs=every_secs, on_steps=[stop], callback_fn=report, execute_async=False
+  )
+  return lambda step, state: action(step)
+
+
+def _duration(seconds: float) -> str:
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02d}:{seconds:02d}'

@@ -1,0 +1,189 @@
+"""Meta-evaluation: every optimizer on the same unseen tasks, at every horizon.
+
+The learned rule and the hand-designed ones go through the same inner loop and are measured by the
+same `evaluate`; a family of hand-designed settings is a stack of thetas in one compiled program.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from datasets.sampler import TaskSampler
+from l2o.errors import InputError
+from l2o.features import layer_paths
+from l2o.hand_designed import hand_designed
+from l2o.mapping import on_device
+from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+from l2o.unroll import InnerState, run_episode, start_episodes, unroll
+from reports.results import Outcome
+from trainers import loop, sharding, sources, stage
+
+
+class Row(NamedTuple):
+  """Settings that share a compiled program."""
+
+  names: Sequence[str]  # one for each theta
+  rule: LearnedRule
+  thetas: Theta  # leaves [settings, ...]
+  hand_designed: bool
+
+
+class Experiment(NamedTuple):
+  """Where tasks for evaluation come from."""
+
+  name: str
+  source: str
+  tasks: TaskSampler
+  stores: PyTree
+
+
+class MetaEvaluate(NamedTuple):
+  """A meta-evaluation stage, built; the learned row joins when its theta is known."""
+
+  task: Task
+  rule: LearnedRule
+  rule_name: str
+  baselines: Sequence[Row]
+  experiments: Sequence[Experiment]
+  spec: Mapping[str, Any]
+  seed: int
+
+
+def build(
+  config: Mapping[str, Any], data: sources.Data, task: Task, rule: LearnedRule
+) -> MetaEvaluate:
+  """Builds the stage; no computation, nothing written. Raises InputError."""
+  spec = config['meta_evaluate']
+  if not spec['num_steps'] or min(spec['num_steps']) < 1:
+    raise InputError(f'meta_evaluate.num_steps must all be at least 1, not {spec["num_steps"]}')
+  for key in ('num_tasks', 'trace_tasks', 'trace_steps', 'bootstrap_samples'):
+    if spec[key] < 1:
+      raise InputError(f'meta_evaluate.{key} must be at least 1, not {spec[key]}')
+  on_device(spec['mapping'])
+  places = sorted(spec['experiments'].items())
+  stores = sources.stores(data, [where['source'] for _, where in places])
+  experiments = []
+  for number, (name, where) in enumerate(places):
+    seed = sources.stream_seed(data.seed, sources.META_EVALUATE, number)
+    tasks = sources.task_sampler(data, config['tasks'], where['source'], where['classes'], seed)
+    experiments.append(Experiment(name, where['source'], tasks, stores[where['source']]))
+  baselines = [_baseline(name, block) for name, block in spec['baselines'].items()]
+  seed = sources.stream_seed(data.seed, sources.META_EVALUATE)
+  return MetaEvaluate(task, rule, config['rule']['name'], baselines, experiments, spec, seed)
+
+
+def run(
+  plan: MetaEvaluate,
+  pretrained: tuple,
+  theta: Theta,
+  folder: pathlib.Path,
+  options: stage.Options,
+) -> list[Outcome]:
+  """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment."""
+  mesh = sharding.make_mesh(**plan.spec['mesh'])
+  map_fn = sharding.sharded_map(mesh, on_device(plan.spec['mapping']))
+  whole = sharding.replicated(mesh)
+  learned = Row([plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False)
+  rows = [learned, *plan.baselines]
+  programs = [jax.jit(_measure(plan.task, row.rule, map_fn)) for row in rows]
+  start = jax.jit(
+    lambda draw: start_episodes(plan.task, jax.random.key(plan.seed), pretrained, draw)
+  )
+  num_tasks, longest = plan.spec['num_tasks'], max(plan.spec['num_steps'])
+  episodes = [start(jax.device_put(_draw(e, num_tasks, longest), whole)) for e in plan.experiments]
+  stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
+  items = [
+    (e, r, num_steps)
+    for e in range(len(plan.experiments))
+    for r in range(len(rows))
+    for num_steps in plan.spec['num_steps']
+  ]
+  outcomes: list[Outcome] = []
+
+  def step(state: None, item: tuple) -> tuple[None, Metrics]:
+    e, r, num_steps = item
+    tasks = TaskBatch(episodes[e], stores[e], jnp.int32(num_steps))
+    return state, programs[r](rows[r].thetas, tasks)
+
+  def on_metrics(done: int, metrics: Any) -> None:
+    e, r, num_steps = items[done - 1]
+    experiment = plan.experiments[e]
+    outcomes.extend(_outcomes(experiment, rows[r], num_steps, jax.device_get(metrics)))
+
+  report = loop.progress(folder.name, 'row', 0, len(items), options.log_every_secs)
+  loop.run(step, None, items.__getitem__, 0, len(items), on_metrics, [report])
+  np.savez(folder / 'trace.npz', **_trace(plan, theta, map_fn, start, stores[0]))
+  return outcomes
+
+
+def _baseline(name: str, block: Mapping[str, Any]) -> Row:
+  arguments = dict(block)
+  rates = arguments.pop('learning_rates', ())
+  if not rates or min(rates) <= 0:
+    raise InputError(f'meta_evaluate.baselines.{name} needs learning_rates above 0, not {rates}')
+  rule = hand_designed(**arguments)
+  thetas = {'learning_rate': np.asarray(rates, np.float32)}
+  return Row([f'{name} {rate:g}' for rate in rates], rule, thetas, True)
+
+
+def _draw(experiment: Experiment, num_tasks: int, num_steps: int) -> Any:
+  """The first draw of an experiment: the same tasks for every row and horizon."""
+  tasks = experiment.tasks.sample(0, num_tasks, num_steps)
+  return {part: tasks[part] for part in ('train', 'evaluation')}
+
+
+def _measure(task: Task, rule: LearnedRule, map_fn: MapFn) -> Any:
+  """(thetas, tasks) -> metrics [tasks, settings]: a map over tasks of a vmap over settings."""
+
+  def one(episode: Episode, shared: tuple) -> Metrics:
+    thetas, data, num_steps = shared
+    tasks = TaskBatch(episode, data, num_steps)
+    return jax.vmap(lambda theta: run_episode(rule, task, theta, episode, tasks))(thetas)
+
+  def measure(thetas: Theta, tasks: TaskBatch) -> Metrics:
+    return map_fn(one, tasks.episodes, (thetas, tasks.data, tasks.num_steps))
+
+  return measure
+
+
+def _outcomes(experiment: Experiment, row: Row, num_steps: int, metrics: Metrics) -> list[Outcome]:
+  return [
+    Outcome(
+      experiment=experiment.name,
+      source=experiment.source,
+      optimizer=name,
+      hand_designed=row.hand_designed,
+      num_steps=num_steps,
+      accuracy=np.asarray(metrics['accuracy'])[:, setting],
+      loss=np.asarray(metrics['loss'])[:, setting],
+    )
+    for setting, name in enumerate(row.names)
+  ]
+
+
+def _trace(
+  plan: MetaEvaluate, theta: Theta, map_fn: MapFn, start: Any, stores: PyTree
+) -> dict[str, np.ndarray]:
+  """What the learned rule says it did, step by step, on some tasks of the first experiment.
+
+  Returns:
+    The rule's facts, each [tasks, K, ...], and 'layers', the layers' names.
+  """
+  num_steps = plan.spec['trace_steps']
+  episodes = start(_draw(plan.experiments[0], plan.spec['trace_tasks'], num_steps))
+
+  def record(state: InnerState, metrics: Metrics) -> PyTree:
+    return plan.rule.facts(state.opt_state)
+
+  def one(episode: Episode, shared: tuple) -> PyTree:
+    theta, store = shared
+    tx = plan.rule.bind(theta, num_steps)
+    return unroll(plan.task, tx, episode, store, jnp.int32(num_steps), record)[1]
+
+  traces = jax.jit(lambda theta, episodes, store: map_fn(one, episodes, (theta, store)))
+  facts = jax.device_get(traces(theta, episodes, stores['train']))
+  return {**facts, 'layers': np.asarray(layer_paths(episodes.params))}

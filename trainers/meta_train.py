@@ -1,0 +1,168 @@
+"""Meta-training: theta follows an estimate of the meta-gradient over fresh tasks."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from datasets.sampler import TaskSampler
+from l2o.build import build as build_from
+from l2o.errors import InputError, RunError
+from l2o.estimators import ESTIMATORS
+from l2o.estimators.nes import halving
+from l2o.mapping import on_device
+from l2o.types import Estimator, LearnedRule, Metrics, PyTree, Task, TaskBatch, Theta
+from l2o.unroll import meta_loss, start_episodes
+from trainers import sharding, sources, stage
+from trainers.state import MetaState
+
+
+class MetaTrain(NamedTuple):
+  """A meta-training stage, built."""
+
+  task: Task
+  rule: LearnedRule
+  estimator: Mapping[str, Any]
+  spec: Mapping[str, Any]
+  tasks: TaskSampler
+  stores: PyTree
+  seed: int
+
+
+def build(
+  config: Mapping[str, Any], data: sources.Data, task: Task, rule: LearnedRule
+) -> MetaTrain:
+  """Builds the stage; no computation, nothing written. Raises InputError."""
+  spec = config['meta_train']
+  if not 1 <= spec['min_steps'] <= spec['max_steps']:
+    raise InputError(
+      f'meta_train needs 1 <= min_steps <= max_steps, '
+      f'not {spec["min_steps"]} and {spec["max_steps"]}'
+    )
+  for key in ('num_generations', 'meta_batch'):
+    if spec[key] < 1:
+      raise InputError(f'meta_train.{key} must be at least 1, not {spec[key]}')
+  seed = sources.stream_seed(data.seed, sources.META_TRAIN)
+  plan = MetaTrain(
+    task=task,
+    rule=rule,
+    estimator=config['estimator'],
+    spec=spec,
+    tasks=sources.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
+    stores=sources.stores(data, [data.main])[data.main],
+    seed=seed,
+  )
+  _estimator(plan, on_device(spec['mapping']))  # its arguments are checked here, not an hour later
+  return plan
+
+
+def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
+  """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
+  mesh = sharding.make_mesh(**plan.spec['mesh'])
+  estimator = _estimator(plan, sharding.sharded_map(mesh, on_device(plan.spec['mapping'])))
+  meta_optimizer = optax.adam(
+    halving(plan.spec['learning_rate'], plan.spec['learning_rate_halves_every'])
+  )
+  whole = sharding.replicated(mesh)
+  pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
+  advance = jax.jit(_step(plan, estimator, meta_optimizer), donate_argnums=0)
+
+  def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
+    return advance(state, _placed(inputs, mesh), pretrained, stores)
+
+  state = _init(plan, estimator, meta_optimizer, mesh)
+  (folder / 'parameters.txt').write_text(
+    parameter_overview.get_parameter_overview(state.theta) + '\n'
+  )
+  population = plan.estimator['population']
+  state = stage.train(
+    step,
+    state,
+    feed=lambda generation: draw(plan, generation),
+    stop=plan.spec['num_generations'],
+    check=lambda generation, metrics: _check(generation, metrics, population),
+    log_every=1,
+    unit='generation',
+    folder=folder,
+    options=options,
+  )
+  return jax.device_get(state.theta)
+
+
+def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
+  """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, from the seed alone."""
+  spec = plan.spec
+  tasks = plan.tasks.sample(generation, spec['meta_batch'], spec['max_steps'])
+  rng = np.random.default_rng([sources.stream_seed(plan.seed, sources.HORIZON), generation])
+  num_steps = rng.integers(spec['min_steps'], spec['max_steps'], endpoint=True)
+  return {part: tasks[part] for part in ('train', 'evaluation')}, np.int32(num_steps)
+
+
+def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
+  objective = meta_loss(plan.rule, plan.task)
+  return build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn)
+
+
+def _placed(inputs: tuple, mesh: Mesh) -> tuple:
+  """Each inner batch over the mesh's 'data' axis, everything else whole."""
+  drawn, num_steps = inputs
+  train = jax.device_put(drawn['train'], sharding.batch_sharding(mesh, axis=2))
+  evaluation = jax.device_put(drawn['evaluation'], sharding.batch_sharding(mesh, axis=1))
+  whole = jax.device_put(num_steps, sharding.replicated(mesh))
+  return {'train': train, 'evaluation': evaluation}, whole
+
+
+def _init(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, mesh: Mesh) -> MetaState:
+  def init(key: jax.Array) -> MetaState:
+    # The head of a task is of another shape than the pretrained one; theta is for the task's.
+    shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
+    theta_key, estimator_key = jax.random.split(key)
+    theta = plan.rule.init(theta_key, shapes)
+    return MetaState(
+      jnp.zeros((), jnp.int32),
+      theta,
+      meta_optimizer.init(theta),
+      estimator.init(theta, estimator_key),
+    )
+
+  # A key that no generation uses.
+  key = jax.random.fold_in(jax.random.key(plan.seed), plan.spec['num_generations'])
+  return jax.jit(init, out_shardings=sharding.replicated(mesh))(key)
+
+
+def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
+  def step(
+    state: MetaState, inputs: tuple, pretrained: tuple, stores: PyTree
+  ) -> tuple[MetaState, Metrics]:
+    drawn, num_steps = inputs
+    key = jax.random.fold_in(jax.random.key(plan.seed), state.generation)
+    task_key, noise_key = jax.random.split(key)
+    episodes = start_episodes(plan.task, task_key, pretrained, drawn)
+    tasks = TaskBatch(episodes, stores, num_steps)
+    grad, estimator_state, metrics = estimator.estimate(
+      state.theta, state.estimator, noise_key, tasks
+    )
+    updates, opt_state = meta_optimizer.update(grad, state.opt_state, state.theta)
+    theta = optax.apply_updates(state.theta, updates)
+    metrics |= {
+      'num_steps': num_steps,
+      'grad_norm': optax.tree.norm(grad),
+      'theta_norm': optax.tree.norm(theta),
+    }
+    return MetaState(state.generation + 1, theta, opt_state, estimator_state), metrics
+
+  return step
+
+
+def _check(generation: int, metrics: Mapping[str, float], population: int) -> None:
+  if metrics['nonfinite'] >= population:
+    raise RunError(
+      f'meta-training: no candidate of generation {generation} ended with a finite loss; '
+      f'lower rule.log_step_norm, estimator.sigma or meta_train.learning_rate'
+    )

@@ -1,0 +1,37 @@
+"""From a frozen config to a finished run."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from trainers import workdir as files
+
+
+def run(
+  config: Mapping[str, Any],
+  workdir: str | pathlib.Path,
+  default: Mapping[str, Any],
+  overrides: Mapping[str, Any],
+) -> None:
+  """Checks everything, says what the run is, and runs it.
+
+  Args:
+    config: a frozen config, see `configs.common.freeze`.
+    workdir: folder of the run; an unfinished run of the same config in it goes on.
+    default: the config file's own values, to write down what differs.
+    overrides: what the command line set.
+
+  Raises:
+    InputError: before anything is computed or written.
+    RunError: when a stage cannot go on.
+  """
+  folder = pathlib.Path(workdir)
+  if files.is_finished(folder, config):
+    print(f'{folder} holds this run, finished; its results are in {folder / files.RESULTS}')
+    return
+  from trainers import pipeline, sharding  # JAX, TensorFlow and Orbax: only for who computes
+
+  sharding.set_cpu_devices(config['cpu_devices'])
+  plan = pipeline.build(config)
+  files.describe(folder, config, default, overrides)
+  pipeline.run(plan, folder, config)

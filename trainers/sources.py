@@ -1,0 +1,95 @@
+"""The data of a run: every source loaded once, its classes dealt out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import datasets
+from datasets.sampler import TaskSampler
+from datasets.splits import split_classes
+from l2o.build import choose
+from l2o.errors import InputError
+from l2o.types import PyTree
+
+PRETRAIN, META_TRAIN, META_EVALUATE, HORIZON = range(4)  # streams of random numbers
+
+
+class Data(NamedTuple):
+  """All that a run reads."""
+
+  sources: Mapping[str, Mapping[str, datasets.Source]]  # name -> split -> source
+  main: str  # the source whose classes are split
+  parts: Mapping[str, np.ndarray]  # part -> its classes
+  seed: int
+
+
+def stream_seed(seed: int, stream: int, part: int = 0) -> int:
+  """A seed for one use of randomness in a run, apart from all its others."""
+  return 1_000 * seed + 100 * stream + part
+
+
+def load(config: Mapping[str, Any]) -> Data:
+  """Loads the sources a config names and splits the main one's classes.
+
+  Raises:
+    InputError: data that is not there, a split larger than the data set, images of several shapes.
+  """
+  names = config['sources']
+  main = choose(config['source'], names, 'source')
+  sources = {
+    name: {split: datasets.load(spec, split) for split in datasets.SPLITS}
+    for name, spec in names.items()
+  }
+  shapes = {name: source['train'].image_shape for name, source in sources.items()}
+  if len(set(shapes.values())) > 1:
+    raise InputError(f'all sources must have images of one shape, not {shapes}')
+  classes = len(sources[main]['train'].class_names)
+  parts = split_classes(classes, config['class_split'], config['seed'])
+  return Data(sources, main, parts, config['seed'])
+
+
+def image_shape(data: Data) -> tuple[int, int, int]:
+  """(H, W, C) of all sources."""
+  return data.sources[data.main]['train'].image_shape
+
+
+def task_sampler(
+  data: Data, spec: Mapping[str, Any], source: str, part: str, seed: int
+) -> TaskSampler:
+  """Tasks over a part of a source's classes.
+
+  Args:
+    data: what was loaded.
+    spec: the config's block `tasks`.
+    source: name of the source.
+    part: a part of the class split, or 'all' classes.
+    seed: of the draws, a `stream_seed`.
+  """
+  splits = data.sources[choose(source, data.sources, 'source')]
+  everything: Sequence[int] = range(len(splits['train'].class_names))
+  if part != 'all' and source != data.main:
+    raise InputError(f'only {data.main} has a class split; use classes = all for {source}')
+  choose(part, (*data.parts, 'all'), 'part of the class split')
+  classes = everything if part == 'all' else data.parts[part]
+  return TaskSampler(splits['train'], splits['validation'], classes, seed=seed, **spec)
+
+
+def stores(data: Data, names: Sequence[str]) -> dict[str, dict[str, PyTree]]:
+  """The images that tasks look up: name -> {'train', 'evaluation'}.
+
+  Shorter ones are filled up with black images that no task refers to: stores of one shape share
+  their compiled programs.
+  """
+  chosen = {name: data.sources[choose(name, data.sources, 'source')] for name in names}
+  found: dict[str, dict[str, PyTree]] = {name: {} for name in chosen}
+  for part, split in (('train', 'train'), ('evaluation', 'validation')):
+    longest = max(len(splits[split]) for splits in chosen.values())
+    for name, splits in chosen.items():
+      images = splits[split].arrays()
+      found[name][part] = {key: _fill(array, longest) for key, array in images.items()}
+  return found
+
+
+def _fill(array: np.ndarray, length: int) -> np.ndarray:
+  return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))

@@ -1,0 +1,65 @@
+"""What every training stage does around its step: restore, log, checkpoint, report."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from checkpoints import Checkpoints
+from trainers import loop, metrics
+
+
+class Options(NamedTuple):
+  """How often a run reports and saves."""
+
+  log_every_secs: float
+  checkpoint_every_secs: float
+  keep_checkpoints: int
+
+
+def train(
+  step: Callable[[Any, Any], tuple[Any, Any]],
+  state: Any,
+  *,
+  feed: Callable[[int], Any],
+  stop: int,
+  check: Callable[[int, Mapping[str, float]], None],
+  log_every: int,
+  unit: str,
+  folder: pathlib.Path,
+  options: Options,
+) -> Any:
+  """Runs a stage's loop from its newest checkpoint, if there is one, to the end.
+
+  Args:
+    step: (state, input) -> (state, metrics []), compiled.
+    state: the initial state, whose shapes, dtypes and places a checkpoint must have.
+    feed: number of the step -> its input.
+    stop: steps in all.
+    check: (steps done, metrics), called for every step; raises to end the run.
+    log_every: steps between two rows of metrics.
+    unit: what a step is called.
+    folder: the stage's; gets `checkpoints`, `metrics.jsonl` and TensorBoard events.
+    options: how often to report and save.
+  """
+  saved = Checkpoints(
+    folder / 'checkpoints', options.checkpoint_every_secs, options.keep_checkpoints
+  )
+  state, start = saved.restore_or(state)
+  writer = metrics.create_writer(folder, start)
+
+  def on_metrics(done: int, values: Any) -> None:
+    if done % log_every == 0 or done == stop:
+      values = {name: float(x) for name, x in jax.device_get(values).items()}
+      writer.write_scalars(done, values)
+      check(done, values)
+
+  report = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
+  try:
+    state = loop.run(step, state, feed, start, stop, on_metrics, [report, saved.maybe_save])
+    saved.save(stop, state)
+  finally:
+    saved.close()
+    writer.close()
+  return state
