@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import common
 from l2o.errors import InputError, RunError
+from trainers.run import run
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -28,33 +30,26 @@ def main(argv: Sequence[str]) -> None:
     if argv[1:]:
       raise InputError(f'{argv[1]!r} is not a flag: write --config.key=value')
     default = common.load_default(config_flags.get_config_filename(flags.FLAGS['config']))
-    from trainers import (
-      run,
-    )  # importing TensorFlow takes seconds: first see that the flags are good
-
-    run.run(
+    run(
       common.freeze(_CONFIG.value),
       workdir=_WORKDIR.value,
       default=common.freeze(default),
       overrides=config_flags.get_override_values(flags.FLAGS['config']),
     )
-  except InputError as error:
-    sys.exit(_say(error, 2))
-  except RunError as error:
-    sys.exit(_say(error, 1))
-
-
-def _say(error: Exception, code: int) -> int:
-  print(f'error: {error}', file=sys.stderr)
-  return code
+  except (InputError, RunError) as error:
+    _leave(error)
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
-  """Parses as absl does, but a config key that does not exist ends in a sentence too."""
   try:
-    return app.parse_flags_with_usage(argv)
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    sys.exit(_say(InputError(f'--config: {common.one_line(error)}'), 2))
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    return _leave(InputError(common.one_line(error)))
+
+
+def _leave(error: InputError | RunError) -> NoReturn:
+  print(f'error: {error}', file=sys.stderr)
+  sys.exit(error.exit_code)
 
 
 if __name__ == '__main__':

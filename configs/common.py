@@ -129,6 +129,7 @@ def one_line(error: Exception) -> str:
     'no such key: \'sed\'. Did you mean "seed" instead of "sed"?'
   """
   text = str(error).strip('"').replace("\\'", "'").replace('\\n', '\n')
+  text = text[1:-1] if text[:1] == text[-1:] == "'" else text
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   if isinstance(error, (AttributeError, KeyError)):
     return 'no such key: ' + '. '.join(lines)

@@ -16,6 +16,7 @@ from l2o.build import choose
 from l2o.errors import InputError
 
 PREFIX = {'train': 'train', 'validation': 't10k'}
+TRAIN_LABELS = 'train-labels-idx1-ubyte'  # they say how many classes there are
 VARIABLE = 'L2O_IDX_DIR'
 
 
@@ -40,7 +41,8 @@ def idx(split: str, folder: str = '') -> ArraySource:
   labels = read(_find(where, f'{prefix}-labels-idx1-ubyte'), rank=1)
   if len(images) != len(labels):
     raise InputError(f'{where} has {len(images)} {prefix} images but {len(labels)} labels')
-  names = [str(c) for c in range(int(labels.max(initial=-1)) + 1)]
+  known = labels if split == 'train' else read(_find(where, TRAIN_LABELS), rank=1)
+  names = [str(c) for c in range(int(known.max()) + 1 if known.size else 0)]
   return ArraySource(images[..., None], labels, names)
 
 

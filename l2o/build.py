@@ -54,14 +54,45 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str], where: s
     >>> check_arguments(lambda population=32: None, ['popluation'], 'nes')
     Traceback (most recent call last):
       ...
-    l2o.errors.InputError: 'nes' has no 'popluation'; it takes population
+    l2o.errors.InputError: nes has no 'popluation'; it takes population
   """
   parameters = inspect.signature(function).parameters
   if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
     return
   if extra := sorted(set(names) - set(parameters)):
     listed = ', '.join(map(repr, extra))
-    raise InputError(f'{where!r} has no {listed}; it takes {", ".join(parameters)}')
+    raise InputError(f'{where} has no {listed}; it takes {", ".join(parameters)}')
+
+
+def call(
+  function: Callable[..., Any], arguments: Mapping[str, Any], where: str, **deps: Any
+) -> Any:
+  """Calls `function` with a block of a config.
+
+  Args:
+    function: any callable with a signature.
+    arguments: the block.
+    where: what the block is called, for the error message.
+    **deps: objects the caller offers; each reaches the function only if it has such a parameter.
+
+  Raises:
+    InputError: an argument the function does not take, or one that it needs and did not get.
+
+  Example:
+    >>> call(lambda width, depth=2: width * depth, {'width': 3}, 'model', seed=0)
+    6
+  """
+  check_arguments(function, arguments, where)
+  parameters = inspect.signature(function).parameters
+  given = {k: v for k, v in deps.items() if k in parameters} | dict(arguments)
+  needed = [
+    name
+    for name, p in parameters.items()
+    if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+  ]
+  if missing := [name for name in needed if name not in given]:
+    raise InputError(f'{where} needs {", ".join(missing)}')
+  return function(**given)
 
 
 def build(table: Table, spec: Mapping[str, Any], what: str = 'entry', **deps: Any) -> Any:
@@ -88,8 +119,4 @@ def build(table: Table, spec: Mapping[str, Any], what: str = 'entry', **deps: An
   if 'name' not in arguments:
     raise InputError(f'a {what} needs a name; choose from {", ".join(sorted(table))}')
   name = arguments.pop('name')
-  function = resolve(table, name, what)
-  check_arguments(function, arguments, name)
-  takes = inspect.signature(function).parameters
-  offered = {k: v for k, v in deps.items() if k in takes and k not in arguments}
-  return function(**arguments, **offered)
+  return call(resolve(table, name, what), arguments, f'{what} {name}', **deps)

@@ -13,6 +13,10 @@ class InputError(ValueError):
     l2o.errors.InputError: population must be even, not 31
   """
 
+  exit_code = 2
+
 
 class RunError(RuntimeError):
   """A run that cannot go on; the message says where it stopped and why. `main.py` exits with 1."""
+
+  exit_code = 1

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from l2o.build import check_arguments, choose
+from l2o.errors import InputError
 from l2o.types import LearnedRule, Params, Theta
 
 OPTIMIZERS = ('adam', 'sgd')
@@ -87,6 +88,8 @@ def hand_designed(
 
 def _labels(params: Params, head: str) -> Params:
   """'trained' on the leaves below `head`, 'frozen' on the others."""
+  if head not in params:
+    raise InputError(f'there is no head {head!r} to train alone; modules: {", ".join(params)}')
   return {
     name: jax.tree.map(lambda _, n=name: 'trained' if n == head else 'frozen', block)
     for name, block in params.items()

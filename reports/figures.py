@@ -12,7 +12,7 @@ from reports import results, speedup
 
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
-COLOURS = ('#0072B2', '#56B4E9', '#009E73', '#999999', '#CC79A7', '#E69F00', '#000000')
+COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
 STYLE = {
   'axes.spines.right': False,
   'axes.spines.top': False,
@@ -30,7 +30,7 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, experiment in zip(panels, names, strict=True):
       for colour, family in zip(COLOURS, _families(rows), strict=False):
-        steps, accuracy = results.envelope(rows, experiment, f'{family} ')
+        steps, accuracy = results.envelope(rows, experiment, family)
         axes.plot(steps, accuracy, 'o-', color=colour, ms=3, lw=1, label=f'{family}, best rate')
       for optimizer in results.learned(rows):
         _learned_curve(axes, rows, experiment, optimizer)
@@ -49,15 +49,18 @@ def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
   at = [row['step'] for row in generations]
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(6.4, 2.8))
+    panels = figure.subplots(1, 2)
     for axes, key, label in zip(
-      figure.subplots(1, 2), ('loss', 'accuracy'), ('meta-loss', 'accuracy'), strict=True
+      panels, ('loss', 'accuracy'), ('meta-loss', 'accuracy'), strict=True
     ):
       values = np.array([row.get(key) for row in generations], float)
-      axes.plot(at, values, color=LEARNED, lw=0.6, alpha=0.4, label='a generation')
+      horizon = [row['num_steps'] for row in generations]
+      dots = axes.scatter(at, values, c=horizon, s=9, cmap='viridis')
       axes.plot(at, _smooth(values), color=LEARNED, lw=1.6, label='running mean')
       axes.set(xlabel='generation', ylabel=f'{label}, mean of the population')
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc='lower right')
+    panels[1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[0].legend(loc='upper right')
+    figure.colorbar(dots, ax=panels, label='steps K of the generation')
   return figure
 
 
@@ -89,6 +92,8 @@ def mixture_against_step(
     layer_mu.set(title='per layer', ylabel=f'$\\mu$ of {directions[-1]}', ylim=(0, 1))
     for axes in (mean_norm, layer_norm):
       axes.set(xlabel='step', ylabel='step norm $\\lambda$', yscale='log')
+      axes.yaxis.set_major_formatter('{x:g}')
+      axes.yaxis.set_minor_formatter('{x:g}')
     figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
   return figure
 
@@ -102,14 +107,15 @@ def speedup_curve(rows: results.Results) -> Figure:
     for axes, experiment in zip(panels, names, strict=True):
       for optimizer in results.learned(rows)[:1]:
         ours = results.curve(rows, experiment, optimizer)
-        for colour, family in zip(COLOURS, _families(rows), strict=False):
-          theirs = results.envelope(rows, experiment, f'{family} ')
-          _speedup_line(axes, ours, theirs, color=colour, lw=1, label=f'{family}, best rate')
         theirs = results.envelope(rows, experiment)
-        _speedup_line(axes, ours, theirs, color='black', lw=2, label='best of all')
+        _speedup_line(axes, ours, theirs, color='black', lw=5, alpha=0.2, label='best of all')
+        for colour, family in zip(COLOURS, _families(rows), strict=False):
+          theirs = results.envelope(rows, experiment, family)
+          _speedup_line(axes, ours, theirs, color=colour, lw=1, label=f'{family}, best rate')
       axes.axhline(1.0, color='black', lw=0.6, ls=':')
       axes.set(title=f'{experiment}: speed-up of {optimizer}', xlabel='accuracy')
       axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+      axes.locator_params('x', nbins=5)
     panels[0].set_ylabel('steps needed / steps of the learned')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right center')
   return figure
@@ -130,9 +136,7 @@ def _learned_curve(axes: Axes, rows: results.Results, experiment: str, optimizer
 
 
 def _families(rows: results.Results) -> list[str]:
-  """Hand-designed names without their learning rate."""
-  names = (row['optimizer'].rpartition(' ')[0] for row in rows if row['hand_designed'])
-  return list(dict.fromkeys(names))
+  return list(dict.fromkeys(row['family'] for row in rows if row['hand_designed']))
 
 
 def _log_steps(axes: Axes, steps: Sequence[int]) -> None:

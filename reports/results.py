@@ -19,6 +19,7 @@ class Outcome(NamedTuple):
   experiment: str
   source: str
   optimizer: str
+  family: str  # what a grid of optimizers has in common
   hand_designed: bool
   num_steps: int
   accuracy: np.ndarray  # [tasks], fractions of 1
@@ -47,6 +48,7 @@ def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
       'experiment': outcome.experiment,
       'source': outcome.source,
       'optimizer': outcome.optimizer,
+      'family': outcome.family,
       'hand_designed': outcome.hand_designed,
       'num_steps': outcome.num_steps,
       'accuracy_mean': float(outcome.accuracy.mean()),
@@ -89,11 +91,13 @@ def curve(rows: Results, experiment: str, optimizer: str) -> tuple[list[int], li
   return [steps for steps, _ in points], [accuracy for _, accuracy in points]
 
 
-def envelope(rows: Results, experiment: str, prefix: str = '') -> tuple[list[int], list[float]]:
-  """The best hand-designed accuracy at each horizon, of the optimizers whose name starts so."""
+def envelope(
+  rows: Results, experiment: str, family: str | None = None
+) -> tuple[list[int], list[float]]:
+  """The best hand-designed accuracy at each horizon, of one family or of all."""
   best: dict[int, float] = {}
   for row in rows:
-    rival = row['hand_designed'] and row['optimizer'].startswith(prefix)
+    rival = row['hand_designed'] and family in (None, row['family'])
     if rival and row['experiment'] == experiment:
       best[row['num_steps']] = max(best.get(row['num_steps'], 0.0), row['accuracy_mean'])
   return sorted(best), [best[steps] for steps in sorted(best)]

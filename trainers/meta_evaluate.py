@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
+from l2o.build import call
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.hand_designed import hand_designed
@@ -26,6 +28,7 @@ from trainers import loop, sharding, sources, stage
 class Row(NamedTuple):
   """Settings that share a compiled program."""
 
+  family: str
   names: Sequence[str]  # one for each theta
   rule: LearnedRule
   thetas: Theta  # leaves [settings, ...]
@@ -50,6 +53,7 @@ class MetaEvaluate(NamedTuple):
   baselines: Sequence[Row]
   experiments: Sequence[Experiment]
   spec: Mapping[str, Any]
+  mesh: Mesh
   seed: int
 
 
@@ -73,7 +77,9 @@ def build(
     experiments.append(Experiment(name, where['source'], tasks, stores[where['source']]))
   baselines = [_baseline(name, block) for name, block in spec['baselines'].items()]
   seed = sources.stream_seed(data.seed, sources.META_EVALUATE)
-  return MetaEvaluate(task, rule, config['rule']['name'], baselines, experiments, spec, seed)
+  mesh = sharding.build_mesh(spec['mesh'])
+  name = config['rule']['name']
+  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed)
 
 
 def run(
@@ -84,10 +90,12 @@ def run(
   options: stage.Options,
 ) -> list[Outcome]:
   """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment."""
-  mesh = sharding.make_mesh(**plan.spec['mesh'])
+  mesh = plan.mesh
   map_fn = sharding.sharded_map(mesh, on_device(plan.spec['mapping']))
   whole = sharding.replicated(mesh)
-  learned = Row([plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False)
+  learned = Row(
+    plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
+  )
   rows = [learned, *plan.baselines]
   programs = [jax.jit(_measure(plan.task, row.rule, map_fn)) for row in rows]
   start = jax.jit(
@@ -125,9 +133,9 @@ def _baseline(name: str, block: Mapping[str, Any]) -> Row:
   rates = arguments.pop('learning_rates', ())
   if not rates or min(rates) <= 0:
     raise InputError(f'meta_evaluate.baselines.{name} needs learning_rates above 0, not {rates}')
-  rule = hand_designed(**arguments)
+  rule = call(hand_designed, arguments, f'meta_evaluate.baselines.{name}')
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
-  return Row([f'{name} {rate:g}' for rate in rates], rule, thetas, True)
+  return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)
 
 
 def _draw(experiment: Experiment, num_tasks: int, num_steps: int) -> Any:
@@ -156,6 +164,7 @@ def _outcomes(experiment: Experiment, row: Row, num_steps: int, metrics: Metrics
       experiment=experiment.name,
       source=experiment.source,
       optimizer=name,
+      family=row.family,
       hand_designed=row.hand_designed,
       num_steps=num_steps,
       accuracy=np.asarray(metrics['accuracy'])[:, setting],

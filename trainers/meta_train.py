@@ -32,6 +32,7 @@ class MetaTrain(NamedTuple):
   spec: Mapping[str, Any]
   tasks: TaskSampler
   stores: PyTree
+  mesh: Mesh
   seed: int
 
 
@@ -56,6 +57,7 @@ def build(
     spec=spec,
     tasks=sources.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
     stores=sources.stores(data, [data.main])[data.main],
+    mesh=sharding.build_mesh(spec['mesh']),
     seed=seed,
   )
   _estimator(plan, on_device(spec['mapping']))  # its arguments are checked here, not an hour later
@@ -64,7 +66,7 @@ def build(
 
 def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
   """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
-  mesh = sharding.make_mesh(**plan.spec['mesh'])
+  mesh = plan.mesh
   estimator = _estimator(plan, sharding.sharded_map(mesh, on_device(plan.spec['mapping'])))
   meta_optimizer = optax.adam(
     halving(plan.spec['learning_rate'], plan.spec['learning_rate_halves_every'])

@@ -31,7 +31,7 @@ class Pretrain(NamedTuple):
   store: PyTree  # the train images
   num_steps: int
   log_every: int
-  mesh: Mapping[str, int]
+  mesh: Mesh
   seed: int
 
 
@@ -55,14 +55,14 @@ def build(config: Mapping[str, Any], data: sources.Data) -> Pretrain:
     store=source.arrays(),
     num_steps=spec['num_steps'],
     log_every=spec['log_every'],
-    mesh=spec['mesh'],
+    mesh=sharding.build_mesh(spec['mesh']),
     seed=seed,
   )
 
 
 def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[PyTree, PyTree]:
   """Trains, or goes on where the folder's checkpoint ends; returns (params, model_state)."""
-  mesh = sharding.make_mesh(**plan.mesh)
+  mesh = plan.mesh
   tx = plan.rule.bind({'learning_rate': plan.learning_rate}, plan.num_steps)
   store = jax.device_put(plan.store, sharding.replicated(mesh))
   spread = sharding.batch_sharding(mesh, axis=0)

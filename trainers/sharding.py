@@ -1,6 +1,6 @@
 """Meshes, and the spreading of independent work over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from l2o.build import call
 from l2o.errors import InputError
 from l2o.types import MapFn, PyTree
 
@@ -46,6 +47,11 @@ def make_mesh(population: int = 1, data: int = 1) -> Mesh:
     raise InputError(f'a mesh of {population} x {data} devices needs more than the {there} here')
   devices = np.asarray(jax.devices()[: population * data]).reshape(population, data)
   return Mesh(devices, ('population', 'data'), axis_types=(AxisType.Auto,) * 2)
+
+
+def build_mesh(spec: Mapping[str, int]) -> Mesh:
+  """The mesh of a config's block."""
+  return call(make_mesh, spec, 'mesh')
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

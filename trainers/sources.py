@@ -8,7 +8,7 @@ import numpy as np
 import datasets
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
-from l2o.build import choose
+from l2o.build import call, choose
 from l2o.errors import InputError
 from l2o.types import PyTree
 
@@ -72,7 +72,14 @@ def task_sampler(
     raise InputError(f'only {data.main} has a class split; use classes = all for {source}')
   choose(part, (*data.parts, 'all'), 'part of the class split')
   classes = everything if part == 'all' else data.parts[part]
-  return TaskSampler(splits['train'], splits['validation'], classes, seed=seed, **spec)
+  return call(
+    TaskSampler,
+    spec,
+    'tasks',
+    seed=seed,
+    classes=classes,
+    **{k: splits[k] for k in datasets.SPLITS},
+  )
 
 
 def stores(data: Data, names: Sequence[str]) -> dict[str, dict[str, PyTree]]:

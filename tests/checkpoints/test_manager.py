@@ -1,0 +1,82 @@
+"""Checkpoints come back bit for bit, or are refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from checkpoints import Checkpoints
+from l2o.errors import InputError
+from trainers.state import MetaState
+
+
+def state(scale=1.0):
+  theta = {'mlp': {'kernel': scale * jnp.arange(6.0).reshape(2, 3) / 7}}
+  half = (jnp.asarray([scale, -0.3], jnp.bfloat16), jnp.int32(4))
+  return MetaState(jnp.int32(3), theta, half, {})
+
+
+def test_a_state_comes_back_bit_for_bit_with_its_types(tmp_path):
+  saved = Checkpoints(tmp_path)
+  saved.save(3, state())
+  saved.close()
+  restored, step = Checkpoints(tmp_path).restore_or(state(scale=0.0))
+  assert step == 3
+  assert jax.tree.structure(restored) == jax.tree.structure(state())
+  for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(state()), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+def test_without_a_checkpoint_the_state_is_the_given_one(tmp_path):
+  given = state()
+  assert Checkpoints(tmp_path / 'new').restore_or(given) == (given, 0)
+
+
+def test_the_newest_few_are_kept(tmp_path):
+  saved = Checkpoints(tmp_path, keep=2)
+  for step in (1, 2, 3):
+    saved.save(step, state(step))
+  saved.save(3, state(9.0))  # already there
+  saved.close()
+  assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ['2', '3']
+  restored, _ = Checkpoints(tmp_path).restore_or(state())
+  np.testing.assert_array_equal(restored.theta['mlp']['kernel'], state(3).theta['mlp']['kernel'])
+
+
+def test_saving_waits_for_its_interval(tmp_path):
+  saved = Checkpoints(tmp_path, every_secs=1e6)
+  saved.maybe_save(1, state())
+  saved.close()
+  assert Checkpoints(tmp_path).restore_or(state())[1] == 0
+  saved = Checkpoints(tmp_path, every_secs=0.0)
+  saved.maybe_save(1, state())
+  saved.close()
+  assert Checkpoints(tmp_path).restore_or(state())[1] == 1
+
+
+def test_a_donated_state_does_not_reach_what_is_being_written(tmp_path):
+  step = jax.jit(lambda s: jax.tree.map(lambda x: x * 0 - 1, s), donate_argnums=0)
+  big = {'w': jnp.arange(2_000_000.0)}
+  expected = np.asarray(big['w']).copy()
+  saved = Checkpoints(tmp_path)
+  saved.save(1, big)
+  jax.block_until_ready(step(big))
+  saved.close()
+  restored, _ = Checkpoints(tmp_path).restore_or({'w': jnp.zeros(2_000_000)})
+  np.testing.assert_array_equal(restored['w'], expected)
+
+
+@pytest.mark.parametrize('change', ['dtype', 'shape', 'missing', 'extra'])
+def test_another_tree_is_refused_by_the_name_of_the_leaf(tmp_path, change):
+  saved = Checkpoints(tmp_path)
+  saved.save(1, state())
+  saved.close()
+  theta = {
+    'dtype': {'mlp': {'kernel': jnp.zeros((2, 3), jnp.bfloat16)}},
+    'shape': {'mlp': {'kernel': jnp.zeros((3, 2))}},
+    'missing': {'mlp': {}},
+    'extra': {'mlp': {'kernel': jnp.zeros((2, 3)), 'kernel_2': jnp.zeros(1)}},
+  }[change]
+  with pytest.raises(InputError, match=r'theta/mlp/kernel.* where this config has'):
+    Checkpoints(tmp_path).restore_or(state()._replace(theta=theta))

@@ -1,0 +1,143 @@
+"""Rows, table, interval, speed-up and figures, on numbers whose answers are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from reports import bootstrap, figures, results, speedup, table
+from reports.results import Outcome
+
+ACCURACY = {  # optimizer -> horizon -> four tasks
+  'l3rs': {10: [0.5, 0.7, 0.6, 0.8], 100: [0.9, 0.8, 0.9, 0.8]},
+  'adam 0.1': {10: [0.4, 0.6, 0.5, 0.5], 100: [0.7, 0.7, 0.9, 0.7]},
+  'sgd 0.1': {10: [0.6, 0.3, 0.5, 0.4], 100: [0.9, 0.8, 0.7, 0.9]},
+}
+
+
+def outcomes():
+  return [
+    Outcome(
+      'A', 'glyphs', name, name.split()[0], name != 'l3rs', steps, np.array(values),
+      np.array([1.0, np.nan, 1.0, 1.0]) if name == 'adam 0.1' else np.ones(4),
+    )
+    for name, row in ACCURACY.items()
+    for steps, values in row.items()
+  ]  # fmt: skip
+
+
+@pytest.fixture
+def rows():
+  return results.summarize(outcomes(), samples=2000, seed=0)
+
+
+def row_of(rows, optimizer, steps):
+  return next(r for r in rows if (r['optimizer'], r['num_steps']) == (optimizer, steps))
+
+
+def test_the_best_hand_designed_row_is_chosen_per_column(rows):
+  best = {(r['num_steps'], r['optimizer']) for r in rows if r['best_hand_designed']}
+  assert best == {(10, 'adam 0.1'), (100, 'sgd 0.1')}
+
+
+def test_means_and_paired_differences_by_hand(rows):
+  ours = row_of(rows, 'l3rs', 10)
+  np.testing.assert_allclose(ours['accuracy_mean'], 0.65)
+  np.testing.assert_allclose(ours['accuracy_std'], np.std([0.5, 0.7, 0.6, 0.8]))
+  np.testing.assert_allclose(ours['difference_mean'], np.mean([0.1, 0.1, 0.1, 0.3]))
+  assert 0.1 - 1e-9 <= ours['difference_low'] < 0.15 < ours['difference_high'] <= 0.3 + 1e-9
+  best = row_of(rows, 'adam 0.1', 10)
+  assert best['difference_low'] == best['difference_high'] == 0.0
+
+
+def test_a_mean_that_is_not_finite_is_none(rows):
+  assert row_of(rows, 'adam 0.1', 10)['loss_mean'] is None
+  assert row_of(rows, 'l3rs', 10)['loss_mean'] == 1.0
+
+
+def test_the_interval_is_that_of_a_normal_mean(rng):
+  values = rng.normal(2.0, 3.0, 400)
+  low, high = bootstrap.interval(values, samples=20_000, seed=1)
+  half = 1.96 * values.std() / 20
+  np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half], atol=0.03)
+  assert bootstrap.interval(values, 500, seed=1) == bootstrap.interval(values, 500, seed=1)
+
+
+def test_steps_are_interpolated_in_their_logarithm():
+  steps, accuracy = [10, 100, 1000], [0.2, 0.4, 0.3]
+  np.testing.assert_allclose(speedup.steps_to_reach(steps, accuracy, 0.3), 10**1.5)
+  assert speedup.steps_to_reach(steps, accuracy, 0.1) == 10
+  assert speedup.steps_to_reach(steps, accuracy, 0.4) == pytest.approx(100)
+  assert math.isinf(speedup.steps_to_reach(steps, accuracy, 0.41))
+
+
+def test_the_speed_up_line_by_hand(rows):
+  # sgd has 82.5 % at 100; l3rs goes from 65 % at 10 to 85 % at 100: 10 ** (1 + 17.5 / 20) = 75.
+  said = speedup.line(rows, 'A', 'l3rs')
+  assert 'sgd 0.1 has the best hand-designed accuracy, 82.5 % after 100 steps' in said
+  assert said.endswith('l3rs reaches it after 75: 1.3x')
+
+
+def test_a_learned_optimizer_that_never_gets_there_is_said_to_not(rows):
+  for row in rows:
+    if row['optimizer'] == 'l3rs':
+      row['accuracy_mean'] = 0.1
+  assert speedup.line(rows, 'A', 'l3rs').endswith('l3rs does not reach it')
+
+
+def test_the_table_shows_every_number_where_it_belongs(rows):
+  lines = table.render(rows).splitlines()
+  assert lines[0] == 'Experiment A: glyphs, 4 tasks, accuracy in %'
+  assert lines[1].split() == ['optimizer', 'K', '=', '10', 'K', '=', '100']
+  assert lines[2].split() == ['l3rs', '65.0', '±', '11.2', '85.0', '±', '5.0']
+  assert lines[3].split()[:2] == ['difference', '+15.0']
+  assert lines[4].split() == ['adam', '0.1', '50.0', '±', '7.1*', '75.0', '±', '8.7']
+  assert lines[5].split() == ['sgd', '0.1', '45.0', '±', '11.2', '82.5', '±', '8.3*']
+
+
+def test_envelopes_are_of_one_family_or_of_all(rows):
+  assert results.envelope(rows, 'A', 'adam') == ([10, 100], [pytest.approx(0.5), 0.75])
+  assert results.envelope(rows, 'A')[1] == [pytest.approx(0.5), pytest.approx(0.825)]
+  assert results.learned(rows) == ['l3rs']
+
+
+def test_a_family_does_not_take_in_one_whose_name_is_longer(rows):
+  longer = [
+    r | {'family': 'adam head', 'accuracy_mean': 1.0} for r in rows if r['family'] == 'adam'
+  ]
+  assert results.envelope(rows + longer, 'A', 'adam')[1] == [pytest.approx(0.5), 0.75]
+
+
+def line_data(axes, label):
+  return next(line.get_ydata() for line in axes.get_lines() if line.get_label() == label)
+
+
+def test_the_accuracy_figure_draws_the_rows(rows):
+  (axes,) = figures.accuracy_against_steps(rows).axes
+  np.testing.assert_allclose(line_data(axes, 'l3rs'), [0.65, 0.85])
+  np.testing.assert_allclose(line_data(axes, 'sgd, best rate'), [0.45, 0.825])
+
+
+def test_the_speed_up_figure_draws_ratios_of_steps(rows):
+  (axes,) = figures.speedup_curve(rows).axes
+  ratio = line_data(axes, 'sgd, best rate')
+  np.testing.assert_allclose(ratio[-1], 100 / 10 ** (1 + 17.5 / 20), rtol=1e-6)
+
+
+def test_the_meta_training_figure_draws_every_generation():
+  generations = [
+    {'step': g, 'loss': 2.0 / g, 'accuracy': None if g == 2 else 0.1 * g, 'num_steps': 10 * g}
+    for g in range(1, 6)
+  ]
+  figure = figures.meta_training_curve(generations)
+  offsets = figure.axes[0].collections[0].get_offsets()
+  np.testing.assert_allclose(offsets[:, 1], [2.0, 1.0, 2 / 3, 0.5, 0.4])
+  figure.savefig('/dev/null', format='png')
+
+
+def test_the_mixture_figure_draws_means_and_layers(rng):
+  mu = rng.dirichlet([1.0, 2.0], size=(3, 4, 2))
+  norm = rng.uniform(0.1, 1.0, (3, 4, 2))
+  figure = figures.mixture_against_step(mu, norm, ['a', 'b'], ['sgd', 'adam'])
+  np.testing.assert_allclose(line_data(figure.axes[0], 'adam'), mu[..., 1].mean(axis=(0, 2)))
+  np.testing.assert_allclose(line_data(figure.axes[1], 'b'), mu[:, :, 1, 1].mean(axis=0))

@@ -1,0 +1,86 @@
+"""The command line: what a user can mend ends in one sentence before anything is written."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+
+def main(*arguments):
+  """Runs main.py in a process of its own; returns its code, output and errors."""
+  done = subprocess.run(
+    [sys.executable, 'main.py', *arguments],
+    capture_output=True,
+    text=True,
+    timeout=600,
+    env={k: v for k, v in os.environ.items() if k != 'L2O_IDX_DIR'},
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+CONFIG = '--config=configs/quickstart.py'
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'says'),
+  [
+    ([CONFIG, '--config.sed=1'], 'Did you mean "seed"'),
+    ([CONFIG, '--config.estimator.popluation=8'], 'Did you mean "population"'),
+    ([f'{CONFIG}:smok'], "no config argument 'smok' (did you mean 'smoke'?)"),
+    (['--config=configs/quick.py'], 'configs/quick.py'),
+    ([CONFIG, 'smoke'], "'smoke' is not a flag"),
+    ([CONFIG, '--config.estimator.population=31'], 'population must be even'),
+    ([CONFIG, '--config.sources.glyphs.name=idx'], "has no 'seed'; it takes split, folder"),
+  ],
+)
+def test_bad_input_ends_in_one_sentence_and_a_code(arguments, says, tmp_path):
+  workdir = tmp_path / 'run'
+  code, _, errors = main(*arguments, f'--workdir={workdir}')
+  assert code == 2
+  lines = [line for line in errors.splitlines() if line]
+  assert lines[-1].startswith('error: ')
+  assert says in lines[-1]
+  assert 'Traceback' not in errors
+  assert not workdir.exists()
+
+
+def test_flags_that_absl_refuses_end_without_a_trace(tmp_path):
+  code, _, errors = main(CONFIG, '--config.seed=1e3', f'--workdir={tmp_path / "run"}')
+  assert code == 2
+  assert 'invalid literal' in errors
+  assert 'Traceback' not in errors
+  code, _, errors = main(CONFIG)
+  assert code == 2
+  assert '--workdir' in errors
+  assert 'Traceback' not in errors
+
+
+def test_help_says_what_the_flags_are():
+  _, output, _ = main('--help')
+  assert 'configs/quickstart.py:smoke' in output
+  assert '--workdir' in output
+
+
+@pytest.mark.slow
+def test_the_smoke_run_ends_in_results_and_again_at_once(tmp_path):
+  workdir = tmp_path / 'run'
+  code, output, errors = main(f'{CONFIG}:smoke', '--config.seed=1', f'--workdir={workdir}')
+  assert code == 0, errors
+  assert 'Speed-up, experiment A' in output
+  rows = json.loads((workdir / 'results.json').read_text())
+  assert rows[0]['experiment'] == 'A'
+  assert json.loads((workdir / 'overrides.json').read_text()) == {'seed': 1}
+  assert 'seed: 0 -> 1' in (workdir / 'diff.txt').read_text()
+  code, output, _ = main(f'{CONFIG}:smoke', '--config.seed=1', f'--workdir={workdir}')
+  assert code == 0
+  assert 'finished' in output
+  code, _, errors = main(f'{CONFIG}:smoke', f'--workdir={workdir}')
+  assert code == 2
+  assert 'seed: 1 there, 0 now' in errors
+
+
+def test_main_stays_a_page():
+  assert len(pathlib.Path('main.py').read_text().splitlines()) <= 60
