@@ -29,9 +29,14 @@ def run(
   if files.is_finished(folder, config):
     print(f'{folder} holds this run, finished; its results are in {folder / files.RESULTS}')
     return
+  print(
+    f'[run] importing and building; nothing is written to {folder} before all is checked',
+    flush=True,
+  )
   from trainers import pipeline, sharding  # JAX, TensorFlow and Orbax: only for who computes
 
   sharding.set_cpu_devices(config['cpu_devices'])
   plan = pipeline.build(config)
   files.describe(folder, config, default, overrides)
   pipeline.run(plan, folder, config)
+  print(f'[run] done: {folder / files.RESULTS}, {folder / "table.txt"}, {folder / "figures"}')

@@ -1,0 +1,33 @@
+"""What the documents say is so: their code runs, their files exist."""
+
+import pathlib
+import re
+
+import pytest
+
+HOWTOS = sorted(pathlib.Path('docs/howto').glob('*.md'))
+DOCUMENTS = [
+  *HOWTOS,
+  *(pathlib.Path(p) for p in ('README.md', 'CONTRIBUTING.md', 'docs/architecture.md')),
+]
+
+
+@pytest.mark.parametrize('path', HOWTOS, ids=lambda p: p.stem)
+def test_the_code_of_a_howto_runs(path):
+  blocks = re.findall(r'^```python\n(.*?)^```', path.read_text(), re.M | re.S)
+  assert blocks
+  exec(compile('\n'.join(blocks), str(path), 'exec'), {'__name__': 'howto'})
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.stem)
+def test_files_that_a_document_names_exist(path):
+  text = path.read_text()
+  links = re.findall(r'\]\(([^)#:]+)\)', text)
+  named = re.findall(
+    r'`((?:l2o|configs|datasets|trainers|checkpoints|reports|tests|docs)/[\w/]+\.\w+)`', text
+  )
+  written_by_the_reader = {'datasets/stripes.py'}
+  for name in set(named) - written_by_the_reader:
+    assert pathlib.Path(name).exists(), name
+  for name in links:
+    assert (path.parent / name).exists(), name
