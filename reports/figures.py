@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from reports import results, speedup
 
@@ -92,8 +92,9 @@ def mixture_against_step(
     layer_mu.set(title='per layer', ylabel=f'$\\mu$ of {directions[-1]}', ylim=(0, 1))
     for axes in (mean_norm, layer_norm):
       axes.set(xlabel='step', ylabel='step norm $\\lambda$', yscale='log')
+      axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
       axes.yaxis.set_major_formatter('{x:g}')
-      axes.yaxis.set_minor_formatter('{x:g}')
+      axes.yaxis.set_minor_formatter(NullFormatter())
     figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
   return figure
 
