@@ -7,6 +7,7 @@ SOURCES = {
   'digits': 'datasets.digits:digits',
   'glyphs': 'datasets.glyphs:glyphs',
   'idx': 'datasets.idx:idx',
+  'tfds': 'datasets.tfds:tfds',
 }
 SPLITS = ('train', 'validation')
 

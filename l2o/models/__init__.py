@@ -4,4 +4,7 @@ A model is a flax module called as `model(images [B, H, W, C] float32, train=boo
 layer is named 'head': what a fresh task replaces and what head-only training trains.
 """
 
-MODELS = {'mlp': 'l2o.models.mlp:MLP'}
+MODELS = {
+  'mlp': 'l2o.models.mlp:MLP',
+  'resnet': 'l2o.models.resnet:ResNet',
+}

@@ -1,0 +1,141 @@
+"""A convolution that stays fast inside loops on a CPU.
+
+XLA's CPU compiler has a fast convolution for one layout of images, kernels and results, and falls
+back to a plain loop for any other. Outside of loops it finds that layout; the operands that a
+`scan`, `while` or `map` carries get layouts of their own, and the convolution becomes tens of times
+slower. Here the forward pass and both gradients are written as plain convolutions in that one
+layout, with explicit transposes, and barriers that keep the compiler from folding them away.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def canonical_conv(
+  x: jax.Array, w: jax.Array, strides: tuple[int, int], padding: tuple[tuple[int, int], ...]
+) -> jax.Array:
+  """Two-dimensional convolution of images [B, H, W, C] with kernels [KH, KW, C, O].
+
+  Args:
+    x: images.
+    w: kernels.
+    strides: of rows and columns.
+    padding: (before, after) of rows and columns.
+
+  Returns:
+    [B, OH, OW, O], equal to `lax.conv_general_dilated`.
+
+  Example:
+    >>> x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 1))
+    >>> canonical_conv(x, w, (1, 1), ((0, 0), (0, 0)))[0, :, :, 0]
+    Array([[18., 18.],
+           [18., 18.]], dtype=float32)
+  """
+  return _conv(x, w, strides, padding)
+
+
+def _forward(x: jax.Array, w: jax.Array, strides: Any, padding: Any) -> tuple:
+  return _conv(x, w, strides, padding), (x, w)
+
+
+def _backward(strides: Any, padding: Any, saved: tuple, dy: jax.Array) -> tuple:
+  x, w = saved
+  return _input_gradient(x, w, dy, strides, padding), _kernel_gradient(x, w, dy, strides, padding)
+
+
+canonical_conv.defvjp(_forward, _backward)
+
+
+def _input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, padding: Any) -> Any:
+  """Of row i the gradient gathers dy at (i + before - k) / stride: a convolution of dilated dy."""
+  turned = jnp.flip(w, (0, 1)).transpose(0, 1, 3, 2)
+  spread = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)]
+  margins = []
+  for size, kernel, length, (before, _) in zip(
+    x.shape[1:3], w.shape[:2], spread, padding, strict=True
+  ):
+    low = kernel - 1 - before
+    margins.append((low, size + kernel - 1 - length - low))
+  return _conv(dy, turned, (1, 1), margins, lhs_dilation=strides)
+
+
+def _kernel_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, padding: Any) -> Any:
+  """Images and dy convolved over the batch: channels are the batch of this one."""
+  margins = []
+  for size, kernel, outputs, stride, (before, _) in zip(
+    x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding, strict=True
+  ):
+    length = (outputs - 1) * stride + 1
+    margins.append((before, kernel - 1 + length - size - before))
+  images, kernels = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+  return _conv(images, kernels, (1, 1), margins, rhs_dilation=strides).transpose(1, 2, 0, 3)
+
+
+def _conv(x: jax.Array, w: jax.Array, strides: Any, padding: Any, **dilation: Any) -> jax.Array:
+  x, w = lax.optimization_barrier((x, w))
+  y = lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=LAYOUT, **dilation)
+  return lax.optimization_barrier(y)
+
+
+def conv_general_dilated(
+  lhs: jax.Array,
+  rhs: jax.Array,
+  window_strides: Sequence[int],
+  padding: Any,
+  lhs_dilation: Sequence[int] | None = None,
+  rhs_dilation: Sequence[int] | None = None,
+  dimension_numbers: Any = None,
+  feature_group_count: int = 1,
+  **options: Any,
+) -> jax.Array:
+  """`lax.conv_general_dilated`, by way of `canonical_conv` where that is the faster one.
+
+  That is: on a CPU, for ungrouped and undilated convolutions of images in flax's layout.
+  """
+  rank = lhs.ndim - 2
+  ones = (1,) * rank
+  plain = (
+    jax.default_backend() == 'cpu'
+    and rank == 2
+    and feature_group_count == 1
+    and tuple(lhs_dilation or ones) == tuple(rhs_dilation or ones) == ones
+    and dimension_numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, LAYOUT)
+  )
+  if plain:
+    strides = tuple(window_strides)
+    if isinstance(padding, str):
+      padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
+    return canonical_conv(lhs, rhs, strides, tuple(map(tuple, padding)))
+  return lax.conv_general_dilated(
+    lhs,
+    rhs,
+    window_strides,
+    padding,
+    lhs_dilation=lhs_dilation,
+    rhs_dilation=rhs_dilation,
+    dimension_numbers=dimension_numbers,
+    feature_group_count=feature_group_count,
+    **options,
+  )
+
+
+class Conv(nn.Conv):
+  """flax's `Conv` with `conv_general_dilated` above: the same parameters and results.
+
+  Example:
+    >>> layer = Conv(features=4, kernel_size=(3, 3), strides=(2, 2))
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    >>> layer.apply(variables, jnp.ones((2, 8, 8, 3))).shape
+    (2, 4, 4, 4)
+  """
+
+  conv_general_dilated: Any = conv_general_dilated
