@@ -1,7 +1,7 @@
 """`tfds`: any labelled image data set of tensorflow-datasets, by name.
 
-Read by random access from ArrayRecord files, without TensorFlow. A data set that is not prepared
-yet is downloaded and prepared by tensorflow-datasets, into TFDS_DATA_DIR if that is set.
+Read by random access from ArrayRecord files, without TensorFlow, from TFDS_DATA_DIR or the usual
+place. Nothing is downloaded unless the config says so: the folder may be shared.
 """
 
 import os
@@ -26,6 +26,7 @@ def tfds(
   train_split: str = 'train',
   validation_split: str = 'test',
   size: int = 0,
+  download: bool = False,
 ) -> ArraySource:
   """Loads one split of a data set into memory.
 
@@ -37,19 +38,20 @@ def tfds(
     train_split: what the data set calls its train split.
     validation_split: what it calls the split to validate on; 'train[:10%]' is a split too.
     size: height and width to resize to; 0 leaves the images as they are.
+    download: whether tensorflow-datasets may fetch and prepare what is not there yet.
 
   Raises:
     InputError: a data set that does not exist or cannot be downloaded, a split or feature it does
       not have, or images of several sizes when no size is asked for.
   """
-  chosen = choose(split, {'train': train_split, 'validation': validation_split}, 'split')
-  builder = _prepared(dataset)
+  splits = {'train': train_split, 'validation': validation_split}
+  name = splits[choose(split, splits, 'split')]
+  builder = _prepared(dataset, download)
   features = builder.info.features
   for key in (image, label):
     choose(key, features, f'feature of {dataset}')
   if not hasattr(features[label], 'names'):
     raise InputError(f'{dataset}: the feature {label!r} is not a class label')
-  name = {'train': train_split, 'validation': validation_split}[chosen]
   try:
     examples = builder.as_data_source(split=name)
   except (ValueError, KeyError) as error:
@@ -59,7 +61,7 @@ def tfds(
   return ArraySource(images, labels, features[label].names)
 
 
-def _prepared(dataset: str) -> Any:
+def _prepared(dataset: str, download: bool) -> Any:
   import tensorflow_datasets  # a second, only for who asks
 
   where = os.environ.get(VARIABLE, '~/tensorflow_datasets')
@@ -69,14 +71,17 @@ def _prepared(dataset: str) -> Any:
     raise InputError(
       f'tensorflow-datasets has no data set {dataset!r}, here or in {where}: {_first(error)}'
     ) from error
-  try:
-    builder.download_and_prepare()  # returns at once if that is done
-  except Exception as error:
+  if builder.is_prepared():
+    return builder
+  if not download:
     raise InputError(
-      f'{dataset} is not prepared in {where} and cannot be downloaded ({_first(error)}); set '
-      f'{VARIABLE} to where it is, or prepare it on a machine with internet access by '
-      f'`tfds build {dataset} --file_format=array_record`'
-    ) from error
+      f'{dataset} is not prepared in {where}: set {VARIABLE} to where it is, or download = True in '
+      f'its block of `sources` to fetch it'
+    )
+  try:
+    builder.download_and_prepare()
+  except Exception as error:
+    raise InputError(f'{dataset} cannot be downloaded to {where}: {_first(error)}') from error
   return builder
 
 

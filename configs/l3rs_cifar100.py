@@ -1,0 +1,82 @@
+"""Meta-train an L3RS on 10-way tasks of CIFAR-100: arXiv 2408.09310, sec. 5, at a CPU's scale.
+
+python main.py --config=configs/l3rs_cifar100.py --workdir=runs/l3rs_cifar100   # an hour on 2 cores
+python main.py --config=configs/l3rs_cifar100.py:smoke --workdir=runs/smoke     # two minutes
+
+Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
+--config.sources.cifar100.download=True it is fetched. A batch-normalised ResNet-8 is pretrained
+on 50 classes; L3RS is meta-trained on 25 and evaluated on the other 25 (experiment A), also from
+a network pretrained with another seed (experiment C).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke` for a run of a few steps."""
+  args = common.parse(arg, smoke=False)
+  c = common.base()
+  c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
+  c.source = 'cifar100'
+  c.class_split = {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}
+  c.model = {'name': 'resnet', 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2}
+  c.task = {'name': 'classification'}
+  c.tasks = {'num_ways': 10, 'batch_size': 32, 'eval_size': 256}
+
+  c.pretrain = {
+    'num_steps': 4_000,
+    'batch_size': 128,
+    'learning_rate': 3e-3,
+    'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
+    'mesh': {'data': 1},
+    'log_every': 100,
+    'starts': {'main': 0, 'other': 1},
+  }
+
+  c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
+  c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
+  c.meta_train = {
+    'num_generations': 100,
+    'meta_batch': 4,
+    'min_steps': 10,  # K ~ U{10..50}
+    'max_steps': 50,
+    'learning_rate': 0.02,
+    'learning_rate_halves_every': 500,
+    'mapping': 'auto',
+    'task_mapping': 'auto',  # convolutions on a CPU want one set of kernels at a time
+    'mesh': {'population': -1, 'data': 1},
+  }
+
+  c.meta_evaluate = _meta_evaluate()
+  if args.smoke:
+    c.pretrain.update(num_steps=3, log_every=1, batch_size=8)
+    c.tasks.update(batch_size=4, eval_size=16)
+    c.estimator.population = 2
+    c.meta_train.update(num_generations=1, min_steps=1, max_steps=2, meta_batch=1)
+    c.meta_evaluate.update(num_steps=(1, 2), num_tasks=2, trace_tasks=1, trace_steps=2)
+  return c
+
+
+def _meta_evaluate() -> dict:
+  return {
+    'num_steps': (10, 25, 50, 100),
+    'num_tasks': 50,
+    'trace_tasks': 4,
+    'trace_steps': 50,
+    'mapping': 'auto',
+    'setting_mapping': 'auto',
+    'mesh': {'population': -1, 'data': 1},
+    'experiments': {
+      'A': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'main'},
+      'C': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'other'},
+    },
+    'baselines': {
+      'adam_cosine': common.baseline('adam', 'cosine', 'all', (1e-2, 1e-3, 1e-4)),
+      'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 1e-3, 1e-4)),
+      'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 1e-2, 1e-3)),
+      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1.0, 1e-1, 1e-2)),
+    },
+    'bootstrap_samples': 10_000,
+  }

@@ -1,0 +1,82 @@
+"""The tensorflow-datasets source, on a data set that the test prepares itself."""
+
+import numpy as np
+import pytest
+
+import datasets
+from datasets.images import resized
+from l2o.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+  """Two splits of three classes, prepared as ArrayRecord files."""
+  tfds = pytest.importorskip('tensorflow_datasets')
+
+  kind = tfds.features.ClassLabel(names=['blue', 'red', 'green'])
+  features = {'picture': tfds.features.Image(shape=(6, 8, 3)), 'kind': kind, 'weight': np.float32}
+  folder = tmp_path_factory.mktemp('tfds')
+  tfds.dataset_builders.store_as_tfds_dataset(
+    name='stamps',
+    version='1.0.0',
+    features=tfds.features.FeaturesDict(features),
+    split_datasets={'train': stamps(9), 'rest': stamps(5)},
+    data_dir=folder,
+    file_format='array_record',
+  )
+  return folder
+
+
+def stamps(count):
+  """Evenly coloured pictures whose colour tells their kind."""
+  return [
+    {'picture': np.full((6, 8, 3), 20 * i, np.uint8), 'kind': i % 3, 'weight': np.float32(1.0)}
+    for i in range(count)
+  ]
+
+
+@pytest.fixture
+def spec(prepared, monkeypatch):
+  monkeypatch.setenv('TFDS_DATA_DIR', str(prepared))
+  names = {'image': 'picture', 'label': 'kind', 'validation_split': 'rest'}
+  return {'name': 'tfds', 'dataset': 'stamps', **names}
+
+
+def test_images_labels_and_names_come_as_they_were_written(spec):
+  train, validation = (datasets.load(spec, split) for split in datasets.SPLITS)
+  assert (len(train), len(validation)) == (9, 5)
+  assert train.class_names == ('blue', 'red', 'green')
+  assert train.image_shape == (6, 8, 3)
+  for source in (train, validation):
+    for example in (source[i] for i in range(len(source))):
+      assert np.ptp(example.image) == 0
+      assert example.image[0, 0, 0] // 20 % 3 == example.label
+
+
+def test_images_are_resized_if_asked_for(spec):
+  assert datasets.load(spec | {'size': 4}, 'train').image_shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'says'),
+  [
+    ({'dataset': 'stampz'}, "no data set 'stampz'"),
+    ({'label': 'kin'}, "no feature of stamps 'kin'.*did you mean 'kind'"),
+    ({'label': 'weight'}, "'weight' is not a class label"),
+    ({'validation_split': 'test'}, "no split 'test'; it has rest, train"),
+    ({'dataset': 'mnist'}, 'mnist is not prepared in .* set TFDS_DATA_DIR .* or download = True'),
+  ],
+)
+def test_what_is_not_there_is_named_and_nothing_is_fetched(spec, prepared, changes, says):
+  before = sorted(prepared.iterdir())
+  with pytest.raises(InputError, match=says):
+    datasets.load(spec | changes, 'validation')
+  assert sorted(prepared.iterdir()) == before
+
+
+def test_resizing_cuts_the_longer_side_evenly_and_keeps_the_channels():
+  image = np.zeros((10, 20, 3), np.uint8)
+  image[:, 5:15] = 200  # what remains of the width
+  np.testing.assert_array_equal(resized(image, 5), np.full((5, 5, 3), 200))
+  assert resized(image, 0) is image
+  assert resized(image[..., :1], 4).shape == (4, 4, 1)
