@@ -17,7 +17,7 @@ class Checkpoints:
 
   Args:
     folder: where they are; made if need be.
-    every_secs: time between two saves by `maybe_save`.
+    every_secs: time between two saves, see `is_due`.
     keep: how many of the newest are kept.
   """
 
@@ -45,10 +45,9 @@ class Checkpoints:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
     return self._manager.restore(step, args=ocp.args.StandardRestore(abstract)), step
 
-  def maybe_save(self, step: int, state: PyTree) -> None:
-    """Saves if the last save is long enough ago."""
-    if time.monotonic() - self._last >= self._every_secs:
-      self.save(step, state)
+  def is_due(self) -> bool:
+    """Whether the last save is long enough ago."""
+    return time.monotonic() - self._last >= self._every_secs
 
   def save(self, step: int, state: PyTree) -> None:
     """Saves unless `step` is saved already; writing goes on in the background."""

@@ -1,6 +1,7 @@
 """What config files share: arguments behind the file's name, blocks, freezing and comparing."""
 
 import importlib.util
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -58,6 +59,18 @@ def base() -> ConfigDict:
   })  # fmt: skip
 
 
+def baseline(
+  optimizer: str, schedule: str, trainable: str, learning_rates: tuple[float, ...]
+) -> dict[str, Any]:
+  """One family of hand-designed settings: a compiled program, mapped over its learning rates."""
+  return {
+    'optimizer': optimizer,
+    'schedule': schedule,
+    'trainable': trainable,
+    'learning_rates': learning_rates,
+  }
+
+
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   """Nested dicts as one dict of dotted keys; a dict without entries stays a value.
 
@@ -90,13 +103,17 @@ def freeze(config: ConfigDict) -> dict[str, Any]:
   """The config as plain data: dicts, lists, numbers, strings; what is written and what is built.
 
   Raises:
-    InputError: a list of strings one of which has a comma, which is what becomes of
-      `--config.names=a,b`.
+    InputError: a number that is not finite, or a list of strings one of which has a comma, which
+      is what becomes of `--config.names=a,b`.
   """
   return _plain(config.to_dict(), '')
 
 
 def _plain(value: Any, key: str) -> Any:
+  if isinstance(value, ConfigDict):
+    value = value.to_dict()
+  if isinstance(value, float) and not math.isfinite(value):
+    raise InputError(f'{key} must be a finite number, not {value}')
   if isinstance(value, Mapping):
     return {k: _plain(v, f'{key}.{k}' if key else k) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
@@ -122,15 +139,17 @@ def load_default(path: str) -> ConfigDict:
 
 
 def one_line(error: Exception) -> str:
-  """What an error of the flag parser says, without its quoting and its trace.
+  r"""What an error of the flag parser says, without its quoting and its trace.
 
   Example:
-    >>> one_line(AttributeError('\'sed\'\\nDid you mean "seed" instead of "sed"?'))
+    >>> one_line(AttributeError('\'sed\'\nDid you mean "seed" instead of "sed"?'))
     'no such key: \'sed\'. Did you mean "seed" instead of "sed"?'
   """
   text = str(error).strip('"').replace("\\'", "'").replace('\\n', '\n')
   text = text[1:-1] if text[:1] == text[-1:] == "'" else text
   lines = [line.strip() for line in text.splitlines() if line.strip()]
+  if 'Error whilst parsing config file' in text and 'InputError: ' not in lines[-1]:
+    return text  # a mistake in the file itself: its trace says where
   if isinstance(error, (AttributeError, KeyError)):
     return 'no such key: ' + '. '.join(lines)
   return lines[-1].partition('InputError: ')[2] or lines[-1]

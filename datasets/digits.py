@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from datasets.source import ArraySource
-from l2o.build import choose
+from l2o.build import check_bounds, choose
+from l2o.errors import InputError
 
 
 def digits(split: str, size: int = 28, seed: int = 0, validation: float = 0.4) -> ArraySource:
@@ -27,6 +28,9 @@ def digits(split: str, size: int = 28, seed: int = 0, validation: float = 0.4) -
   from sklearn.datasets import load_digits  # half a second, only for who asks
 
   choose(split, ('train', 'validation'), 'split')
+  check_bounds({'seed': seed, 'size': size}, 'digits', {'seed': 0, 'size': 1})
+  if not 0.0 < validation < 1.0:
+    raise InputError(f'digits.validation must be between 0 and 1, not {validation}')
   bunch = load_digits()
   order = np.random.default_rng(seed).permutation(len(bunch.target))
   held_out = round(validation * len(order))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.source import ArraySource
-from l2o.build import choose
+from l2o.build import check_bounds, choose
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SIZE = 28
@@ -67,6 +67,7 @@ def glyphs(split: str, seed: int = 0, per_font: int = 12) -> ArraySource:
     >>> len(source), source.image_shape, source.class_names[10]
     (620, (28, 28, 1), 'A')
   """
+  check_bounds({'seed': seed, 'per_font': per_font}, 'glyphs', {'seed': 0, 'per_font': 1})
   fonts = FONTS[choose(split, FONTS, 'split')]
   copies = per_font * (2 if split == 'validation' else 1)
   rng = np.random.default_rng([seed, list(FONTS).index(split)])

@@ -65,4 +65,6 @@ def _find(folder: pathlib.Path, name: str) -> pathlib.Path:
   for path in (folder / name, folder / f'{name}.gz'):
     if path.is_file():
       return path
-  raise InputError(f'{folder} has neither {name} nor {name}.gz: set {VARIABLE} or data.folder')
+  raise InputError(
+    f'{folder} has neither {name} nor {name}.gz: set {VARIABLE} or the `folder` of its source'
+  )

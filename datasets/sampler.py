@@ -28,6 +28,7 @@ class TaskSampler:
     batch_size: B, examples of a training batch, drawn with replacement from the task's classes.
     eval_size: E, examples of the evaluation batch, without replacement.
     seed: of all draws.
+    part: what the config calls the subset, for the error message.
 
   Raises:
     InputError: more ways than classes, or fewer validation examples than the evaluation batch
@@ -44,9 +45,12 @@ class TaskSampler:
     batch_size: int,
     eval_size: int,
     seed: int,
+    part: str = 'the subset',
   ):
     if not 2 <= num_ways <= len(classes):
-      raise InputError(f'tasks.num_ways must be 2 to {len(classes)} (classes), not {num_ways}')
+      raise InputError(
+        f'tasks.num_ways must be 2 to {len(classes)}, the classes of {part}, not {num_ways}'
+      )
     if batch_size < 1 or eval_size < 1:
       raise InputError('tasks.batch_size and tasks.eval_size must be at least 1')
     self._classes = np.asarray(classes)
@@ -102,16 +106,24 @@ class BatchSampler:
     classes: the subset.
     batch_size: B.
     seed: of the shuffles.
+    key: what the config calls the batch size, for the error message.
 
   Raises:
     InputError: fewer examples than one batch takes.
   """
 
-  def __init__(self, source: Source, classes: Sequence[int], batch_size: int, seed: int):
+  def __init__(
+    self,
+    source: Source,
+    classes: Sequence[int],
+    batch_size: int,
+    seed: int,
+    key: str = 'batch_size',
+  ):
     self._index, self._label = _pool([source.class_index[c] for c in classes])
     if not 1 <= batch_size <= len(self._index):
       raise InputError(
-        f'batch_size must be 1 to {len(self._index)} (examples of these classes), not {batch_size}'
+        f'{key} must be 1 to {len(self._index)} (examples of its classes), not {batch_size}'
       )
     positions = grain.MapDataset.range(len(self._index)).shuffle(seed=seed)
     self._batches = positions.repeat().batch(batch_size)

@@ -4,8 +4,19 @@ A `LearnedRule` with meta-parameters theta binds to an ordinary optax transforma
 `Estimator` gives the gradient of theta; a `Task` is what is trained on in between.
 """
 
+from l2o.artifact import load_theta, save_theta
 from l2o.errors import InputError
 from l2o.rules import rule
 from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
 
-__all__ = ['Episode', 'Estimator', 'InputError', 'LearnedRule', 'Task', 'TaskBatch', 'rule']
+__all__ = [
+  'Episode',
+  'Estimator',
+  'InputError',
+  'LearnedRule',
+  'Task',
+  'TaskBatch',
+  'load_theta',
+  'rule',
+  'save_theta',
+]

@@ -64,6 +64,35 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str], where: s
     raise InputError(f'{where} has no {listed}; it takes {", ".join(parameters)}')
 
 
+def check_bounds(
+  spec: Mapping[str, Any],
+  where: str = '',
+  at_least: Mapping[str, float] | None = None,
+  above: Mapping[str, float] | None = None,
+) -> None:
+  """Raises InputError if a number of a config's block is too small.
+
+  Args:
+    spec: the block.
+    where: its name, for the error message; '' for the config itself.
+    at_least: key -> the smallest value it may have.
+    above: key -> a value it must exceed.
+
+  Example:
+    >>> check_bounds({'num_steps': 0}, 'pretrain', at_least={'num_steps': 1})
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: pretrain.num_steps must be at least 1, not 0
+  """
+  prefix = f'{where}.' if where else ''
+  for key, low in (at_least or {}).items():
+    if not spec[key] >= low:
+      raise InputError(f'{prefix}{key} must be at least {low}, not {spec[key]}')
+  for key, low in (above or {}).items():
+    if not spec[key] > low:
+      raise InputError(f'{prefix}{key} must be above {low}, not {spec[key]}')
+
+
 def call(
   function: Callable[..., Any], arguments: Mapping[str, Any], where: str, **deps: Any
 ) -> Any:

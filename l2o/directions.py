@@ -50,7 +50,9 @@ def direction(spec: str | Mapping[str, Any]) -> Direction:
     -1.0
   """
   arguments: dict[str, Any] = {'name': spec} if isinstance(spec, str) else dict(spec)
-  name = choose(arguments.pop('name'), CHOICES, 'direction')
+  name = choose(arguments.pop('name', '(no name)'), CHOICES, 'direction')
+  if 'learning_rate' in arguments:
+    raise InputError(f'the direction {name} has no learning_rate: only its direction is used')
   learnable = tuple(arguments.pop('learnable', LEARNABLE.get(name, ())))
   factory = getattr(optax, name)
   check_arguments(factory, (*arguments, *learnable), name)

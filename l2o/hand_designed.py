@@ -67,6 +67,8 @@ def hand_designed(
   factory = getattr(optax, choose(optimizer, OPTIMIZERS, 'optimizer'))
   choose(schedule, SCHEDULES, 'schedule')
   choose(trainable, TRAINABLE, 'set of trainable parameters')
+  if 'learning_rate' in kwargs:
+    raise InputError(f'the learning rate of {optimizer} is its theta, not an argument')
   check_arguments(factory, kwargs, optimizer)
   default = inspect.signature(factory).parameters['learning_rate'].default
   start = 1e-3 if default is inspect.Parameter.empty else default

@@ -1,10 +1,25 @@
 """L3RS: a tiny network mixes the directions of base optimizers, layer by layer.
 
+For layer l (a leaf of the parameters) and base optimizers p = 1..P with update directions d_p:
+
+    delta_l = lambda_l * sum_p mu_{l,p} * d_{l,p} / ‖d_{l,p}‖₂                              (2)
+    mu_l = softmax(z_l[1..P]),  lambda_l = exp(z_l[P+1]),  z_l = MLP(features_l)
+
+so lambda_l bounds the norm of the layer's step and mu_l is a convex mixture. One MLP serves all
+layers; its features are moving averages of log ‖w‖, log ‖g‖ and the loss, relative and absolute
+time, the layer's learned embedding, and log ‖d_p‖.
+
+A direction of norm zero contributes zero (ours); norms are taken in float32, so entries below 1e-19
+count as zero and entries above 1e19 overflow. Non-finite gradients give non-finite updates, as
+optax's own rules do. The paper's other layer identities (none, one MLP a layer, global) are not
+here yet.
+
 Source: Kristiansen et al., "Narrowing the Focus: Learned Optimizers for Pretrained Models",
-arXiv 2408.09310. What the paper leaves open is marked (ours).
+arXiv 2408.09310, sec. 4. What the paper leaves open is marked (ours).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from l2o import features
-from l2o.directions import direction
+from l2o.directions import Direction, direction
 from l2o.errors import InputError
 from l2o.types import LearnedRule, Params, PyTree, Theta
 
@@ -30,6 +45,19 @@ class L3RSState(NamedTuple):
   base: tuple  # the base optimizers' states
 
 
+class _Spec(NamedTuple):
+  """The arguments of `l3rs`, checked."""
+
+  base: dict[str, Direction]
+  gammas: tuple[float, ...]
+  betas: tuple[float, ...]
+  embedding_size: int
+  hidden: tuple[int, ...]
+  embedding_std: float
+  output_scale: float
+  log_step_norm: float
+
+
 def l3rs(
   directions: Sequence[str | Mapping[str, Any]] = ('sgd', 'adam'),
   gammas: Sequence[float] = (0.0, 0.9, 0.99),
@@ -40,17 +68,7 @@ def l3rs(
   output_scale: float = 0.1,
   log_step_norm: float = -3.0,
 ) -> LearnedRule:
-  """The learned layer-wise learning-rate scheduler.
-
-  For layer l and base optimizers p = 1..P with update directions d_p:
-
-      delta_l = lambda_l * sum_p mu_{l,p} * d_{l,p} / ‖d_{l,p}‖₂
-      mu_l = softmax(z_l[1..P]),  lambda_l = exp(z_l[P+1]),  z_l = MLP(features_l)
-
-  so lambda_l bounds the norm of the layer's step and mu_l is a convex mixture. The MLP is shared
-  by all layers; features are the moving averages of log ‖w‖, log ‖g‖ and the loss, relative and
-  absolute time, the layer's learned embedding, and log ‖d_p‖. A direction that is exactly zero
-  contributes zero (ours). Non-finite gradients give non-finite updates, as optax's rules do.
+  """The learned layer-wise learning-rate scheduler; the formula is in the module's docstring.
 
   Args:
     directions: base optimizers, each a name or `{'name': …, 'learnable': (…), **kwargs}`.
@@ -63,64 +81,78 @@ def l3rs(
     log_step_norm: initial bias of log lambda (ours).
 
   Returns:
-    A rule whose theta is `{'mlp', 'embedding': {path: [embedding_size]}, 'directions'}`.
+    A rule with theta = `{'mlp': {'dense_i': {'kernel', 'bias'}}, 'embedding': {path:
+    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`.
 
   Raises:
-    InputError: no directions, or one that does not exist; at `init` of a bound rule, a layer
-      that theta has no embedding for.
+    InputError: no directions, or one that does not exist; two layers of one path; at `init` of a
+      bound rule, a layer that theta has no embedding for.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> rule = l3rs(('sgd', 'adam'))
-    >>> theta = rule.init(jax.random.key(0), params)
-    >>> tx = rule.bind(theta, num_steps=10)
+    >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
     >>> grads = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> updates, state = tx.update(grads, tx.init(params), params, value=jnp.array(0.7))
-    >>> float(jnp.linalg.norm(updates['kernel'])) <= float(state.step_norm[1])
-    True
     >>> updates['bias']
     Array([0., 0.], dtype=float32)
   """
   if not directions:
     raise InputError("l3rs needs at least one direction, for example ('sgd', 'adam')")
-  base = tuple(direction(d) for d in directions)
-  keys = tuple(f'{i}_{d.name}' for i, d in enumerate(base))
-  size = STATISTICS * len(gammas) + RELATIVE_TIMES + len(betas) + embedding_size + len(base)
+  built = [direction(d) for d in directions]
+  names = [d.name for d in built]
+  keys = [name if names.count(name) == 1 else f'{name}_{i}' for i, name in enumerate(names)]
+  sizes = (tuple(gammas), tuple(betas), embedding_size, tuple(hidden))
+  spec = _Spec(
+    dict(zip(keys, built, strict=True)), *sizes, embedding_std, output_scale, log_step_norm
+  )
+  return LearnedRule(partial(_init, spec), partial(_bind, spec), partial(_facts, tuple(keys)))
 
-  def init(key: jax.Array, params: Params) -> Theta:
-    mlp_key, embedding_key = jax.random.split(key)
-    paths = features.layer_paths(params)
-    rows = embedding_std * jax.random.normal(embedding_key, (len(paths), embedding_size))
-    mlp = _mlp_init(mlp_key, (size, *hidden, len(base) + 1))
-    output = mlp[f'dense_{len(hidden)}']
-    output['kernel'] *= output_scale
-    output['bias'] = output['bias'].at[-1].set(log_step_norm)
-    return {
-      'mlp': mlp,
-      'embedding': dict(zip(paths, rows, strict=True)),
-      'directions': {k: d.init() for k, d in zip(keys, base, strict=True)},
-    }
 
-  def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-    bound = tuple(d.bind(theta['directions'][k]) for k, d in zip(keys, base, strict=True))
-    times = features.absolute_time(num_steps, betas)
+def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
+  mlp_key, embedding_key = jax.random.split(key)
+  paths = features.layer_paths(params)
+  if len(set(paths)) < len(paths):
+    raise InputError(f'two layers have one path, so they cannot be told apart: {sorted(paths)}')
+  times = RELATIVE_TIMES + len(spec.betas)
+  size = STATISTICS * len(spec.gammas) + times + spec.embedding_size + len(spec.base)
+  mlp = _mlp_init(mlp_key, (size, *spec.hidden, len(spec.base) + 1))
+  output = mlp[f'dense_{len(spec.hidden)}']
+  output['kernel'] *= spec.output_scale
+  output['bias'] = output['bias'].at[-1].set(spec.log_step_norm)
+  rows = spec.embedding_std * jax.random.normal(embedding_key, (len(paths), spec.embedding_size))
+  return {
+    'mlp': mlp,
+    'embedding': dict(zip(paths, rows, strict=True)),
+    'directions': {name: d.init() for name, d in spec.base.items()},
+  }
 
-    def network(state: L3RSState, stats: jax.Array, norms: jax.Array, paths: tuple) -> tuple:
-      step = state.step + 1
-      ema = features.ema_update(state.ema, stats, gammas)
-      time = jnp.concatenate([features.relative_time(step, num_steps), times])
-      columns = [
-        features.ema_debias(ema, step, gammas).reshape(len(paths), -1),
-        jnp.broadcast_to(time, (len(paths), time.size)),
-        jnp.stack([theta['embedding'][path] for path in paths]),
-        features.log_norm(norms),
-      ]
-      z = _mlp_apply(theta['mlp'], jnp.concatenate(columns, axis=1))
-      return ema, jax.nn.softmax(z[:, :-1]), jnp.exp(z[:, -1])
 
-    return _transformation(bound, network, len(gammas), theta['embedding'])
+def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+  # A direction without hyper-parameters to learn leaves no trace in a file.
+  hyper = theta.get('directions', {})
+  bound = tuple(d.bind(hyper.get(name, {})) for name, d in spec.base.items())
+  horizon = features.absolute_time(num_steps, spec.betas)
 
-  return LearnedRule(init, bind, facts=lambda state: {'mu': state.mu, 'lambda': state.step_norm})
+  def network(state: L3RSState, stats: jax.Array, norms: jax.Array, paths: tuple) -> tuple:
+    step = state.step + 1
+    ema = features.ema_update(state.ema, stats, spec.gammas)
+    time = jnp.concatenate([features.relative_time(step, num_steps), horizon])
+    columns = [
+      features.ema_debias(ema, step, spec.gammas).reshape(len(paths), -1),
+      jnp.broadcast_to(time, (len(paths), time.size)),
+      jnp.stack([theta['embedding'][path] for path in paths]),
+      features.log_norm(norms),
+    ]
+    z = _mlp_apply(theta['mlp'], jnp.concatenate(columns, axis=1))
+    return ema, jax.nn.softmax(z[:, :-1]), jnp.exp(z[:, -1])
+
+  return _transformation(bound, network, len(spec.gammas), theta['embedding'])
+
+
+def _facts(names: tuple[str, ...], state: L3RSState) -> dict[str, jax.Array]:
+  mixture = {f'mu/{name}': state.mu[:, p] for p, name in enumerate(names)}
+  return {'lambda': state.step_norm, **mixture}
 
 
 def _transformation(
@@ -160,7 +192,7 @@ def _transformation(
     ema, mu, step_norm = network(state, _statistics(wide_params, wide, value), norms, paths)
     # A zero direction has no unit vector: it contributes nothing, and 0 / 0 never arises.
     scale = step_norm[:, None] * mu * jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1), 0)
-    updates = _mix(scale, proposals, grads)
+    updates = _mix(scale, proposals, params)
     return updates, L3RSState(state.step + 1, ema, mu, step_norm, base_states)
 
   return optax.GradientTransformationExtraArgs(init, update)

@@ -55,7 +55,9 @@ class Estimator(NamedTuple):
   """An estimate of the meta-gradient d(meta-loss) / d(theta)."""
 
   init: Callable[..., PyTree]  # (theta, key) -> state
-  estimate: Callable[..., Any]  # (theta, state, key, tasks) -> (grad_theta, state, metrics)
+  # (theta, state, key, tasks) -> (grad_theta, state, metrics []); among the metrics 'loss',
+  # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them were lost).
+  estimate: Callable[..., Any]
 
 
 class MapFn(Protocol):

@@ -11,7 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.types import Batch, Episode, LearnedRule, Metrics, Params, PyTree, Task, TaskBatch, Theta
+from l2o.mapping import vectorized
+from l2o.types import (
+  Batch,
+  Episode,
+  LearnedRule,
+  MapFn,
+  Metrics,
+  Params,
+  PyTree,
+  Task,
+  TaskBatch,
+  Theta,
+)
 
 
 class InnerState(NamedTuple):
@@ -138,15 +150,26 @@ def run_episode(
   return task.evaluate(final.params, final.model_state, batch)
 
 
-def meta_loss(rule: LearnedRule, task: Task) -> Callable[[Theta, TaskBatch], Metrics]:
+def meta_loss(
+  rule: LearnedRule, task: Task, map_fn: MapFn = vectorized
+) -> Callable[[Theta, TaskBatch], Metrics]:
   """The meta-objective: theta, tasks -> the metrics of `run_episode`, averaged over the episodes.
+
+  Args:
+    rule: the optimizer.
+    task: the inner problem.
+    map_fn: how the episodes are run; convolutions on a CPU want them one after another.
 
   Returns:
     A function to metrics [] of which 'loss' is what meta-training descends.
   """
 
+  def one(episode: Episode, shared: tuple) -> Metrics:
+    theta, data, num_steps = shared
+    return run_episode(rule, task, theta, episode, TaskBatch(episode, data, num_steps))
+
   def measure(theta: Theta, tasks: TaskBatch) -> Metrics:
-    each = jax.vmap(lambda episode: run_episode(rule, task, theta, episode, tasks))
-    return jax.tree.map(jnp.mean, each(tasks.episodes))
+    each = map_fn(one, tasks.episodes, (theta, tasks.data, tasks.num_steps))
+    return jax.tree.map(jnp.mean, each)
 
   return measure

@@ -1,5 +1,6 @@
 """The figures of a run, each a function from data to a matplotlib Figure."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -27,9 +28,9 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
   names = results.experiments(rows)
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.2))
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, experiment in zip(panels, names, strict=True):
-      for colour, family in zip(COLOURS, _families(rows), strict=False):
+      for colour, family in zip(itertools.cycle(COLOURS), _families(rows), strict=False):
         steps, accuracy = results.envelope(rows, experiment, family)
         axes.plot(steps, accuracy, 'o-', color=colour, ms=3, lw=1, label=f'{family}, best rate')
       for optimizer in results.learned(rows):
@@ -39,8 +40,7 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
       _log_steps(axes, steps)
       axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     panels[0].set_ylabel('accuracy on unseen classes')
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc='outside right center')
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right center')
   return figure
 
 
@@ -65,31 +65,30 @@ def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def mixture_against_step(
-  mu: np.ndarray, step_norm: np.ndarray, layers: Sequence[str], directions: Sequence[str]
+  mu: Mapping[str, np.ndarray], step_norm: np.ndarray, layers: Sequence[str]
 ) -> Figure:
   """What an L3RS did: mu and lambda against the step, in the mean and layer by layer.
 
   Args:
-    mu: [tasks, K, layers, P].
+    mu: direction -> its share [tasks, K, layers].
     step_norm: lambda, [tasks, K, layers].
     layers: the layers' names.
-    directions: the P base optimizers' names.
   """
-  steps = np.arange(1, mu.shape[1] + 1)
-  per_layer, norms = mu.mean(axis=0), step_norm.mean(axis=0)
+  steps, norms = np.arange(1, step_norm.shape[1] + 1), step_norm.mean(axis=0)
+  last, shares = list(mu)[-1], {name: share.mean(axis=0) for name, share in mu.items()}
   colours = mpl.colormaps['viridis'](np.linspace(0, 0.9, len(layers)))
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(8.4, 5.0))
     (mean_mu, layer_mu), (mean_norm, layer_norm) = figure.subplots(2, 2, sharex=True)
-    for p, name in enumerate(directions):
-      mean_mu.plot(steps, per_layer[:, :, p].mean(axis=1), color=COLOURS[p], label=name)
+    for colour, (name, share) in zip(itertools.cycle(COLOURS), shares.items(), strict=False):
+      mean_mu.plot(steps, share.mean(axis=1), color=colour, label=name)
     mean_mu.legend()
     mean_norm.plot(steps, norms.mean(axis=1), color='black')
     for layer, (name, colour) in enumerate(zip(layers, colours, strict=True)):
-      layer_mu.plot(steps, per_layer[:, layer, -1], color=colour, lw=1.2, label=name)
+      layer_mu.plot(steps, shares[last][:, layer], color=colour, lw=1.2, label=name)
       layer_norm.plot(steps, norms[:, layer], color=colour, lw=1.2)
     mean_mu.set(title='mean over layers', ylabel='mixture $\\mu$', ylim=(0, 1))
-    layer_mu.set(title='per layer', ylabel=f'$\\mu$ of {directions[-1]}', ylim=(0, 1))
+    layer_mu.set(title='per layer', ylabel=f'$\\mu$ of {last}', ylim=(0, 1))
     for axes in (mean_norm, layer_norm):
       axes.set(xlabel='step', ylabel='step norm $\\lambda$', yscale='log')
       axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -110,7 +109,7 @@ def speedup_curve(rows: results.Results) -> Figure:
         ours = results.curve(rows, experiment, optimizer)
         theirs = results.envelope(rows, experiment)
         _speedup_line(axes, ours, theirs, color='black', lw=5, alpha=0.2, label='best of all')
-        for colour, family in zip(COLOURS, _families(rows), strict=False):
+        for colour, family in zip(itertools.cycle(COLOURS), _families(rows), strict=False):
           theirs = results.envelope(rows, experiment, family)
           _speedup_line(axes, ours, theirs, color=colour, lw=1, label=f'{family}, best rate')
       axes.axhline(1.0, color='black', lw=0.6, ls=':')

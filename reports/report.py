@@ -1,20 +1,18 @@
 """Everything a finished run shows: the table on the screen and in a file, and the figures."""
 
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 
 from reports import figures, results, speedup, table
 
 
-def write(rows: results.Results, folder: pathlib.Path, directions: Sequence[str]) -> str:
+def write(rows: results.Results, folder: pathlib.Path) -> str:
   """Writes table.txt and the figures of a run; returns the table with its speed-up lines.
 
   Args:
     rows: of results.json.
     folder: the run's; its stages' metrics and traces are read from it.
-    directions: names of the learned rule's base optimizers.
   """
   lines = [
     speedup.line(rows, experiment, optimizer)
@@ -30,11 +28,11 @@ def write(rows: results.Results, folder: pathlib.Path, directions: Sequence[str]
       results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
     ),
   }
-  trace = np.load(folder / 'meta_evaluate' / 'trace.npz')
-  if 'mu' in trace:
-    drawn['mixture'] = figures.mixture_against_step(
-      trace['mu'], trace['lambda'], trace['layers'].tolist(), directions
-    )
+  with np.load(folder / 'meta_evaluate' / 'trace.npz') as trace:
+    mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
+    if mu:
+      layers = trace['layers'].tolist()
+      drawn['mixture'] = figures.mixture_against_step(mu, trace['lambda'], layers)
   target = folder / 'figures'
   target.mkdir(exist_ok=True)
   for name, figure in drawn.items():

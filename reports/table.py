@@ -11,8 +11,9 @@ def render(rows: results.Results) -> str:
   """
   parts = [_experiment(rows, name) for name in results.experiments(rows)]
   legend = (
-    '* best hand-designed setting of the column; difference: points to that setting on the same '
-    'tasks,\n  with the 95 % bootstrap interval of its mean'
+    '±: standard deviation over tasks. *: best hand-designed setting of the column.\n'
+    'difference: points to that setting on the same tasks, with the 95 % bootstrap interval of its '
+    'mean over\n  tasks (of this one pretraining and meta-training)'
   )
   return '\n\n'.join([*parts, legend])
 

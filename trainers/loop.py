@@ -1,7 +1,7 @@
 """The outer loop: the only for-loop over steps, generations or evaluation rows."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from clu import periodic_actions
@@ -16,12 +16,15 @@ def run(
   start: int,
   stop: int,
   on_metrics: Callable[[int, Any], None],
-  actions: Sequence[Action] = (),
+  report: Action = lambda step, state: None,
+  save_due: Callable[[], bool] = lambda: False,
+  save: Action = lambda step, state: None,
 ) -> Any:
   """Runs `step` from `start` to `stop`, keeping the device busy.
 
   The metrics of a step are looked at only after the next one has been dispatched, and the next
-  step's input is drawn while this one computes.
+  step's input is drawn while this one computes. Before a save they are looked at first: what is
+  saved has been checked, and its metrics are on disk.
 
   Args:
     step: (state, input) -> (state, metrics); it may donate the state.
@@ -30,7 +33,9 @@ def run(
     start: steps already done.
     stop: steps to be done in all.
     on_metrics: called with (steps done, metrics), in order; it may raise to end the run.
-    actions: called after each step with (steps done, state).
+    report: called after each step with (steps done, state).
+    save_due: whether it is time to save.
+    save: called then with (steps done, state).
 
   Returns:
     The last state.
@@ -41,8 +46,11 @@ def run(
     if pending is not None:
       on_metrics(*pending)
     pending = (i + 1, metrics)
-    for action in actions:
-      action(i + 1, state)
+    report(i + 1, state)
+    if save_due():
+      on_metrics(*pending)
+      pending = None
+      save(i + 1, state)
   if pending is not None:
     on_metrics(*pending)
   return state

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
-from l2o.build import call
+from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.hand_designed import hand_designed
@@ -40,6 +40,7 @@ class Experiment(NamedTuple):
 
   name: str
   source: str
+  start: str  # which pretrained network
   tasks: TaskSampler
   stores: PyTree
 
@@ -62,34 +63,41 @@ def build(
 ) -> MetaEvaluate:
   """Builds the stage; no computation, nothing written. Raises InputError."""
   spec = config['meta_evaluate']
-  if not spec['num_steps'] or min(spec['num_steps']) < 1:
-    raise InputError(f'meta_evaluate.num_steps must all be at least 1, not {spec["num_steps"]}')
-  for key in ('num_tasks', 'trace_tasks', 'trace_steps', 'bootstrap_samples'):
-    if spec[key] < 1:
-      raise InputError(f'meta_evaluate.{key} must be at least 1, not {spec[key]}')
+  _check(spec)
   on_device(spec['mapping'])
-  places = sorted(spec['experiments'].items())
+  on_device(spec['setting_mapping'])
+  places = [(name, _place(name, block)) for name, block in sorted(spec['experiments'].items())]
   stores = sources.stores(data, [where['source'] for _, where in places])
   experiments = []
-  for number, (name, where) in enumerate(places):
-    seed = sources.stream_seed(data.seed, sources.META_EVALUATE, number)
+  for name, where in places:
+    seed = sources.stream_seed(data.seed, f'meta_evaluate/{name}')
     tasks = sources.task_sampler(data, config['tasks'], where['source'], where['classes'], seed)
-    experiments.append(Experiment(name, where['source'], tasks, stores[where['source']]))
-  baselines = [_baseline(name, block) for name, block in spec['baselines'].items()]
-  seed = sources.stream_seed(data.seed, sources.META_EVALUATE)
-  mesh = sharding.build_mesh(spec['mesh'])
+    start = choose(where['start'], config['pretrain']['starts'], 'start')
+    experiments.append(Experiment(name, where['source'], start, tasks, stores[where['source']]))
+  params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
+  baselines = [_baseline(name, block, params) for name, block in spec['baselines'].items()]
+  seed = sources.stream_seed(data.seed, 'meta_evaluate')
+  mesh = sharding.build_mesh(spec['mesh'], 'meta_evaluate')
   name = config['rule']['name']
   return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed)
 
 
 def run(
   plan: MetaEvaluate,
-  pretrained: tuple,
+  pretrained: Mapping[str, tuple],
   theta: Theta,
   folder: pathlib.Path,
   options: stage.Options,
 ) -> list[Outcome]:
-  """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment."""
+  """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment.
+
+  Args:
+    plan: the stage.
+    pretrained: (params, model_state) of each start.
+    theta: of the learned rule.
+    folder: the stage's.
+    options: how often to report.
+  """
   mesh = plan.mesh
   map_fn = sharding.sharded_map(mesh, on_device(plan.spec['mapping']))
   whole = sharding.replicated(mesh)
@@ -97,12 +105,16 @@ def run(
     plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
   )
   rows = [learned, *plan.baselines]
-  programs = [jax.jit(_measure(plan.task, row.rule, map_fn)) for row in rows]
+  map_settings = on_device(plan.spec['setting_mapping'])
+  programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
   start = jax.jit(
-    lambda draw: start_episodes(plan.task, jax.random.key(plan.seed), pretrained, draw)
+    lambda params, draw: start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
   )
   num_tasks, longest = plan.spec['num_tasks'], max(plan.spec['num_steps'])
-  episodes = [start(jax.device_put(_draw(e, num_tasks, longest), whole)) for e in plan.experiments]
+  episodes = [
+    start(*jax.device_put((pretrained[e.start], _draw(e, num_tasks, longest)), whole))
+    for e in plan.experiments
+  ]
   stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
   items = [
     (e, r, num_steps)
@@ -123,18 +135,40 @@ def run(
     outcomes.extend(_outcomes(experiment, rows[r], num_steps, jax.device_get(metrics)))
 
   report = loop.progress(folder.name, 'row', 0, len(items), options.log_every_secs)
-  loop.run(step, None, items.__getitem__, 0, len(items), on_metrics, [report])
-  np.savez(folder / 'trace.npz', **_trace(plan, theta, map_fn, start, stores[0]))
+  loop.run(step, None, items.__getitem__, 0, len(items), on_metrics, report)
+  np.savez(folder / 'trace.npz', **_trace(plan, pretrained, theta, map_fn, start, stores[0]))
   return outcomes
 
 
-def _baseline(name: str, block: Mapping[str, Any]) -> Row:
+def _place(name: str, block: Mapping[str, str]) -> dict[str, str]:
+  def place(source: str, classes: str, start: str) -> dict[str, str]:
+    return {'source': source, 'classes': classes, 'start': start}
+
+  return call(place, block, f'meta_evaluate.experiments.{name}')
+
+
+def _check(spec: Mapping[str, Any]) -> None:
+  horizons = spec['num_steps']
+  whole = all(isinstance(steps, int) and steps >= 1 for steps in horizons)
+  if not (horizons and whole and len(set(horizons)) == len(horizons)):
+    raise InputError(
+      f'meta_evaluate.num_steps must be different whole numbers from 1, not {horizons}'
+    )
+  least = {'num_tasks': 2, 'trace_tasks': 1, 'trace_steps': 1, 'bootstrap_samples': 1}
+  check_bounds(spec, 'meta_evaluate', at_least=least)
+  for key in ('experiments', 'baselines'):
+    if not spec[key]:
+      raise InputError(f'meta_evaluate.{key} must name at least one')
+
+
+def _baseline(name: str, block: Mapping[str, Any], params: PyTree) -> Row:
   arguments = dict(block)
   rates = arguments.pop('learning_rates', ())
   if not rates or min(rates) <= 0:
     raise InputError(f'meta_evaluate.baselines.{name} needs learning_rates above 0, not {rates}')
   rule = call(hand_designed, arguments, f'meta_evaluate.baselines.{name}')
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
+  jax.eval_shape(rule.bind({'learning_rate': rates[0]}, 1).init, params)  # a missing head shows
   return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)
 
 
@@ -144,13 +178,13 @@ def _draw(experiment: Experiment, num_tasks: int, num_steps: int) -> Any:
   return {part: tasks[part] for part in ('train', 'evaluation')}
 
 
-def _measure(task: Task, rule: LearnedRule, map_fn: MapFn) -> Any:
-  """(thetas, tasks) -> metrics [tasks, settings]: a map over tasks of a vmap over settings."""
+def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) -> Any:
+  """(thetas, tasks) -> metrics [tasks, settings]: a map over tasks of a map over settings."""
 
   def one(episode: Episode, shared: tuple) -> Metrics:
     thetas, data, num_steps = shared
     tasks = TaskBatch(episode, data, num_steps)
-    return jax.vmap(lambda theta: run_episode(rule, task, theta, episode, tasks))(thetas)
+    return map_settings(lambda theta, _: run_episode(rule, task, theta, episode, tasks), thetas, ())
 
   def measure(thetas: Theta, tasks: TaskBatch) -> Metrics:
     return map_fn(one, tasks.episodes, (thetas, tasks.data, tasks.num_steps))
@@ -175,7 +209,12 @@ def _outcomes(experiment: Experiment, row: Row, num_steps: int, metrics: Metrics
 
 
 def _trace(
-  plan: MetaEvaluate, theta: Theta, map_fn: MapFn, start: Any, stores: PyTree
+  plan: MetaEvaluate,
+  pretrained: Mapping[str, tuple],
+  theta: Theta,
+  map_fn: MapFn,
+  start: Any,
+  stores: PyTree,
 ) -> dict[str, np.ndarray]:
   """What the learned rule says it did, step by step, on some tasks of the first experiment.
 
@@ -183,7 +222,9 @@ def _trace(
     The rule's facts, each [tasks, K, ...], and 'layers', the layers' names.
   """
   num_steps = plan.spec['trace_steps']
-  episodes = start(_draw(plan.experiments[0], plan.spec['trace_tasks'], num_steps))
+  first = plan.experiments[0]
+  draw = _draw(first, plan.spec['trace_tasks'], num_steps)
+  episodes = start(pretrained[first.start], draw)
 
   def record(state: InnerState, metrics: Metrics) -> PyTree:
     return plan.rule.facts(state.opt_state)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
 from l2o.build import build as build_from
+from l2o.build import check_bounds
 from l2o.errors import InputError, RunError
 from l2o.estimators import ESTIMATORS
 from l2o.estimators.nes import halving
@@ -46,10 +47,14 @@ def build(
       f'meta_train needs 1 <= min_steps <= max_steps, '
       f'not {spec["min_steps"]} and {spec["max_steps"]}'
     )
-  for key in ('num_generations', 'meta_batch'):
-    if spec[key] < 1:
-      raise InputError(f'meta_train.{key} must be at least 1, not {spec[key]}')
-  seed = sources.stream_seed(data.seed, sources.META_TRAIN)
+  check_bounds(
+    spec,
+    'meta_train',
+    at_least={'num_generations': 1, 'meta_batch': 1},
+    above={'learning_rate': 0, 'learning_rate_halves_every': 0},
+  )
+  seed = sources.stream_seed(data.seed, 'meta_train')
+  batches = [config['tasks'][key] for key in ('batch_size', 'eval_size')]
   plan = MetaTrain(
     task=task,
     rule=rule,
@@ -57,7 +62,7 @@ def build(
     spec=spec,
     tasks=sources.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
     stores=sources.stores(data, [data.main])[data.main],
-    mesh=sharding.build_mesh(spec['mesh']),
+    mesh=sharding.build_mesh(spec['mesh'], 'meta_train', batches),
     seed=seed,
   )
   _estimator(plan, on_device(spec['mapping']))  # its arguments are checked here, not an hour later
@@ -68,9 +73,7 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
   """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
   mesh = plan.mesh
   estimator = _estimator(plan, sharding.sharded_map(mesh, on_device(plan.spec['mapping'])))
-  meta_optimizer = optax.adam(
-    halving(plan.spec['learning_rate'], plan.spec['learning_rate_halves_every'])
-  )
+  meta_optimizer = make_meta_optimizer(plan.spec)
   whole = sharding.replicated(mesh)
   pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
   advance = jax.jit(_step(plan, estimator, meta_optimizer), donate_argnums=0)
@@ -82,13 +85,12 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
   (folder / 'parameters.txt').write_text(
     parameter_overview.get_parameter_overview(state.theta) + '\n'
   )
-  population = plan.estimator['population']
   state = stage.train(
     step,
     state,
     feed=lambda generation: draw(plan, generation),
     stop=plan.spec['num_generations'],
-    check=lambda generation, metrics: _check(generation, metrics, population),
+    check=_check,
     log_every=1,
     unit='generation',
     folder=folder,
@@ -97,17 +99,22 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
   return jax.device_get(state.theta)
 
 
+def make_meta_optimizer(spec: Mapping[str, Any]) -> optax.GradientTransformation:
+  """Adam on theta, its step size halving smoothly."""
+  return optax.adam(halving(spec['learning_rate'], spec['learning_rate_halves_every']))
+
+
 def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
   """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, from the seed alone."""
   spec = plan.spec
   tasks = plan.tasks.sample(generation, spec['meta_batch'], spec['max_steps'])
-  rng = np.random.default_rng([sources.stream_seed(plan.seed, sources.HORIZON), generation])
+  rng = np.random.default_rng([sources.stream_seed(plan.seed, 'num_steps'), generation])
   num_steps = rng.integers(spec['min_steps'], spec['max_steps'], endpoint=True)
   return {part: tasks[part] for part in ('train', 'evaluation')}, np.int32(num_steps)
 
 
 def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
-  objective = meta_loss(plan.rule, plan.task)
+  objective = meta_loss(plan.rule, plan.task, on_device(plan.spec['task_mapping']))
   return build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn)
 
 
@@ -133,8 +140,7 @@ def _init(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, mesh: Mesh
       estimator.init(theta, estimator_key),
     )
 
-  # A key that no generation uses.
-  key = jax.random.fold_in(jax.random.key(plan.seed), plan.spec['num_generations'])
+  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g has number g + 1
   return jax.jit(init, out_shardings=sharding.replicated(mesh))(key)
 
 
@@ -143,7 +149,7 @@ def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
     state: MetaState, inputs: tuple, pretrained: tuple, stores: PyTree
   ) -> tuple[MetaState, Metrics]:
     drawn, num_steps = inputs
-    key = jax.random.fold_in(jax.random.key(plan.seed), state.generation)
+    key = jax.random.fold_in(jax.random.key(plan.seed), state.generation + 1)
     task_key, noise_key = jax.random.split(key)
     episodes = start_episodes(plan.task, task_key, pretrained, drawn)
     tasks = TaskBatch(episodes, stores, num_steps)
@@ -162,8 +168,8 @@ def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
   return step
 
 
-def _check(generation: int, metrics: Mapping[str, float], population: int) -> None:
-  if metrics['nonfinite'] >= population:
+def _check(generation: int, metrics: Mapping[str, float]) -> None:
+  if metrics['nonfinite'] >= metrics['candidates']:
     raise RunError(
       f'meta-training: no candidate of generation {generation} ended with a finite loss; '
       f'lower rule.log_step_norm, estimator.sigma or meta_train.learning_rate'

@@ -23,9 +23,10 @@ class JsonLinesWriter(interface.MetricWriter):
 
   def __init__(self, path: pathlib.Path, start: int = 0):
     kept = [row for row in read_lines(path) if row['step'] <= start]
-    self._file = path.open('w')
-    for row in kept:
-      self._write(row)
+    partial = path.with_suffix('.partial')
+    partial.write_text(''.join(json.dumps(row) + '\n' for row in kept))
+    partial.replace(path)  # a kill here loses no row
+    self._file = path.open('a')
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
     self._write({'step': int(step)} | {name: _number(x) for name, x in scalars.items()})

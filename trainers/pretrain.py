@@ -1,5 +1,6 @@
 """Pretraining: ordinary supervised training of the network that all tasks start from."""
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,9 +12,10 @@ from jax.sharding import Mesh
 
 from datasets.sampler import BatchSampler
 from l2o.build import build as build_from
-from l2o.errors import InputError, RunError
+from l2o.build import call, check_bounds
+from l2o.errors import RunError
+from l2o.hand_designed import hand_designed
 from l2o.models import MODELS
-from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.types import Batch, LearnedRule, Metrics, PyTree, Task
 from l2o.unroll import InnerState, fetch, inner_step
@@ -35,13 +37,17 @@ class Pretrain(NamedTuple):
   seed: int
 
 
-def build(config: Mapping[str, Any], data: sources.Data) -> Pretrain:
-  """Builds the stage; no computation, nothing written. Raises InputError."""
+def build(config: Mapping[str, Any], data: sources.Data, start: str) -> Pretrain:
+  """Builds the stage of one start; no computation, nothing written. Raises InputError."""
   spec = config['pretrain']
-  if spec['num_steps'] < 1 or spec['log_every'] < 1:
-    raise InputError('pretrain.num_steps and pretrain.log_every must be at least 1')
+  check_bounds(
+    spec,
+    'pretrain',
+    at_least={'num_steps': 1, 'log_every': 1, 'batch_size': 1},
+    above={'learning_rate': 0},
+  )
   classes = data.parts['pretrain']
-  seed = sources.stream_seed(data.seed, sources.PRETRAIN)
+  seed = sources.stream_seed(data.seed, f'pretrain/{spec["starts"][start]}')
   model = build_from(MODELS, config['model'], 'model', num_classes=len(classes))
   task = build_from(
     TASKS, config['task'], 'task', model=model, image_shape=sources.image_shape(data)
@@ -49,13 +55,13 @@ def build(config: Mapping[str, Any], data: sources.Data) -> Pretrain:
   source = data.sources[data.main]['train']
   return Pretrain(
     task=task,
-    rule=build_from(RULES, spec['optimizer'], 'rule'),
+    rule=call(hand_designed, spec['optimizer'], 'pretrain.optimizer'),
     learning_rate=spec['learning_rate'],
-    batches=BatchSampler(source, classes, spec['batch_size'], seed),
+    batches=BatchSampler(source, classes, spec['batch_size'], seed, 'pretrain.batch_size'),
     store=source.arrays(),
     num_steps=spec['num_steps'],
     log_every=spec['log_every'],
-    mesh=sharding.build_mesh(spec['mesh']),
+    mesh=sharding.build_mesh(spec['mesh'], 'pretrain', [spec['batch_size']]),
     seed=seed,
   )
 
@@ -94,13 +100,13 @@ def _init(plan: Pretrain, tx: Any, mesh: Mesh) -> TrainState:
     params, model_state = plan.task.init(key)
     return TrainState(jnp.zeros((), jnp.int32), InnerState(params, model_state, tx.init(params)))
 
-  key = jax.random.fold_in(jax.random.key(plan.seed), plan.num_steps)  # beyond the steps' own
+  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # step k has number k + 1
   return jax.jit(init, out_shardings=sharding.replicated(mesh))(key)
 
 
 def _step(task: Task, tx: Any, seed: int) -> Any:
   def step(state: TrainState, batch: Batch, store: PyTree) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = jax.random.fold_in(jax.random.key(seed), state.step + 1)
     inner, metrics = inner_step(task, tx, state.inner, key, fetch(store, batch))
     return TrainState(state.step + 1, inner), metrics
 
@@ -108,5 +114,7 @@ def _step(task: Task, tx: Any, seed: int) -> Any:
 
 
 def _check(step: int, metrics: Mapping[str, float]) -> None:
-  if not jnp.isfinite(metrics['loss']):
-    raise RunError(f'pretraining: the loss of step {step} is not finite; lower the learning rate')
+  if not math.isfinite(metrics['loss']):
+    raise RunError(
+      f'pretraining: the loss of step {step} is not finite; lower pretrain.learning_rate'
+    )

@@ -4,7 +4,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from l2o.build import check_bounds
+from l2o.errors import InputError
 from trainers import workdir as files
+
+MAX_CPU_DEVICES = 256
 
 
 def run(
@@ -25,7 +29,10 @@ def run(
     InputError: before anything is computed or written.
     RunError: when a stage cannot go on.
   """
+  if not str(workdir):
+    raise InputError('--workdir must name a folder')
   folder = pathlib.Path(workdir)
+  _check(config)
   if files.is_finished(folder, config):
     print(f'{folder} holds this run, finished; its results are in {folder / files.RESULTS}')
     return
@@ -33,10 +40,23 @@ def run(
     f'[run] importing and building; nothing is written to {folder} before all is checked',
     flush=True,
   )
-  from trainers import pipeline, sharding  # JAX, TensorFlow and Orbax: only for who computes
+  from trainers import pipeline, sharding  # TensorFlow and Orbax: only for who computes
 
   sharding.set_cpu_devices(config['cpu_devices'])
   plan = pipeline.build(config)
   files.describe(folder, config, default, overrides)
   pipeline.run(plan, folder, config)
   print(f'[run] done: {folder / files.RESULTS}, {folder / "table.txt"}, {folder / "figures"}')
+
+
+def _check(config: Mapping[str, Any]) -> None:
+  """What belongs to no stage."""
+  check_bounds(
+    config,
+    at_least={'seed': 0, 'cpu_devices': 1, 'checkpoint_every_secs': 0, 'keep_checkpoints': 1},
+    above={'log_every_secs': 0},
+  )
+  if config['cpu_devices'] > MAX_CPU_DEVICES:
+    raise InputError(
+      f'cpu_devices must be at most {MAX_CPU_DEVICES}, not {config["cpu_devices"]}: one a core'
+    )

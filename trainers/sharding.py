@@ -1,6 +1,6 @@
 """Meshes, and the spreading of independent work over them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,6 @@ def set_cpu_devices(count: int) -> None:
   A small network keeps one core busy, so members of a population run faster side by side. JAX
   takes this only before its first computation; later calls keep what there is, with a warning.
   """
-  if count < 1:
-    raise InputError(f'cpu_devices must be at least 1, not {count}')
   try:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:
@@ -44,14 +42,27 @@ def make_mesh(population: int = 1, data: int = 1) -> Mesh:
   population = there // data if population == -1 else population
   data = there // population if data == -1 else data
   if not 1 <= population * data <= there:
-    raise InputError(f'a mesh of {population} x {data} devices needs more than the {there} here')
+    raise InputError(f'mesh: {population} x {data} devices are more than the {there} here')
   devices = np.asarray(jax.devices()[: population * data]).reshape(population, data)
   return Mesh(devices, ('population', 'data'), axis_types=(AxisType.Auto,) * 2)
 
 
-def build_mesh(spec: Mapping[str, int]) -> Mesh:
-  """The mesh of a config's block."""
-  return call(make_mesh, spec, 'mesh')
+def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] = ()) -> Mesh:
+  """The mesh of a stage's block `mesh`, over whose 'data' axis batches of these sizes are split.
+
+  Raises:
+    InputError: a mesh that cannot be, or a batch that it cannot split evenly.
+  """
+  try:
+    mesh = call(make_mesh, spec, 'mesh')
+  except InputError as error:
+    raise InputError(f'{stage}.{error}') from error
+  for size in batch_sizes:
+    if size % mesh.shape['data']:
+      raise InputError(
+        f'{stage}.mesh.data = {mesh.shape["data"]} does not divide a batch of {size}'
+      )
+  return mesh
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

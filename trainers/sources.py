@@ -1,5 +1,6 @@
 """The data of a run: every source loaded once, its classes dealt out."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from l2o.build import call, choose
 from l2o.errors import InputError
 from l2o.types import PyTree
 
-PRETRAIN, META_TRAIN, META_EVALUATE, HORIZON = range(4)  # streams of random numbers
+PARTS = ('pretrain', 'meta_train', 'meta_test')
 
 
 class Data(NamedTuple):
@@ -24,9 +25,12 @@ class Data(NamedTuple):
   seed: int
 
 
-def stream_seed(seed: int, stream: int, part: int = 0) -> int:
-  """A seed for one use of randomness in a run, apart from all its others."""
-  return 1_000 * seed + 100 * stream + part
+def stream_seed(seed: int, use: str) -> int:
+  """A seed of 31 bits for one use of randomness in a run, apart from its others.
+
+  It depends on the use's name alone: another experiment beside it changes nothing.
+  """
+  return zlib.crc32(f'{seed}/{use}'.encode()) & 0x7FFFFFFF
 
 
 def load(config: Mapping[str, Any]) -> Data:
@@ -44,6 +48,8 @@ def load(config: Mapping[str, Any]) -> Data:
   shapes = {name: source['train'].image_shape for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
     raise InputError(f'all sources must have images of one shape, not {shapes}')
+  if set(config['class_split']) != set(PARTS):
+    raise InputError(f'class_split must have {", ".join(PARTS)}, not {list(config["class_split"])}')
   classes = len(sources[main]['train'].class_names)
   parts = split_classes(classes, config['class_split'], config['seed'])
   return Data(sources, main, parts, config['seed'])
@@ -78,6 +84,7 @@ def task_sampler(
     'tasks',
     seed=seed,
     classes=classes,
+    part=part,
     **{k: splits[k] for k in datasets.SPLITS},
   )
 

@@ -50,14 +50,14 @@ def train(
   writer = metrics.create_writer(folder, start)
 
   def on_metrics(done: int, values: Any) -> None:
+    values = {name: float(x) for name, x in jax.device_get(values).items()}
     if done % log_every == 0 or done == stop:
-      values = {name: float(x) for name, x in jax.device_get(values).items()}
       writer.write_scalars(done, values)
-      check(done, values)
+    check(done, values)
 
   report = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
   try:
-    state = loop.run(step, state, feed, start, stop, on_metrics, [report, saved.maybe_save])
+    state = loop.run(step, state, feed, start, stop, on_metrics, report, saved.is_due, saved.save)
     saved.save(stop, state)
   finally:
     saved.close()

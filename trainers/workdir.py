@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -12,6 +13,7 @@ from configs import common
 from l2o.errors import InputError
 
 RESULTS = 'results.json'  # written last: a run that has it is finished
+SHOWN = 3  # differences that an error lists
 PACKAGES = (
   'clu',
   'flax',
@@ -35,20 +37,28 @@ def is_finished(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
   Raises:
     InputError: the workdir is a file, holds something else, or a run with another config.
   """
-  if workdir.exists() and not workdir.is_dir():
-    raise InputError(f'workdir {workdir} is a file; name a folder')
+  there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+  if not there.is_dir():
+    raise InputError(f'workdir {workdir}: {there} is a file; name a folder')
   path = workdir / 'config.json'
   if not path.exists():
+    if not os.access(there, os.W_OK):
+      raise InputError(f'workdir {workdir}: {there} cannot be written to; name another folder')
     if workdir.exists() and any(workdir.iterdir()):
       raise InputError(f'workdir {workdir} holds files that are not a run; name another folder')
     return False
   try:
     held = json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise InputError(f'{path} cannot be read ({error}); name another workdir') from error
-  if differences := common.diff(held, config):
-    listed = '; '.join(f'{key}: {old} there, {new} now' for key, (old, new) in differences.items())
-    raise InputError(f'workdir {workdir} holds a run with another config ({listed})')
+    differences = common.diff(held, config)
+  except (json.JSONDecodeError, AttributeError) as error:
+    raise InputError(f'{path} is no config ({error}); name another workdir') from error
+  if differences:
+    shown = list(differences.items())[:SHOWN]
+    listed = '; '.join(f'{key}: {old} there, {new} now' for key, (old, new) in shown)
+    more = f'; {len(differences) - SHOWN} more' if len(differences) > SHOWN else ''
+    raise InputError(
+      f'workdir {workdir} holds a run with another config ({listed}{more}); use another --workdir'
+    )
   return (workdir / RESULTS).exists()
 
 
@@ -60,12 +70,14 @@ def describe(
 ) -> None:
   """Writes what the run is: config, overrides, diff to the file's default, versions, revision."""
   workdir.mkdir(parents=True, exist_ok=True)
+  write_json(workdir / 'config.json', config)  # first: it makes the folder a run
   changes = common.diff(default, config).items()
   lines = [f'{key}: {old!r} -> {new!r}\n' for key, (old, new) in changes]
   (workdir / 'diff.txt').write_text(''.join(lines) or 'as the config file says\n')
   write_json(workdir / 'overrides.json', overrides)
-  write_json(workdir / 'versions.json', _versions())
-  write_json(workdir / 'config.json', config)
+  path = workdir / 'versions.json'
+  starts = json.loads(path.read_text()) if path.exists() else []
+  write_json(path, [*starts, _versions()])  # one entry for each time the run was started
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -1,10 +1,18 @@
 """Natural evolution strategies with antithetic noise and centred-rank fitness shaping.
 
+    grad = 1 / (n sigma) * sum_i u_i s_i eps_i,   candidate i at theta + s_i sigma eps_i
+
+over n candidates in antithetic pairs (s_i = +1, -1), all on the same tasks and batches. u_i is the
+loss's centred rank, or the loss itself without shaping, which makes the estimate unbiased for the
+Gaussian-smoothed meta-loss. A candidate without a finite loss ranks last, and without shaping
+counts as the worst finite one.
+
 Source: Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
 Learning", arXiv 1703.03864; as used by arXiv 2408.09310, sec. 4.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -71,14 +79,7 @@ def nes(
   shaping: str = 'centred_rank',
   map_fn: MapFn = vectorized,
 ) -> Estimator:
-  """The NES estimator of d(meta-loss) / d(theta).
-
-      grad = 1 / (n sigma) * sum_i u_i s_i eps_i,   candidate i at theta + s_i sigma eps_i
-
-  over n candidates in antithetic pairs (s_i = +1, -1), all on the same tasks and batches; u_i is
-  the loss's centred rank, or the loss itself without shaping, which makes the estimate unbiased
-  for the Gaussian-smoothed meta-loss. A candidate without a finite loss ranks last, and without
-  shaping counts as the worst finite one.
+  """The NES estimator of d(meta-loss) / d(theta); the formula is in the module's docstring.
 
   Args:
     meta_loss: (theta, tasks) -> metrics [], 'loss' among them.
@@ -90,7 +91,7 @@ def nes(
 
   Returns:
     An Estimator. Its metrics: those of meta_loss, averaged over the candidates that ended finite;
-    'nonfinite', the number of the others; 'loss_best'; 'sigma'.
+    'nonfinite', the number of the others; 'candidates'; 'loss_best'; 'sigma'.
 
   Raises:
     InputError: population odd or below 2, sigma or its decay not positive, unknown shaping.
@@ -105,35 +106,43 @@ def nes(
   """
   if population < 2 or population % 2:
     raise InputError(f'estimator.population must be even and at least 2, not {population}')
-  if sigma <= 0 or sigma_halves_every <= 0:
+  if not (sigma > 0 and sigma_halves_every > 0):
     raise InputError('estimator.sigma and estimator.sigma_halves_every must be positive')
   choose(shaping, SHAPINGS, 'fitness shaping')
+  at = halving(sigma, sigma_halves_every)
+  estimate = partial(_estimate, meta_loss, population, at, shaping == 'centred_rank', map_fn)
+  return Estimator(lambda theta, key: NESState(jnp.zeros((), jnp.int32)), estimate)
+
+
+def _estimate(
+  meta_loss: Callable[[Theta, Any], Metrics],
+  population: int,
+  sigma_at: Callable[[Any], Any],
+  shaped: bool,
+  map_fn: MapFn,
+  theta: Theta,
+  state: NESState,
+  key: jax.Array,
+  tasks: Any,
+) -> tuple[Theta, NESState, Metrics]:
   pairs = jnp.arange(population) // 2
   signs = 1.0 - 2.0 * (jnp.arange(population) % 2)
+  sigma = jnp.asarray(sigma_at(state.generation), jnp.float32)
 
   def candidate(which: tuple, shared: tuple) -> Metrics:
     pair, sign = which
-    theta, scale, key, tasks = shared
+    theta, sigma, key, tasks = shared
     noise = perturbation(key, theta, pair)
-    moved = jax.tree.map(lambda t, e: t + (sign * scale).astype(t.dtype) * e, theta, noise)
+    moved = jax.tree.map(lambda t, e: t + (sign * sigma).astype(t.dtype) * e, theta, noise)
     return meta_loss(moved, tasks)
 
-  def init(theta: Theta, key: jax.Array) -> NESState:
-    del theta, key
-    return NESState(jnp.zeros((), jnp.int32))
-
-  def estimate(theta: Theta, state: NESState, key: jax.Array, tasks: Any) -> tuple:
-    scale = jnp.asarray(halving(sigma, sigma_halves_every)(state.generation), jnp.float32)
-    metrics = map_fn(candidate, (pairs, signs), (theta, scale, key, tasks))
-    losses = metrics['loss']
-    utilities = centred_rank(losses) if shaping == 'centred_rank' else _replace_nonfinite(losses)
-    # The noise is drawn again from its keys, so only `population` losses cross devices.
-    weights = (utilities * signs).reshape(-1, 2).sum(axis=1) / (population * scale)
-    noise = jax.vmap(lambda pair: perturbation(key, theta, pair))(pairs[::2])
-    grad = jax.tree.map(lambda e: jnp.tensordot(weights.astype(e.dtype), e, axes=1), noise)
-    return grad, NESState(state.generation + 1), _summary(metrics) | {'sigma': scale}
-
-  return Estimator(init, estimate)
+  metrics = map_fn(candidate, (pairs, signs), (theta, sigma, key, tasks))
+  utilities = centred_rank(metrics['loss']) if shaped else _replace_nonfinite(metrics['loss'])
+  # The noise is drawn again from its keys, so only `population` losses cross devices.
+  weights = (utilities * signs).reshape(-1, 2).sum(axis=1) / (population * sigma)
+  noise = jax.vmap(lambda pair: perturbation(key, theta, pair))(pairs[::2])
+  grad = jax.tree.map(lambda e: jnp.tensordot(weights.astype(e.dtype), e, axes=1), noise)
+  return grad, NESState(state.generation + 1), _summary(metrics) | {'sigma': sigma}
 
 
 def _replace_nonfinite(losses: jax.Array) -> jax.Array:
@@ -146,4 +155,5 @@ def _summary(metrics: Metrics) -> Metrics:
   finite = jnp.isfinite(metrics['loss'])
   means = {name: jnp.mean(values, where=finite) for name, values in metrics.items()}
   best = jnp.min(metrics['loss'], where=finite, initial=jnp.inf)
-  return means | {'loss_best': best, 'nonfinite': jnp.sum(~finite)}
+  counts = {'nonfinite': jnp.sum(~finite), 'candidates': jnp.asarray(finite.size)}
+  return means | counts | {'loss_best': best}

@@ -32,7 +32,7 @@ def canonical_conv(
     padding: (before, after) of rows and columns.
 
   Returns:
-    [B, OH, OW, O], equal to `lax.conv_general_dilated`.
+    [B, OH, OW, O], equal to `lax.conv_general_dilated`. Reverse mode only: no `jax.jvp`.
 
   Example:
     >>> x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 1))
@@ -106,6 +106,7 @@ def conv_general_dilated(
   plain = (
     jax.default_backend() == 'cpu'
     and rank == 2
+    and all(option is None for option in options.values())  # precision and the like
     and feature_group_count == 1
     and tuple(lhs_dilation or ones) == tuple(rhs_dilation or ones) == ones
     and dimension_numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, LAYOUT)

@@ -40,6 +40,12 @@ def test_freezing_gives_plain_data():
   assert common.freeze(config) == {'a': {'t': [1, [2.5, 'x']]}, 'b': None}
 
 
+def test_a_number_that_is_not_finite_is_refused_by_its_key():
+  for bad in (float('nan'), float('inf')):
+    with pytest.raises(InputError, match=r'estimator\.sigma must be a finite number'):
+      common.freeze(ConfigDict({'estimator': {'sigma': bad}}))
+
+
 def test_a_list_of_names_that_became_one_name_is_refused():
   config = ConfigDict({'rule': {'directions': ('sgd', 'adam')}})
   config.update_from_flattened_dict({'rule.directions': ('sgd,adam',)})

@@ -27,9 +27,21 @@ def test_it_says_how_to_run_it(path):
   assert f'python main.py --config=configs/{path.name}:smoke --workdir=' in text
 
 
+def with_data(path, arg=''):
+  """The config, or a skip if this machine does not have its data."""
+  config = load(path, arg)
+  for spec in config['sources'].values():
+    if spec['name'] == 'tfds':
+      import tensorflow_datasets
+
+      if not tensorflow_datasets.builder(spec['dataset']).is_prepared():
+        pytest.skip(f'{spec["dataset"]} is not prepared in TFDS_DATA_DIR')
+  return config
+
+
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.stem)
 def test_it_builds_and_its_states_have_shapes(path):
-  plan = pipeline.build(load(path))
+  plan = pipeline.build(with_data(path))
   task, rule = plan.meta_train.task, plan.meta_train.rule
   params, _ = jax.eval_shape(task.init, jax.random.key(0))
   theta = jax.eval_shape(rule.init, jax.random.key(0), params)
@@ -38,9 +50,15 @@ def test_it_builds_and_its_states_have_shapes(path):
   assert jax.tree.leaves(state)
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: p.stem)
+QUICK = ('quickstart',)  # the others take minutes
+
+
+@pytest.mark.parametrize(
+  'path',
+  [pytest.param(p, marks=() if p.stem in QUICK else pytest.mark.slow, id=p.stem) for p in FILES],
+)
 def test_its_smoke_variant_runs_to_results(path, tmp_path):
-  config = load(path, 'smoke')
+  config = with_data(path, 'smoke')
   run.run(config, tmp_path / 'run', default=load(path), overrides={})
   rows = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert rows

@@ -213,7 +213,49 @@ def test_it_descends_and_runs_in_a_chain():
 def test_the_same_base_optimizer_twice_has_its_own_hyper_parameters():
   rule = l2o.rule('l3rs', directions=('adam', {'name': 'adam', 'b1': 0.5}))
   theta = rule.init(jax.random.key(0), {'w': jnp.ones(2)})
-  assert set(theta['directions']) == {'0_adam', '1_adam'}
+  assert set(theta['directions']) == {'adam_0', 'adam_1'}
+
+
+def test_learned_hyper_parameters_reach_the_base_optimizer():
+  """With mu on Adam, theta's offsets of the betas give Adam with these betas."""
+  params = {'w': jnp.array([1.0, -2.0, 0.5])}
+  rule = l2o.rule('l3rs')
+  theta = one_hot(rule.init(jax.random.key(0), params), 1)
+  theta['directions'] = {'sgd': {}, 'adam': {'b1': jnp.float32(-2.0), 'b2': jnp.float32(-4.0)}}
+  b1, b2 = (1 / (1 + np.exp(-(np.log(b / (1 - b)) + x))) for b, x in ((0.9, -2.0), (0.999, -4.0)))
+  tx, adam = rule.bind(theta, 10), optax.adam(1.0, b1=b1, b2=b2)
+  state, adam_state = tx.init(params), adam.init(params)
+  for k in range(4):
+    grads = {'w': jnp.array([np.cos(k), 1.0 - k, 0.3])}
+    updates, state = tx.update(grads, state, params, value=1.0)
+    expected, adam_state = adam.update(grads, adam_state, params)
+  unit = expected['w'] / np.linalg.norm(expected['w'])
+  np.testing.assert_allclose(updates['w'], np.exp(-2.0) * unit, rtol=1e-3)
+
+
+def test_updates_have_the_dtype_of_the_parameters_not_of_the_gradients():
+  params = {'w': jnp.ones(3)}
+  rule = l2o.rule('l3rs')
+  tx = rule.bind(rule.init(jax.random.key(0), params), 10)
+  grads = {'w': jnp.ones(3, jnp.bfloat16)}
+  assert tx.update(grads, tx.init(params), params, value=1.0)[0]['w'].dtype == jnp.float32
+
+
+def test_facts_name_the_directions():
+  params = {'w': jnp.ones(3), 'b': jnp.ones(2)}
+  rule = l2o.rule('l3rs')
+  tx = rule.bind(rule.init(jax.random.key(0), params), 10)
+  _, state = tx.update(params, tx.init(params), params, value=1.0)
+  facts = rule.facts(state)
+  assert set(facts) == {'lambda', 'mu/sgd', 'mu/adam'}
+  np.testing.assert_allclose(facts['mu/sgd'] + facts['mu/adam'], 1.0, rtol=1e-6)
+  assert l2o.rule('hand_designed', optimizer='sgd').facts(state) == {}
+
+
+def test_two_layers_of_one_path_are_refused():
+  params = {'a/b': jnp.ones(2), 'a': {'b': jnp.ones(2)}}
+  with pytest.raises(l2o.InputError, match='two layers have one path'):
+    l2o.rule('l3rs').init(jax.random.key(0), params)
 
 
 def test_no_direction_is_refused():

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 import l2o
 from l2o.mapping import on_device, sequential, vectorized
-from l2o.unroll import fetch, meta_loss, run_episode, unroll
+from l2o.tasks.classification import classification
+from l2o.types import TaskBatch
+from l2o.unroll import fetch, meta_loss, run_episode, start_episodes, unroll
 from tests.problems import CENTRE, CURVATURE, quadratic_task, quadratic_tasks
 
 SGD = l2o.rule('hand_designed', optimizer='sgd')
@@ -69,20 +72,58 @@ def test_records_hold_every_step_and_zeros_beyond_the_last():
 
 
 def test_each_step_has_a_key_and_a_batch_of_its_own():
-  seen = []
-
   def loss(params, model_state, key, batch):
-    noise = jax.random.normal(key, ()) + batch['slope'].sum()
-    return params['w'] * noise, (model_state, {'noise': noise})
+    seen = {'noise': jax.random.normal(key, ()), 'slope': batch['slope'][0]}
+    return params['w'] * seen['noise'], (model_state, seen)
 
   task = quadratic_task()._replace(loss=loss)
   tasks = quadratic_tasks(jax.random.key(0), count=1)
   episode = jax.tree.map(lambda x: x[0], tasks.episodes)._replace(params={'w': jnp.float32(1.0)})
-  _, seen = unroll(
-    task, optax.with_extra_args_support(optax.sgd(0.0)), episode, {}, jnp.int32(6),
-    record=lambda state, metrics: metrics['noise'],
-  )  # fmt: skip
-  assert len(set(np.asarray(seen).tolist())) == 6
+  still = optax.with_extra_args_support(optax.sgd(0.0))
+  _, seen = unroll(task, still, episode, {}, jnp.int32(6), record=lambda state, metrics: metrics)
+  assert len(set(np.asarray(seen['noise']).tolist())) == 6
+  np.testing.assert_array_equal(seen['slope'], episode.train['slope'][:, 0])
+
+
+class Normalised(nn.Module):
+  """A network with statistics that training moves."""
+
+  @nn.compact
+  def __call__(self, images, train):
+    x = images.reshape((images.shape[0], -1))
+    x = nn.BatchNorm(use_running_average=not train, momentum=0.5)(nn.Dense(6)(x))
+    return nn.Dense(3, name='head')(x)
+
+
+def test_an_episode_of_a_network_with_statistics_against_a_loop_written_out(rng):
+  task = classification(Normalised(), (4, 4, 1))
+  pretrained = task.init(jax.random.key(5))
+  pretrained = pretrained[0], jax.tree.map(lambda x: x + 0.5, pretrained[1])
+  images = jnp.asarray(rng.integers(0, 256, (20, 4, 4, 1)), jnp.uint8)
+  draw = {
+    'train': {'index': rng.integers(0, 20, (2, 3, 5)), 'label': rng.integers(0, 3, (2, 3, 5))},
+    'evaluation': {'index': rng.integers(0, 20, (2, 8)), 'label': rng.integers(0, 3, (2, 8))},
+  }
+  draw = jax.tree.map(jnp.asarray, draw)
+  episodes = start_episodes(task, jax.random.key(0), pretrained, draw)
+  stores = {'train': {'image': images}, 'evaluation': {'image': 255 - images}}
+  tasks = TaskBatch(episodes, stores, jnp.int32(3))
+  losses = []
+  for t in range(2):
+    params = {name: leaf for name, leaf in pretrained[0].items() if name != 'head'}
+    params['head'] = jax.tree.map(lambda x, t=t: x[t], episodes.params['head'])
+    state = pretrained[1]
+    for k in range(3):
+      index, label = draw['train']['index'][t, k], draw['train']['label'][t, k]
+      batch = {'image': images[index], 'label': label}
+      grads, (state, _) = jax.grad(task.loss, has_aux=True)(params, state, jax.random.key(0), batch)
+      params = jax.tree.map(lambda w, g: w - 0.1 * g, params, grads)
+    index, label = draw['evaluation']['index'][t], draw['evaluation']['label'][t]
+    batch = {'image': 255 - images[index], 'label': label}
+    losses.append(task.evaluate(params, state, batch)['loss'])
+  got = meta_loss(SGD, task, sequential)(THETA, tasks)
+  np.testing.assert_allclose(got['loss'], np.mean(losses), rtol=1e-4)
+  assert abs(losses[0] - losses[1]) > 1e-3
 
 
 def test_fetch_looks_up_positions_and_passes_batches_that_are_complete():

@@ -15,7 +15,7 @@ def run(stop, start=0, **changes):
   arguments = {
     'feed': lambda i: 10 * i,
     'on_metrics': lambda done, metrics: log.append(('metrics', done, metrics['seen'])),
-    'actions': [lambda done, state: log.append(('action', done, state))],
+    'report': lambda done, state: log.append(('report', done, state)),
   }
   final = loop.run(step, 100, start=start, stop=stop, **(arguments | changes))
   return final, log
@@ -25,11 +25,30 @@ def test_metrics_of_a_step_are_read_after_the_next_is_dispatched():
   final, log = run(3)
   assert final == 130
   assert log == [
-    ('step', 0), ('action', 1, 100),
-    ('step', 10), ('metrics', 1, 0), ('action', 2, 110),
-    ('step', 20), ('metrics', 2, 10), ('action', 3, 130),
+    ('step', 0), ('report', 1, 100),
+    ('step', 10), ('metrics', 1, 0), ('report', 2, 110),
+    ('step', 20), ('metrics', 2, 10), ('report', 3, 130),
     ('metrics', 3, 20),
   ]  # fmt: skip
+
+
+def test_before_a_save_its_metrics_are_read():
+  due = iter([False, True, False])
+  saved = []
+  _, log = run(3, save_due=lambda: next(due), save=lambda done, state: saved.append((done, state)))
+  assert saved == [(2, 110)]
+  assert log.index(('metrics', 2, 10)) < log.index(('step', 20))
+  assert [entry[1] for entry in log if entry[0] == 'metrics'] == [1, 2, 3]
+
+
+def test_what_metrics_refuse_is_not_saved():
+  def refuse(done, metrics):
+    raise RuntimeError(f'step {done}')
+
+  saved = []
+  with pytest.raises(RuntimeError, match='step 1'):
+    run(3, on_metrics=refuse, save_due=lambda: True, save=lambda *args: saved.append(args))
+  assert saved == []
 
 
 def test_a_resumed_loop_begins_where_it_was():

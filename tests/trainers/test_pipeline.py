@@ -2,26 +2,44 @@
 
 import json
 import pathlib
+import shutil
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import datasets
+import l2o
+from checkpoints import Checkpoints
 from configs import common, quickstart
+from datasets.splits import split_classes
 from l2o.errors import InputError, RunError
-from trainers import pipeline, run
+from l2o.estimators.nes import nes
+from l2o.types import TaskBatch
+from l2o.unroll import meta_loss, run_episode, start_episodes
+from tests.problems import quadratic_task
+from trainers import meta_evaluate, meta_train, pipeline, pretrain, run
 from trainers.meta_train import draw
+from trainers.state import MetaState
 
 
 def tiny(**overrides):
   """The smoke variant with one data set and one family of baselines."""
   c = quickstart.get_config('smoke')
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0, 'per_font': 4}}
-  c.meta_evaluate.experiments = {'A': {'source': 'glyphs', 'classes': 'meta_test'}}
+  c.meta_evaluate.experiments = {'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'}}
   baselines = c.meta_evaluate.baselines
-  c.meta_evaluate.baselines = {'sgd constant': baselines['sgd constant'].to_dict()}
+  c.meta_evaluate.baselines = {'sgd_constant': baselines['sgd_constant'].to_dict()}
   with c.unlocked():
     c.update_from_flattened_dict(overrides)
   return common.freeze(c)
+
+
+@pytest.fixture(autouse=True)
+def no_idx_folder(monkeypatch):
+  monkeypatch.delenv('L2O_IDX_DIR', raising=False)
 
 
 def execute(config, folder):
@@ -53,8 +71,6 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(finished, tmp_path):
 
 def test_a_workdir_without_its_later_stages_goes_on_to_the_same_end(finished, tmp_path):
   """What a run leaves when it is ended after pretraining."""
-  import shutil
-
   folder = tmp_path / 'resumed'
   shutil.copytree(finished, folder)
   shutil.rmtree(folder / 'meta_train')
@@ -63,10 +79,129 @@ def test_a_workdir_without_its_later_stages_goes_on_to_the_same_end(finished, tm
   assert files(execute(tiny(), folder)) == files(finished)
 
 
+def test_a_stage_that_was_interrupted_repeats_nothing_and_ends_the_same(finished, tmp_path):
+  """Stopped after the second of three generations, with a checkpoint of it."""
+  config = tiny(checkpoint_every_secs=0.0)
+  folder, done = tmp_path / 'killed', []
+  build = meta_train._step
+
+  def counted(*args):
+    step = build(*args)
+
+    def run_step(state, inputs, *rest):
+      jax.debug.callback(lambda g: done.append(int(g)), state.generation)
+      return step(state, inputs, *rest)
+
+    return run_step
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(meta_train, '_step', counted)
+    patch.setattr(meta_train, '_check', _stop_after(2))
+    with pytest.raises(KeyboardInterrupt):
+      execute(config, folder)
+    jax.effects_barrier()
+    begun, done[:] = list(done), []
+    patch.setattr(meta_train, '_check', lambda generation, metrics: None)
+    execute(config, folder)
+    jax.effects_barrier()
+  assert max(begun) >= 1
+  assert done[0] >= 1  # generation 0 was not done again
+  assert files(folder) == files(finished)
+
+
+def _stop_after(last):
+  def check(generation, metrics):
+    if generation == last:
+      raise KeyboardInterrupt
+
+  return check
+
+
+def test_cells_of_the_results_are_what_single_episodes_measure(finished):
+  """Recomputed one episode at a time: the second learning rate, the second horizon."""
+  plan = pipeline.build(tiny()).meta_evaluate
+  params = stage_start(finished)
+  experiment = plan.experiments[0]
+  draw = meta_evaluate._draw(experiment, 3, 5)
+  episodes = start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
+  rule = l2o.rule('hand_designed', optimizer='sgd')
+  with np.load(finished / 'meta_evaluate' / 'outcomes.npz') as outcomes:
+    for rate in (0.1, 0.01):
+      for t in range(3):
+        episode = jax.tree.map(lambda x, t=t: jnp.asarray(x)[t], episodes)
+        tasks = TaskBatch(episode, jax.tree.map(jnp.asarray, experiment.stores), jnp.int32(5))
+        theta = {'learning_rate': jnp.float32(rate)}
+        got = run_episode(rule, plan.task, theta, episode, tasks)
+        expected = outcomes[f'A/sgd_constant {rate:g}/5/loss'][t]
+        np.testing.assert_allclose(got['loss'], expected, rtol=1e-4)
+
+
+def stage_start(folder):
+  """The pretrained network of a run, from its checkpoint."""
+  plan = pipeline.build(tiny()).pretrain['main']
+  tx = plan.rule.bind({'learning_rate': plan.learning_rate}, plan.num_steps)
+  state, step = Checkpoints(folder / 'pretrain' / 'checkpoints').restore_or(
+    pretrain._init(plan, tx, plan.mesh)
+  )
+  assert step == plan.num_steps
+  return state.inner.params, state.inner.model_state
+
+
+def test_each_stage_draws_from_its_own_classes_and_images():
+  plan = pipeline.build(tiny())
+  parts = split_classes(62, tiny()['class_split'], seed=0)
+  source = datasets.load({'name': 'glyphs', 'per_font': 4}, 'train')
+  labels = np.array([source[i].label for i in range(len(source))])
+  batch = plan.pretrain['main'].batches.sample(0)
+  assert set(labels[batch['index']]) <= set(parts['pretrain'])
+  drawn, _ = draw(plan.meta_train, 0)
+  assert set(labels[drawn['train']['index'].ravel()]) <= set(parts['meta_train'])
+  unseen = meta_evaluate._draw(plan.meta_evaluate.experiments[0], 3, 5)
+  assert set(labels[unseen['train']['index'].ravel()]) <= set(parts['meta_test'])
+  first = source.arrays()['image'][:5]
+  np.testing.assert_array_equal(plan.meta_train.stores['train']['image'][:5], first)
+
+
+def test_the_step_on_theta_halves_every_500_generations_exactly():
+  optimizer = meta_train.make_meta_optimizer(
+    {'learning_rate': 0.02, 'learning_rate_halves_every': 500}
+  )
+  grad = jnp.array([2.0, -3.0])
+  state = optimizer.init(grad)
+  sizes = {}
+  step = jax.jit(optimizer.update)
+  for generation in range(1001):
+    update, state = step(grad, state)
+    sizes[generation] = np.abs(update)
+  np.testing.assert_allclose(sizes[0], 0.02, rtol=1e-4)
+  np.testing.assert_allclose(sizes[500], 0.01, rtol=1e-4)
+  np.testing.assert_allclose(sizes[1000], 0.005, rtol=1e-4)
+
+
+def test_meta_training_descends_the_meta_loss():
+  """On quadratics, from a start where the best learning rate is far away."""
+  task, rule = quadratic_task(), l2o.rule('hand_designed', optimizer='sgd')
+  spec = {'learning_rate': 0.05, 'learning_rate_halves_every': 500}
+  plan = SimpleNamespace(task=task, rule=rule, spec=spec, seed=3)
+  optimizer = meta_train.make_meta_optimizer(spec)
+  estimator = nes(meta_loss(rule, task), population=16, sigma=0.02)
+  theta = {'learning_rate': jnp.float32(0.05)}
+  state = MetaState(jnp.int32(0), theta, optimizer.init(theta), estimator.init(theta, None))
+  slope = jnp.zeros((2, 6, 5))
+  inputs = {'train': {'slope': slope}, 'evaluation': {'slope': slope[:, 0]}}, jnp.int32(4)
+  step = jax.jit(meta_train._step(plan, estimator, optimizer))
+  losses = []
+  for _ in range(12):
+    state, metrics = step(state, inputs, None, {'train': {}, 'evaluation': {}})
+    losses.append(float(metrics['loss']))
+  assert losses[-1] < 0.3 * losses[0]
+  assert step._cache_size() == 1
+
+
 def test_results_have_a_row_for_every_optimizer_and_horizon(finished):
   rows = json.loads((finished / 'results.json').read_text())
   seen = [(r['experiment'], r['optimizer'], r['num_steps']) for r in rows]
-  optimizers = ['l3rs', 'sgd constant 0.1', 'sgd constant 0.01']
+  optimizers = ['l3rs', 'sgd_constant 0.1', 'sgd_constant 0.01']
   assert sorted(seen) == sorted(('A', name, steps) for name in optimizers for steps in (2, 5))
   with np.load(finished / 'meta_evaluate' / 'outcomes.npz') as outcomes:
     for row in rows:
@@ -81,6 +216,7 @@ def test_a_run_leaves_what_it_is_and_what_it_did(finished):
   for name in (
     'config.json', 'overrides.json', 'diff.txt', 'versions.json', 'table.txt',
     'pretrain/parameters.txt', 'meta_train/parameters.txt', 'meta_train/metrics.jsonl',
+    'meta_train/theta.npz',
     'figures/accuracy.png', 'figures/speedup.png', 'figures/meta_training.png',
     'figures/mixture.png',
   ):  # fmt: skip
@@ -90,8 +226,8 @@ def test_a_run_leaves_what_it_is_and_what_it_did(finished):
 
 def test_a_trace_holds_the_mixture_of_every_step_and_layer(finished):
   with np.load(finished / 'meta_evaluate' / 'trace.npz') as trace:
-    assert trace['mu'].shape == (2, 5, 6, 2)
-    np.testing.assert_allclose(trace['mu'].sum(axis=-1), 1.0, rtol=1e-5)
+    assert trace['mu/sgd'].shape == (2, 5, 6)
+    np.testing.assert_allclose(trace['mu/sgd'] + trace['mu/adam'], 1.0, rtol=1e-5)
     assert np.all(trace['lambda'] > 0)
     assert trace['layers'][-1] == 'head/kernel'
 
@@ -133,20 +269,44 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     ('estimator.population', 31, 'population must be even and at least 2, not 31'),
     ('class_split.pretrain', 40, 'class_split asks for 71 classes'),
     ('meta_train.min_steps', 0, 'meta_train needs 1 <= min_steps <= max_steps, not 0'),
-    ('meta_evaluate.num_steps', (10, 0), 'must all be at least 1'),
-    ('meta_evaluate.num_tasks', 0, 'meta_evaluate.num_tasks must be at least 1'),
+    ('meta_evaluate.num_steps', (10, 0), 'must be different whole numbers from 1'),
+    ('meta_evaluate.num_tasks', 1, 'meta_evaluate.num_tasks must be at least 2'),
     ('meta_train.num_generations', 0, 'meta_train.num_generations must be at least 1'),
-    ('model.name', 'resnet', "no model 'resnet'; choose from mlp"),
+    ('model.name', 'transformer', "no model 'transformer'; choose from mlp, resnet"),
     ('rule.name', 'velo', "no rule 'velo'; choose from hand_designed, l3rs"),
     ('rule.directions', ('sgd', 'adan'), "no direction 'adan'"),
-    ('sources.glyphs.name', 'idx', "'idx' needs a folder|has no"),
+    (
+      'sources.glyphs.name',
+      'idx',
+      "data set idx has no 'per_font', 'seed'; it takes split, folder",
+    ),
+    (
+      'sources.glyphs',
+      {'name': 'idx'},
+      'set its `folder` in the config or the variable L2O_IDX_DIR',
+    ),
     ('source', 'mnist', "no source 'mnist'; choose from glyphs"),
     ('meta_evaluate.experiments.A.classes', 'test', "'test'.*choose from all, meta_test"),
-    ('meta_train.mesh.population', 99, 'needs more than the'),
+    ('meta_train.mesh.population', 99, 'meta_train.mesh: 99 x 1 devices are more than the'),
     ('meta_train.mapping', 'parallel', 'choose from auto, sequential, vectorized'),
-    ('meta_evaluate.baselines.sgd constant.schedule', 'linear', "no schedule 'linear'"),
-    ('pretrain.num_steps', 0, 'pretrain.num_steps'),
-    ('tasks.num_ways', 16, 'tasks.num_ways must be 2 to 15'),
+    ('meta_evaluate.baselines.sgd_constant.schedule', 'linear', "no schedule 'linear'"),
+    ('pretrain.num_steps', 0, 'pretrain.num_steps must be at least 1, not 0'),
+    ('pretrain.learning_rate', 0.0, 'pretrain.learning_rate must be above 0, not 0.0'),
+    ('pretrain.batch_size', 10**6, 'pretrain.batch_size must be 1 to'),
+    ('meta_train.learning_rate_halves_every', 0, 'meta_train.learning_rate_halves_every must be'),
+    ('meta_evaluate.num_steps', (5, 5), 'different whole numbers'),
+    ('meta_evaluate.num_steps', (2.5, 5.0), 'different whole numbers'),
+    ('meta_evaluate.num_steps', (), 'different whole numbers'),
+    ('meta_evaluate.experiments', {}, 'meta_evaluate.experiments must name at least one'),
+    ('meta_evaluate.baselines', {}, 'meta_evaluate.baselines must name at least one'),
+    ('model.features', (0,), 'cannot be built'),
+    ('seed', -1, 'seed must be at least 0, not -1'),
+    ('cpu_devices', 10**5, 'cpu_devices must be at most 256'),
+    ('keep_checkpoints', 0, 'keep_checkpoints must be at least 1'),
+    ('log_every_secs', 0.0, 'log_every_secs must be above 0'),
+    ('sources.glyphs.per_font', 0, 'glyphs.per_font must be at least 1'),
+    ('pretrain.starts', {'second': 1}, "starts must have 'main'"),
+    ('tasks.num_ways', 16, 'tasks.num_ways must be 2 to 15, the classes of meta_train'),
   ],
 )
 def test_bad_input_is_refused_before_anything_is_written(key, value, says, tmp_path):

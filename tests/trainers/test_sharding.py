@@ -23,16 +23,16 @@ def test_minus_one_takes_what_the_other_axis_leaves():
 @pytest.mark.parametrize(
   ('spec', 'says'),
   [
-    ({'population': 3, 'data': 2}, '3 x 2 devices needs more than the 4 here'),
+    ({'population': 3, 'data': 2}, 'train.mesh: 3 x 2 devices are more than the 4 here'),
     ({'population': -1, 'data': -1}, 'cannot both be -1'),
     ({'population': 0}, 'must be -1 or at least 1'),
-    ({'population': -1, 'data': 8}, 'needs more than the 4 here'),
-    ({'model': 2}, "mesh has no 'model'; it takes population, data"),
+    ({'population': -1, 'data': 8}, 'are more than the 4 here'),
+    ({'model': 2}, "train.mesh has no 'model'; it takes population, data"),
   ],
 )
 def test_a_mesh_that_cannot_be_is_refused(spec, says):
   with pytest.raises(InputError, match=says):
-    sharding.build_mesh(spec)
+    sharding.build_mesh(spec, 'train')
 
 
 @pytest.mark.parametrize('on_device', [sequential, vectorized])
@@ -74,8 +74,12 @@ def test_a_meta_gradient_is_the_same_on_any_mesh(spec):
     np.testing.assert_allclose(a, b, atol=1e-5 * scale)
 
 
+def test_a_batch_that_cannot_be_split_evenly_is_refused():
+  with pytest.raises(InputError, match=r'train\.mesh\.data = 4 does not divide a batch of 6'):
+    sharding.build_mesh({'data': 4}, 'train', [8, 6])
+
+
 def test_more_cpu_devices_after_the_first_computation_is_a_warning(caplog):
-  sharding.set_cpu_devices(4)
-  with pytest.raises(InputError, match='cpu_devices must be at least 1'):
-    sharding.set_cpu_devices(0)
+  sharding.set_cpu_devices(3)
   assert jax.device_count() == 4
+  assert 'JAX already runs on 4 CPU devices, not 3' in caplog.text

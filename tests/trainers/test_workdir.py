@@ -25,6 +25,9 @@ def test_a_run_with_another_config_is_refused_by_the_keys_that_differ(tmp_path):
   other = {'seed': 1, 'estimator': {'population': 16}}
   with pytest.raises(InputError, match=r'seed: 0 there, 1 now; estimator.population: 32 there, 16'):
     workdir.is_finished(tmp_path, other)
+  much = {'seed': 0, 'estimator': {'population': 32}, **{f'k{i}': i for i in range(5)}}
+  with pytest.raises(InputError, match=r'k2: None there, 2 now; 2 more\); use another --workdir'):
+    workdir.is_finished(tmp_path, much)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -33,12 +36,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     workdir.is_finished(tmp_path, CONFIG)
   with pytest.raises(InputError, match='is a file'):
     workdir.is_finished(tmp_path / 'thesis.tex', CONFIG)
+  with pytest.raises(InputError, match=r'thesis\.tex is a file'):
+    workdir.is_finished(tmp_path / 'thesis.tex' / 'run', CONFIG)
 
 
 def test_an_unreadable_config_is_refused(tmp_path):
-  (tmp_path / 'config.json').write_text('{')
-  with pytest.raises(InputError, match='cannot be read'):
-    workdir.is_finished(tmp_path, CONFIG)
+  for broken in ('{', '[]'):
+    (tmp_path / 'config.json').write_text(broken)
+    with pytest.raises(InputError, match='is no config'):
+      workdir.is_finished(tmp_path, CONFIG)
 
 
 def test_a_run_says_what_it_is(tmp_path):
@@ -48,5 +54,7 @@ def test_a_run_says_what_it_is(tmp_path):
   assert json.loads((tmp_path / 'overrides.json').read_text()) == {'seed': 3}
   assert (tmp_path / 'diff.txt').read_text() == 'seed: 0 -> 3\n'
   versions = json.loads((tmp_path / 'versions.json').read_text())
-  assert versions['packages']['jax']
-  assert versions['git']
+  assert versions[0]['packages']['jax']
+  assert versions[0]['git']
+  workdir.describe(tmp_path, changed, CONFIG, {'seed': 3})
+  assert len(json.loads((tmp_path / 'versions.json').read_text())) == 2
