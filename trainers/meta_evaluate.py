@@ -2,16 +2,20 @@
 
 The learned rule and the hand-designed ones go through the same inner loop and are measured by the
 same `evaluate`; a family of hand-designed settings is a stack of thetas in one compiled program.
+The state of this stage is the table of what each task measured, so that it goes on at the row it
+was in.
 """
 
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from datasets.sampler import TaskSampler
 from l2o.build import call, check_bounds, choose
@@ -22,7 +26,10 @@ from l2o.mapping import on_device
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
 from l2o.unroll import InnerState, run_episode, start_episodes, unroll
 from reports.results import Outcome
-from trainers import loop, sharding, sources, stage
+from trainers import sharding, sources, stage
+
+MEASURES = ('accuracy', 'loss')
+Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
 
 
 class Row(NamedTuple):
@@ -98,9 +105,8 @@ def run(
     folder: the stage's.
     options: how often to report.
   """
-  mesh = plan.mesh
-  map_fn = sharding.sharded_map(mesh, on_device(plan.spec['mapping']))
-  whole = sharding.replicated(mesh)
+  map_fn = sharding.sharded_map(plan.mesh, on_device(plan.spec['mapping']))
+  whole = sharding.replicated(plan.mesh)
   learned = Row(
     plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
   )
@@ -116,28 +122,46 @@ def run(
     for e in plan.experiments
   ]
   stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
-  items = [
-    (e, r, num_steps)
-    for e in range(len(plan.experiments))
-    for r in range(len(rows))
-    for num_steps in plan.spec['num_steps']
-  ]
-  outcomes: list[Outcome] = []
+  items = list(itertools.product(range(len(episodes)), range(len(rows)), plan.spec['num_steps']))
 
-  def step(state: None, item: tuple) -> tuple[None, Metrics]:
-    e, r, num_steps = item
+  def step(table: Table, numbered: tuple) -> tuple[Table, Metrics]:
+    number, (e, r, num_steps) = numbered
     tasks = TaskBatch(episodes[e], stores[e], jnp.int32(num_steps))
-    return state, programs[r](rows[r].thetas, tasks)
+    metrics = programs[r](rows[r].thetas, tasks)
+    means = {name: jnp.nanmean(metrics[name]) for name in MEASURES}
+    return _enter(table, jnp.int32(number), metrics), means | {'num_steps': num_steps}
 
-  def on_metrics(done: int, metrics: Any) -> None:
-    e, r, num_steps = items[done - 1]
-    experiment = plan.experiments[e]
-    outcomes.extend(_outcomes(experiment, rows[r], num_steps, jax.device_get(metrics)))
-
-  report = loop.progress(folder.name, 'row', 0, len(items), options.log_every_secs)
-  loop.run(step, None, items.__getitem__, 0, len(items), on_metrics, report)
+  table = stage.train(
+    step,
+    _empty_table(len(items), num_tasks, max(len(row.names) for row in rows), whole),
+    feed=lambda number: (number, items[number]),
+    stop=len(items),
+    check=lambda done, metrics: None,
+    log_every=1,
+    unit='row',
+    folder=folder,
+    options=options,
+  )
   np.savez(folder / 'trace.npz', **_trace(plan, pretrained, theta, map_fn, start, stores[0]))
-  return outcomes
+  return [
+    outcome
+    for number, (e, r, num_steps) in enumerate(items)
+    for outcome in _outcomes(plan.experiments[e], rows[r], num_steps, jax.device_get(table), number)
+  ]
+
+
+def _empty_table(items: int, tasks: int, settings: int, place: NamedSharding) -> Table:
+  """What each task measured, NaN until it is known: name -> [items, tasks, settings]."""
+  empty = np.full((items, tasks, settings), np.nan, np.float32)
+  return {name: jax.device_put(empty, place) for name in MEASURES}
+
+
+@partial(jax.jit, donate_argnums=0)
+def _enter(table: Table, number: jax.Array, metrics: Metrics) -> Table:
+  return {
+    name: jax.lax.dynamic_update_slice(column, metrics[name][None], (number, 0, 0))
+    for name, column in table.items()
+  }
 
 
 def _place(name: str, block: Mapping[str, str]) -> dict[str, str]:
@@ -192,7 +216,9 @@ def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) 
   return measure
 
 
-def _outcomes(experiment: Experiment, row: Row, num_steps: int, metrics: Metrics) -> list[Outcome]:
+def _outcomes(
+  experiment: Experiment, row: Row, num_steps: int, table: Table, number: int
+) -> list[Outcome]:
   return [
     Outcome(
       experiment=experiment.name,
@@ -201,8 +227,7 @@ def _outcomes(experiment: Experiment, row: Row, num_steps: int, metrics: Metrics
       family=row.family,
       hand_designed=row.hand_designed,
       num_steps=num_steps,
-      accuracy=np.asarray(metrics['accuracy'])[:, setting],
-      loss=np.asarray(metrics['loss'])[:, setting],
+      **{measure: table[measure][number, :, setting] for measure in MEASURES},
     )
     for setting, name in enumerate(row.names)
   ]

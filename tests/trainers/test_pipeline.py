@@ -50,7 +50,7 @@ def execute(config, folder):
 def files(folder):
   """Every array and number a run left that must repeat."""
   found = {'results': json.loads((folder / 'results.json').read_text())}
-  for stage in ('pretrain', 'meta_train'):
+  for stage in ('pretrain', 'meta_train', 'meta_evaluate'):
     found[stage] = (folder / stage / 'metrics.jsonl').read_text()
   for name in ('outcomes', 'trace'):
     with np.load(folder / 'meta_evaluate' / f'{name}.npz') as arrays:
@@ -106,6 +106,28 @@ def test_a_stage_that_was_interrupted_repeats_nothing_and_ends_the_same(finished
     jax.effects_barrier()
   assert max(begun) >= 1
   assert done[0] >= 1  # generation 0 was not done again
+  assert files(folder) == files(finished)
+
+
+def test_an_evaluation_that_was_interrupted_goes_on_at_its_row(finished, tmp_path):
+  """Stopped after the third of four rows, with a checkpoint of the second at least."""
+  config, folder = tiny(checkpoint_every_secs=0.0), tmp_path / 'killed'
+  measured = []
+  enter = meta_evaluate._enter
+
+  def counted(table, number, metrics):
+    if len(measured) == 3:
+      raise KeyboardInterrupt
+    measured.append(int(number))
+    return enter(table, number, metrics)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(meta_evaluate, '_enter', counted)
+    with pytest.raises(KeyboardInterrupt):
+      execute(config, folder)
+    measured.clear()
+    execute(config, folder)
+  assert measured == [3]
   assert files(folder) == files(finished)
 
 
