@@ -8,6 +8,7 @@ SOURCES = {
   'glyphs': 'datasets.glyphs:glyphs',
   'idx': 'datasets.idx:idx',
   'tfds': 'datasets.tfds:tfds',
+  'tiny_imagenet': 'datasets.tiny_imagenet:tiny_imagenet',
 }
 SPLITS = ('train', 'validation')
 

@@ -64,9 +64,11 @@ def tfds(
 def _prepared(dataset: str, download: bool) -> Any:
   import tensorflow_datasets  # a second, only for who asks
 
-  where = os.environ.get(VARIABLE, '~/tensorflow_datasets')
+  folder = os.environ.get(VARIABLE)  # tensorflow-datasets itself reads it once, at import
+  where = folder or '~/tensorflow_datasets'
+  written = {'file_format': 'array_record'} if download else {}  # it applies to what is not there
   try:
-    builder = tensorflow_datasets.builder(dataset, file_format='array_record')
+    builder = tensorflow_datasets.builder(dataset, data_dir=folder, **written)
   except Exception as error:
     raise InputError(
       f'tensorflow-datasets has no data set {dataset!r}, here or in {where}: {_first(error)}'

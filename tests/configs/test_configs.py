@@ -6,7 +6,9 @@ import pathlib
 import jax
 import pytest
 
+import datasets
 from configs import common
+from l2o.errors import InputError
 from trainers import pipeline, run
 
 FILES = sorted(
@@ -31,11 +33,11 @@ def with_data(path, arg=''):
   """The config, or a skip if this machine does not have its data."""
   config = load(path, arg)
   for spec in config['sources'].values():
-    if spec['name'] == 'tfds':
-      import tensorflow_datasets
-
-      if not tensorflow_datasets.builder(spec['dataset']).is_prepared():
-        pytest.skip(f'{spec["dataset"]} is not prepared in TFDS_DATA_DIR')
+    try:
+      if spec['name'] == 'tfds':
+        datasets.load(spec, 'validation')
+    except InputError as error:
+      pytest.skip(str(error))
   return config
 
 

@@ -29,10 +29,9 @@ def prepared(tmp_path_factory):
 
 def stamps(count):
   """Evenly coloured pictures whose colour tells their kind."""
-  return [
-    {'picture': np.full((6, 8, 3), 20 * i, np.uint8), 'kind': i % 3, 'weight': np.float32(1.0)}
-    for i in range(count)
-  ]
+  for i in range(count):
+    picture = np.full((6, 8, 3), 20 * i, np.uint8)
+    yield i, {'picture': picture, 'kind': i % 3, 'weight': np.float32(1.0)}
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_images_are_resized_if_asked_for(spec):
     ({'dataset': 'stampz'}, "no data set 'stampz'"),
     ({'label': 'kin'}, "no feature of stamps 'kin'.*did you mean 'kind'"),
     ({'label': 'weight'}, "'weight' is not a class label"),
-    ({'validation_split': 'test'}, "no split 'test'; it has rest, train"),
+    ({'validation_split': 'test'}, "no split 'test'; it has train, rest"),
     ({'dataset': 'mnist'}, 'mnist is not prepared in .* set TFDS_DATA_DIR .* or download = True'),
   ],
 )
