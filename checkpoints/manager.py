@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 
 from l2o.errors import InputError
 from l2o.types import PyTree
@@ -30,7 +31,9 @@ class Checkpoints:
     self._last = time.monotonic()
 
   def restore_or(self, state: PyTree) -> tuple[PyTree, int]:
-    """The newest checkpoint in the shapes, dtypes and places of `state`, or `state` itself.
+    """The newest sound checkpoint in the shapes, dtypes and places of `state`, or `state` itself.
+
+    A checkpoint that a crash left incomplete is reported and removed.
 
     Returns:
       The state, and the steps it has done (0 if there is no checkpoint).
@@ -38,12 +41,21 @@ class Checkpoints:
     Raises:
       InputError: the checkpoint is of another tree; the message names what differs.
     """
-    step = self._manager.latest_step()
-    if step is None:
-      return state, 0
-    self._check(state, step)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-    return self._manager.restore(step, args=ocp.args.StandardRestore(abstract)), step
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        saved = _leaves(self._manager.item_metadata(step))
+        self._compare(saved, state, step)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract)), step
+      except InputError:
+        raise
+      except Exception as error:  # whatever Orbax or its file formats raise of a damaged folder
+        logging.warning(
+          'checkpoint %d in %s cannot be read and is removed; the one before it is used (%s)',
+          step, self._folder, str(error).split('\n')[0][:200],
+        )  # fmt: skip
+        self._manager.delete(step)
+    return state, 0
 
   def is_due(self) -> bool:
     """Whether the last save is long enough ago."""
@@ -61,9 +73,8 @@ class Checkpoints:
     """Waits for what is being written."""
     self._manager.close()
 
-  def _check(self, state: PyTree, step: int) -> None:
+  def _compare(self, saved: dict[str, str], state: PyTree, step: int) -> None:
     """Orbax casts to the dtype it is asked for without a word, so what is there is compared."""
-    saved = _leaves(self._manager.item_metadata(step))
     wanted = _leaves(state)
     for name in sorted(saved.keys() | wanted.keys()):
       if saved.get(name) != wanted.get(name):

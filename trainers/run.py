@@ -44,8 +44,9 @@ def run(
 
   sharding.set_cpu_devices(config['cpu_devices'])
   plan = pipeline.build(config)
-  files.describe(folder, config, default, overrides)
-  pipeline.run(plan, folder, config)
+  with files.lock(folder):
+    files.describe(folder, config, default, overrides)
+    pipeline.run(plan, folder, config)
   print(f'[run] done: {folder / files.RESULTS}, {folder / "table.txt"}, {folder / "figures"}')
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from checkpoints import Checkpoints
-from trainers import loop, metrics
+from trainers import interrupt, loop, metrics
 
 
 class Options(NamedTuple):
@@ -56,10 +56,23 @@ def train(
     check(done, values)
 
   report = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
-  try:
-    state = loop.run(step, state, feed, start, stop, on_metrics, report, saved.is_due, saved.save)
-    saved.save(stop, state)
-  finally:
-    saved.close()
-    writer.close()
+  with interrupt.on_sigterm() as request:
+
+    def due() -> bool:
+      return request.made or saved.is_due()
+
+    def save(done: int, state: Any) -> None:
+      saved.save(done, state)
+      if request.made:
+        raise interrupt.TerminatedError(
+          f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}, saved; the same '
+          f'command goes on from there'
+        )
+
+    try:
+      state = loop.run(step, state, feed, start, stop, on_metrics, report, due, save)
+      save(stop, state)
+    finally:
+      saved.close()
+      writer.close()
   return state

@@ -9,9 +9,12 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+import filelock
+
 from configs import common
 from l2o.errors import InputError
 
+LOCK = '.lock'
 RESULTS = 'results.json'  # written last: a run that has it is finished
 SHOWN = 3  # differences that an error lists
 PACKAGES = (
@@ -44,7 +47,7 @@ def is_finished(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
   if not path.exists():
     if not os.access(there, os.W_OK):
       raise InputError(f'workdir {workdir}: {there} cannot be written to; name another folder')
-    if workdir.exists() and any(workdir.iterdir()):
+    if workdir.exists() and any(p.name != LOCK for p in workdir.iterdir()):
       raise InputError(f'workdir {workdir} holds files that are not a run; name another folder')
     return False
   try:
@@ -60,6 +63,21 @@ def is_finished(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
       f'workdir {workdir} holds a run with another config ({listed}{more}); use another --workdir'
     )
   return (workdir / RESULTS).exists()
+
+
+def lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
+  """Takes the workdir for this process until it ends, however it ends; makes the folder.
+
+  Raises:
+    InputError: a live run has it.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  held = filelock.FileLock(workdir / LOCK)
+  try:
+    held.acquire(timeout=0)
+  except filelock.Timeout as error:
+    raise InputError(f'workdir {workdir} is in use by another run; wait or name another') from error
+  return held
 
 
 def describe(

@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, or are refused."""
 
+import shutil
 import time
 
 import jax
@@ -68,6 +69,38 @@ def test_a_donated_state_does_not_reach_what_is_being_written(tmp_path):
   saved.close()
   restored, _ = Checkpoints(tmp_path).restore_or({'w': jnp.zeros(2_000_000)})
   np.testing.assert_array_equal(restored['w'], expected)
+
+
+def damage(folder, how):
+  """What crashes and full disks leave behind."""
+  if how == 'empty folder':
+    for path in sorted(folder.rglob('*'), reverse=True):
+      path.rmdir() if path.is_dir() else path.unlink()
+  elif how == 'no data':
+    shutil.rmtree(folder / 'default')
+  else:
+    for path in folder.rglob('*'):
+      if path.is_file() and path.parent.name == 'd':
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize('how', ['empty folder', 'no data', 'truncated'])
+def test_the_newest_sound_checkpoint_is_used_and_the_damaged_one_reported(tmp_path, how, caplog):
+  saved = Checkpoints(tmp_path)
+  saved.save(1, state(1.0))
+  saved.save(2, state(2.0))
+  saved.close()
+  damage(tmp_path / '2', how)
+  again = Checkpoints(tmp_path)
+  restored, step = again.restore_or(state(0.0))
+  assert step == 1
+  np.testing.assert_array_equal(restored.theta['mlp']['kernel'], state(1.0).theta['mlp']['kernel'])
+  assert 'checkpoint 2 in' in caplog.text
+  again.save(2, state(3.0))
+  again.close()
+  restored, step = Checkpoints(tmp_path).restore_or(state(0.0))
+  assert step == 2
+  np.testing.assert_array_equal(restored.theta['mlp']['kernel'], state(3.0).theta['mlp']['kernel'])
 
 
 @pytest.mark.parametrize('change', ['dtype', 'shape', 'missing', 'extra'])

@@ -47,6 +47,13 @@ def test_an_unreadable_config_is_refused(tmp_path):
       workdir.is_finished(tmp_path, CONFIG)
 
 
+def test_a_folder_in_use_is_refused_and_free_when_its_run_has_ended(tmp_path):
+  with workdir.lock(tmp_path / 'run'), pytest.raises(InputError, match='in use by another run'):
+    workdir.lock(tmp_path / 'run')
+  with workdir.lock(tmp_path / 'run'):
+    assert not workdir.is_finished(tmp_path / 'run', CONFIG)
+
+
 def test_a_run_says_what_it_is(tmp_path):
   changed = CONFIG | {'seed': 3}
   workdir.describe(tmp_path, changed, CONFIG, {'seed': 3})

@@ -1,0 +1,42 @@
+"""SIGTERM as a request: the step in hand is finished and saved before the run ends."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from l2o.errors import RunError
+
+
+class TerminatedError(RunError):
+  """The run was asked to end and has saved where it was."""
+
+  exit_code = 128 + signal.SIGTERM
+
+
+class Request:
+  """Whether the run has been asked to end."""
+
+  def __init__(self) -> None:
+    self.made = False
+
+  def __call__(self, signum: int, frame: Any) -> None:
+    self.made = True
+
+
+@contextlib.contextmanager
+def on_sigterm() -> Iterator[Request]:
+  """Turns SIGTERM into a request for as long as the context lasts.
+
+  Python lets only the main thread handle signals; in another the request is never made.
+  """
+  request = Request()
+  if threading.current_thread() is not threading.main_thread():
+    yield request
+    return
+  before = signal.signal(signal.SIGTERM, request)
+  try:
+    yield request
+  finally:
+    signal.signal(signal.SIGTERM, before)
