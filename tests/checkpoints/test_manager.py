@@ -84,6 +84,8 @@ def damage(folder, how):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+# Where one leaf cannot be read, Orbax closes its event loop under the reads of the others.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize('how', ['empty folder', 'no data', 'truncated'])
 def test_the_newest_sound_checkpoint_is_used_and_the_damaged_one_reported(tmp_path, how, caplog):
   saved = Checkpoints(tmp_path)

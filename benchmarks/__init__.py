@@ -1,0 +1,1 @@
+"""Measurements, run by hand and printed as ratios."""
