@@ -1,7 +1,7 @@
 """Meta-train an L3RS on 10-way tasks of CIFAR-100: arXiv 2408.09310, sec. 5, at a CPU's scale.
 
 python main.py --config=configs/l3rs_cifar100.py --workdir=runs/l3rs_cifar100   # hours; untimed yet
-python main.py --config=configs/l3rs_cifar100.py:smoke --workdir=runs/smoke     # two minutes
+python main.py --config=configs/l3rs_cifar100.py:smoke --workdir=runs/smoke     # a minute
 
 Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
 --config.sources.cifar100.download=True it is fetched. A batch-normalised ResNet-8 is pretrained

@@ -45,6 +45,7 @@ def run(
   sharding.set_cpu_devices(config['cpu_devices'])
   plan = pipeline.build(config)
   with files.lock(folder):
+    files.is_finished(folder, config)  # once more: another run may have had it in the meantime
     files.describe(folder, config, default, overrides)
     pipeline.run(plan, folder, config)
   print(f'[run] done: {folder / files.RESULTS}, {folder / "table.txt"}, {folder / "figures"}')

@@ -158,6 +158,30 @@ def test_cells_of_the_results_are_what_single_episodes_measure(finished):
         np.testing.assert_allclose(got['loss'], expected, rtol=1e-4)
 
 
+def test_every_experiment_looks_up_its_own_images(tmp_path):
+  """A cell of B recomputed on digits; A's images at the same positions would give another."""
+  config = tiny()
+  config['sources']['digits'] = {'name': 'digits', 'seed': 0}
+  config['meta_evaluate']['experiments']['B'] = {
+    'source': 'digits', 'classes': 'all', 'start': 'main',
+  }  # fmt: skip
+  folder = execute(config, tmp_path / 'run')
+  plan = pipeline.build(config).meta_evaluate
+  draw = meta_evaluate._draw(plan.experiments[1], 3, 5)
+  key = jax.random.key(plan.seed)
+  episodes = start_episodes(plan.task, key, stage_start(folder), draw)
+  episode = jax.tree.map(lambda x: jnp.asarray(x)[0], episodes)
+  images = {
+    part: {'image': jnp.asarray(datasets.load({'name': 'digits'}, split).arrays()['image'])}
+    for part, split in (('train', 'train'), ('evaluation', 'validation'))
+  }
+  rule = l2o.rule('hand_designed', optimizer='sgd')
+  tasks = TaskBatch(episode, images, jnp.int32(5))
+  got = run_episode(rule, plan.task, {'learning_rate': jnp.float32(0.1)}, episode, tasks)
+  with np.load(folder / 'meta_evaluate' / 'outcomes.npz') as outcomes:
+    np.testing.assert_allclose(got['loss'], outcomes['B/sgd_constant 0.1/5/loss'][0], rtol=1e-4)
+
+
 def stage_start(folder):
   """The pretrained network of a run, from its checkpoint."""
   plan = pipeline.build(tiny()).pretrain['main']
