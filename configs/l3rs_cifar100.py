@@ -6,7 +6,8 @@ python main.py --config=configs/l3rs_cifar100.py:smoke --workdir=runs/smoke     
 Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
 --config.sources.cifar100.download=True it is fetched. A batch-normalised ResNet-8 is pretrained
 on 50 classes; L3RS is meta-trained on 25 and evaluated on the other 25 (experiment A), also from
-a network pretrained with another seed (experiment C).
+a network pretrained with another seed (experiment C). With l3rs_cifar100.py:tiny_imagenet it is
+evaluated on Tiny-ImageNet too (experiment B), whose zip file or folder L2O_TINY_IMAGENET names.
 """
 
 from ml_collections import ConfigDict
@@ -15,15 +16,15 @@ from configs import common
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps."""
-  args = common.parse(arg, smoke=False)
+  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B."""
+  args = common.parse(arg, smoke=False, tiny_imagenet=False)
   c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.source = 'cifar100'
   c.class_split = {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}
   c.model = {'name': 'resnet', 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2}
   c.task = {'name': 'classification'}
-  c.tasks = {'num_ways': 10, 'batch_size': 32, 'eval_size': 256}
+  c.tasks = {'num_ways': 10, 'batch_size': 32, 'eval_size': 250}
 
   c.pretrain = {
     'num_steps': 4_000,
@@ -50,6 +51,9 @@ def get_config(arg: str = '') -> ConfigDict:
   }
 
   c.meta_evaluate = _meta_evaluate()
+  if args.tiny_imagenet:
+    c.sources.tiny_imagenet = {'name': 'tiny_imagenet', 'path': '', 'size': 32}
+    c.meta_evaluate.experiments.B = {'source': 'tiny_imagenet', 'classes': 'all', 'start': 'main'}
   if args.smoke:
     c.pretrain.update(num_steps=3, log_every=1, batch_size=8)
     c.tasks.update(batch_size=4, eval_size=16)
@@ -73,10 +77,10 @@ def _meta_evaluate() -> dict:
       'C': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'other'},
     },
     'baselines': {
-      'adam_cosine': common.baseline('adam', 'cosine', 'all', (1e-2, 1e-3, 1e-4)),
-      'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 1e-3, 1e-4)),
-      'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 1e-2, 1e-3)),
-      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1.0, 1e-1, 1e-2)),
+      'adam_cosine': common.baseline('adam', 'cosine', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
+      'adam_constant': common.baseline('adam', 'constant', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
+      'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 3e-2, 1e-2)),
+      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1.0, 3e-1, 1e-1)),
     },
     'bootstrap_samples': 10_000,
   }
