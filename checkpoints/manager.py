@@ -1,16 +1,26 @@
-"""Orbax checkpoints of a training state: saved in the background, restored with a check."""
+"""Orbax checkpoints of a training state: saved in the background, restored with a check.
 
+Beside each state lies a manifest with a digest of every leaf: file formats find a file that is cut
+short, but a single flipped bit comes back as another number.
+"""
+
+import hashlib
 import pathlib
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
 from l2o.errors import InputError
 from l2o.types import PyTree
+
+
+class DamagedError(Exception):
+  """A checkpoint that holds other numbers than were saved; the message names the first."""
 
 
 class Checkpoints:
@@ -24,8 +34,13 @@ class Checkpoints:
 
   def __init__(self, folder: pathlib.Path, every_secs: float = 60.0, keep: int = 2):
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    handler = ocp.StandardCheckpointHandler()
-    self._manager = ocp.CheckpointManager(folder.absolute(), item_handlers=handler, options=options)
+    handlers: Any = {
+      'state': ocp.StandardCheckpointHandler(),
+      'manifest': ocp.JsonCheckpointHandler(),
+    }
+    self._manager = ocp.CheckpointManager(
+      folder.absolute(), item_handlers=handlers, options=options
+    )
     self._folder = folder
     self._every_secs = every_secs
     self._last = time.monotonic()
@@ -33,7 +48,7 @@ class Checkpoints:
   def restore_or(self, state: PyTree) -> tuple[PyTree, int]:
     """The newest sound checkpoint in the shapes, dtypes and places of `state`, or `state` itself.
 
-    A checkpoint that a crash left incomplete is reported and removed.
+    A checkpoint that is incomplete, unreadable or unlike its manifest is reported and removed.
 
     Returns:
       The state, and the steps it has done (0 if there is no checkpoint).
@@ -41,12 +56,9 @@ class Checkpoints:
     Raises:
       InputError: the checkpoint is of another tree; the message names what differs.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        saved = _leaves(self._manager.item_metadata(step))
-        self._compare(saved, state, step)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract)), step
+        return self._restore(step, state), step
       except InputError:
         raise
       except Exception as error:  # whatever Orbax or its file formats raise of a damaged folder
@@ -66,12 +78,27 @@ class Checkpoints:
     if step in self._manager.all_steps():
       return
     # A copy: the caller's next step may donate these buffers while Orbax still reads them.
-    self._manager.save(step, args=ocp.args.StandardSave(jax.tree.map(jnp.copy, state)))
+    copy = jax.tree.map(jnp.copy, state)
+    items = {
+      'state': ocp.args.StandardSave(copy),
+      'manifest': ocp.args.JsonSave(_digests(copy)),
+    }
+    self._manager.save(step, args=ocp.args.Composite(**items))
     self._last = time.monotonic()
 
   def close(self) -> None:
     """Waits for what is being written."""
     self._manager.close()
+
+  def _restore(self, step: int, state: PyTree) -> PyTree:
+    self._compare(_leaves(self._manager.item_metadata(step).state), state, step)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    items = {'state': ocp.args.StandardRestore(abstract), 'manifest': ocp.args.JsonRestore()}
+    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+    for name, digest in _digests(restored.state).items():
+      if restored.manifest.get(name) != digest:
+        raise DamagedError(f'{name} is not what was saved')
+    return restored.state
 
   def _compare(self, saved: dict[str, str], state: PyTree, step: int) -> None:
     """Orbax casts to the dtype it is asked for without a word, so what is there is compared."""
@@ -84,10 +111,19 @@ class Checkpoints:
         )
 
 
-def _leaves(tree: Any) -> dict[str, str]:
-  """Path -> 'dtype[shape]'; a field, a key and a position read alike, as Orbax stores them."""
+def _named(tree: PyTree) -> dict[str, Any]:
+  """Path -> leaf; a field, a key and a position read alike, as Orbax stores them."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in leaves}
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+  """Path -> 'dtype[shape]'."""
+  return {name: f'{x.dtype}{list(x.shape)}' for name, x in _named(tree).items()}
+
+
+def _digests(tree: PyTree) -> dict[str, str]:
+  """Path -> SHA-256 of the leaf's bytes."""
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): f'{x.dtype}{list(x.shape)}'
-    for path, x in leaves
+    name: hashlib.sha256(np.asarray(x).tobytes()).hexdigest() for name, x in _named(tree).items()
   }

@@ -76,8 +76,8 @@ def damage(folder, how):
   if how == 'empty folder':
     for path in sorted(folder.rglob('*'), reverse=True):
       path.rmdir() if path.is_dir() else path.unlink()
-  elif how == 'no data':
-    shutil.rmtree(folder / 'default')
+  elif how.startswith('no '):
+    shutil.rmtree(folder / how.removeprefix('no '))
   else:
     for path in folder.rglob('*'):
       if path.is_file() and path.parent.name == 'd':
@@ -86,7 +86,7 @@ def damage(folder, how):
 
 # Where one leaf cannot be read, Orbax closes its event loop under the reads of the others.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-@pytest.mark.parametrize('how', ['empty folder', 'no data', 'truncated'])
+@pytest.mark.parametrize('how', ['empty folder', 'no state', 'no manifest', 'truncated'])
 def test_the_newest_sound_checkpoint_is_used_and_the_damaged_one_reported(tmp_path, how, caplog):
   saved = Checkpoints(tmp_path)
   saved.save(1, state(1.0))
@@ -103,6 +103,25 @@ def test_the_newest_sound_checkpoint_is_used_and_the_damaged_one_reported(tmp_pa
   restored, step = Checkpoints(tmp_path).restore_or(state(0.0))
   assert step == 2
   np.testing.assert_array_equal(restored.theta['mlp']['kernel'], state(3.0).theta['mlp']['kernel'])
+
+
+def test_a_flipped_bit_is_found(tmp_path, caplog):
+  rng = np.random.default_rng(0)
+  given = {'w': jnp.asarray(rng.normal(size=5_000), jnp.float32)}
+  for bit in range(10):
+    folder = tmp_path / str(bit)
+    saved = Checkpoints(folder)
+    saved.save(1, jax.tree.map(jnp.negative, given))
+    saved.save(2, given)
+    saved.close()
+    data = max((folder / '2' / 'state').rglob('*'), key=lambda path: path.stat().st_size)
+    flipped = bytearray(data.read_bytes())
+    flipped[rng.integers(len(flipped) // 4, 3 * len(flipped) // 4)] ^= 1 << rng.integers(8)
+    data.write_bytes(flipped)
+    restored, step = Checkpoints(folder).restore_or(given)
+    assert step == 1
+    np.testing.assert_array_equal(restored['w'], -given['w'])
+  assert 'w is not what was saved' in caplog.text
 
 
 @pytest.mark.parametrize('change', ['dtype', 'shape', 'missing', 'extra'])
