@@ -50,7 +50,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'learning_rate': 0.02,  # of Adam on theta
     'learning_rate_halves_every': 500,
     'mapping': 'auto',  # how a device runs its candidates
-    'task_mapping': 'vectorized',  # and a candidate its tasks
+    'task_mapping': 'auto',  # and a candidate its tasks
     'mesh': {'population': -1, 'data': 1},
   }
   c.meta_evaluate = _meta_evaluate()

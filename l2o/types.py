@@ -12,6 +12,18 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
+def keep_theta(theta: Theta, params: Params, on_mismatch: str = 'error') -> Theta:
+  """`LearnedRule.adapt` of a rule whose theta fits any parameters."""
+  del params, on_mismatch
+  return theta
+
+
+def keep_params(state: PyTree, params: Params) -> Params:
+  """`LearnedRule.readout` of a rule that trains the very parameters it is judged by."""
+  del state
+  return params
+
+
 class LearnedRule(NamedTuple):
   """An optimizer with meta-parameters theta, learned or set by hand.
 
@@ -23,6 +35,10 @@ class LearnedRule(NamedTuple):
   init: Callable[[jax.Array, Params], Theta]  # (key, params or their shapes) -> theta
   bind: Callable[..., Any]  # (theta, num_steps [] int) -> optax.GradientTransformationExtraArgs
   facts: Callable[[Any], Metrics] = lambda state: {}  # (state) -> what the last step did, to plot
+  # (theta, params or their shapes, on_mismatch='error') -> theta for parameters of another tree
+  adapt: Callable[..., Theta] = keep_theta
+  # (state, params) -> the parameters to evaluate, where they are not those that are trained
+  readout: Callable[[Any, Params], Params] = keep_params
 
 
 class Task(NamedTuple):

@@ -147,7 +147,8 @@ def run_episode(
   tx = rule.bind(theta, tasks.num_steps)
   final, _ = unroll(task, tx, episode, tasks.data['train'], tasks.num_steps)
   batch = fetch(tasks.data['evaluation'], episode.evaluation)
-  return task.evaluate(final.params, final.model_state, batch)
+  params = rule.readout(final.opt_state, final.params)
+  return task.evaluate(params, final.model_state, batch)
 
 
 def meta_loss(

@@ -63,10 +63,16 @@ def finished(tmp_path_factory):
   return execute(tiny(), tmp_path_factory.mktemp('runs') / 'first')
 
 
-def test_the_same_seed_gives_the_same_run_bit_for_bit(finished, tmp_path):
-  again = files(execute(tiny(), tmp_path / 'second'))
+def test_the_same_seed_gives_the_same_run_bit_for_bit_in_as_few_programs(
+  finished, tmp_path, caplog
+):
+  with jax.log_compiles():
+    again = files(execute(tiny(), tmp_path / 'second'))
   assert again == files(finished)
   assert any(key.endswith('accuracy') for key in again)
+  # One for pretraining, one for meta-training; one a family of evaluation, at every horizon.
+  for program, count in {'step': 2, 'measure': 2}.items():
+    assert caplog.text.count(f'Finished XLA compilation of jit({program})') == count
 
 
 def test_a_workdir_without_its_later_stages_goes_on_to_the_same_end(finished, tmp_path):
