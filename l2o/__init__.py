@@ -6,6 +6,7 @@ A `LearnedRule` with meta-parameters theta binds to an ordinary optax transforma
 
 from l2o.artifact import load_theta, save_theta
 from l2o.errors import InputError
+from l2o.guard import lgl2o
 from l2o.hub import hub
 from l2o.rules import rule
 from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
@@ -18,6 +19,7 @@ __all__ = [
   'Task',
   'TaskBatch',
   'hub',
+  'lgl2o',
   'load_theta',
   'rule',
   'save_theta',

@@ -10,6 +10,7 @@ Source: "HUB: Enhancing Learned Optimizers via Hybrid Update-based Strategy", ar
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +40,14 @@ class HubState(NamedTuple):
   weights: WeightStatistics
   nonfinite_hand_designed: jax.Array  # [] int32, steps where this side's proposal was not finite
   nonfinite_learned: jax.Array  # [] int32, likewise
+
+
+class _Spec(NamedTuple):
+  """The arguments of `hub`, checked."""
+
+  hand_designed: optax.GradientTransformationExtraArgs
+  learned: optax.GradientTransformationExtraArgs
+  weighting: Weighting
 
 
 def hub(
@@ -81,47 +90,46 @@ def hub(
     >>> state.weights.mean
     Array([0.5], dtype=float32)
   """
-  weigh = build_weighting(weighting)
-  sides = [optax.with_extra_args_support(tx) for tx in (hand_designed, learned)]
+  sides = optax.with_extra_args_support(hand_designed), optax.with_extra_args_support(learned)
+  spec = _Spec(*sides, build_weighting(weighting))
+  return optax.GradientTransformationExtraArgs(partial(_init, spec), partial(_update, spec))
 
-  def init(params: Params) -> HubState:
-    nothing = jnp.zeros((len(jax.tree.leaves(params)),), jnp.float32)
-    return HubState(
-      hand_designed=sides[0].init(params),
-      learned=sides[1].init(params),
-      weights=WeightStatistics(*[nothing] * 4),
-      nonfinite_hand_designed=jnp.zeros((), jnp.int32),
-      nonfinite_learned=jnp.zeros((), jnp.int32),
-    )
 
-  def update(
-    grads: PyTree, state: HubState, params: Params | None = None, **extra: Any
-  ) -> tuple[PyTree, HubState]:
-    proposal_h, state_h = sides[0].update(grads, state.hand_designed, params, **extra)
-    proposal_u, state_u = sides[1].update(grads, state.learned, params, **extra)
-    updates, statistics, lost = _combine(weigh(grads), proposal_h, proposal_u)
-    updates = optax.tree.cast_like(updates, grads if params is None else params)
-    return updates, HubState(
-      hand_designed=state_h,
-      learned=state_u,
-      weights=statistics,
-      nonfinite_hand_designed=state.nonfinite_hand_designed + lost[0],
-      nonfinite_learned=state.nonfinite_learned + lost[1],
-    )
+def _init(spec: _Spec, params: Params) -> HubState:
+  return HubState(
+    hand_designed=spec.hand_designed.init(params),
+    learned=spec.learned.init(params),
+    weights=_no_statistics(len(jax.tree.leaves(params))),
+    nonfinite_hand_designed=jnp.zeros((), jnp.int32),
+    nonfinite_learned=jnp.zeros((), jnp.int32),
+  )
 
-  return optax.GradientTransformationExtraArgs(init, update)
+
+def _update(
+  spec: _Spec, grads: PyTree, state: HubState, params: Params | None = None, **extra: Any
+) -> tuple[PyTree, HubState]:
+  first, first_state = spec.hand_designed.update(grads, state.hand_designed, params, **extra)
+  second, second_state = spec.learned.update(grads, state.learned, params, **extra)
+  updates, statistics, lost = _combine(spec.weighting(grads), first, second)
+  updates = optax.tree.cast_like(updates, grads if params is None else params)
+  return updates, HubState(
+    hand_designed=first_state,
+    learned=second_state,
+    weights=statistics,
+    nonfinite_hand_designed=state.nonfinite_hand_designed + lost[0],
+    nonfinite_learned=state.nonfinite_learned + lost[1],
+  )
 
 
 def _combine(weights: PyTree, hand_designed: PyTree, learned: PyTree) -> tuple:
   """The mixture in float32, the weights' statistics, and which sides were not finite: [2] int32."""
   treedef = jax.tree.structure(weights)
   layers = [
-    _combine_layer(w, h.astype(jnp.float32), u.astype(jnp.float32))
-    for w, h, u in zip(*map(jax.tree.leaves, (weights, hand_designed, learned)), strict=True)
+    _combine_layer(*leaves)
+    for leaves in zip(*map(jax.tree.leaves, (weights, hand_designed, learned)), strict=True)
   ]
   if not layers:
-    nothing = jnp.zeros((0,), jnp.float32)
-    return weights, WeightStatistics(*[nothing] * 4), jnp.zeros((2,), jnp.int32)
+    return weights, _no_statistics(0), jnp.zeros((2,), jnp.int32)
   used, parts, lost = zip(*layers, strict=True)
   updates = jax.tree.unflatten(treedef, [sum(pair) for pair in parts])
   return updates, _statistics(used, parts), jnp.any(jnp.stack(lost), axis=0).astype(jnp.int32)
@@ -129,13 +137,17 @@ def _combine(weights: PyTree, hand_designed: PyTree, learned: PyTree) -> tuple:
 
 def _combine_layer(weight: jax.Array, hand_designed: jax.Array, learned: jax.Array) -> tuple:
   """One layer's weights as they are used, the two terms of its update, and who was lost."""
-  sound_h, sound_u = jnp.isfinite(hand_designed), jnp.isfinite(learned)
+  sound_first, sound_second = jnp.isfinite(hand_designed), jnp.isfinite(learned)
   # Selected before they are multiplied: 0 * NaN is NaN, in the value and in the derivative.
-  hand_designed = jnp.where(sound_h, hand_designed, 0.0)
-  learned = jnp.where(sound_u, learned, 0.0)
-  weight = jnp.where(sound_h & sound_u, weight, sound_h.astype(jnp.float32))
+  hand_designed = jnp.where(sound_first, hand_designed, 0.0).astype(jnp.float32)
+  learned = jnp.where(sound_second, learned, 0.0).astype(jnp.float32)
+  weight = jnp.where(sound_first & sound_second, weight, sound_first.astype(jnp.float32))
   parts = (weight * hand_designed, (1.0 - weight) * learned)
-  return weight, parts, ~jnp.stack([jnp.all(sound_h), jnp.all(sound_u)])
+  return weight, parts, ~jnp.stack([jnp.all(sound_first), jnp.all(sound_second)])
+
+
+def _no_statistics(layers: int) -> WeightStatistics:
+  return WeightStatistics(*(jnp.zeros((layers,), jnp.float32) for _ in WeightStatistics._fields))
 
 
 def _statistics(weights: Sequence[jax.Array], parts: Sequence[tuple]) -> WeightStatistics:
