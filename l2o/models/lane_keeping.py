@@ -1,0 +1,79 @@
+"""Lane keeping: a convolutional network looks at each frame, a recurrent one at the sequence."""
+
+import jax
+from flax import linen as nn
+
+from l2o.models.conv import Conv
+
+CONVOLUTIONS = (
+  (24, 5, 2),
+  (36, 5, 2),
+  (48, 5, 2),
+  (64, 3, 1),
+  (64, 3, 1),
+)  # features, side, stride
+
+
+class FrameEncoder(nn.Module):
+  """Five convolutions and two dense layers: [B, 66, 200, 3] → [B, 50], 251,698 parameters.
+
+  Valid padding; the feature maps are 31x98x24, 14x47x36, 5x22x48, 3x20x64 and 1x18x64. ELU after
+  every layer and the rate of dropout, which is in front of the last convolution and of the first
+  dense layer, are (ours).
+
+  Attributes:
+    dropout: share of the entries that are dropped in training.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> model, frames = FrameEncoder(), jnp.zeros((1, 66, 200, 3))
+    >>> shapes = jax.eval_shape(lambda k: model.init(k, frames, train=False), jax.random.key(0))
+    >>> sum(x.size for x in jax.tree.leaves(shapes))
+    251698
+
+  Source: HUB, arXiv 2305.16823, table 6.
+  """
+
+  dropout: float = 0.2
+
+  @nn.compact
+  def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
+    """Features [B, 50] of frames [B, 66, 200, 3]; `train` needs the random stream 'dropout'."""
+    x = frames
+    for i, (features, side, stride) in enumerate(CONVOLUTIONS):
+      if i == len(CONVOLUTIONS) - 1:
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+      x = nn.elu(Conv(features, (side, side), (stride, stride), padding='VALID')(x))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x.reshape((x.shape[0], -1)))
+    for width in (100, 50):
+      x = nn.elu(nn.Dense(width)(x))
+    return x
+
+
+class LaneKeeping(nn.Module):
+  """Steering angles from video: `FrameEncoder` on each frame, then a recurrent network.
+
+  Attributes:
+    recurrent: called as `recurrent(features [B, T, 50], train=bool)`, for example an `LTC` of 19
+      units or an `LSTM` of 64.
+    dropout: of the encoder.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from l2o.models.lstm import LSTM
+    >>> model, frames = LaneKeeping(LSTM(num_outputs=1)), jnp.zeros((2, 3, 66, 200, 3))
+    >>> jax.eval_shape(
+    ...   lambda k: model.init_with_output(k, frames, train=False)[0], jax.random.key(0)
+    ... ).shape
+    (2, 3, 1)
+  """
+
+  recurrent: nn.Module
+  dropout: float = 0.2
+
+  @nn.compact
+  def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
+    """Outputs [B, T, ...] of frames [B, T, 66, 200, 3]."""
+    flat = frames.reshape((-1, *frames.shape[2:]))
+    features = FrameEncoder(self.dropout, name='encoder')(flat, train=train)
+    return self.recurrent(features.reshape((*frames.shape[:2], -1)), train=train)
