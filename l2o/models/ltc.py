@@ -85,6 +85,12 @@ def ltc_step(
 
   Returns:
     [B, units], the new potentials.
+
+  Example:
+    >>> inputs = jnp.zeros((2, 3))
+    >>> params = LTC(num_outputs=1).init(jax.random.key(0), inputs[:, None], train=False)['params']
+    >>> ltc_step(params, ncp_wiring(3, 8, 1), jnp.zeros((2, 8)), inputs).shape
+    (2, 8)
   """
   names = ('w', 'mu', 'sigma', 'erev')
   recurrent = [params[name] for name in names]
