@@ -2,7 +2,10 @@
 
 import pathlib
 import zipfile
+from typing import Any
 
+import flax.serialization
+import msgpack
 import numpy as np
 
 from l2o.errors import InputError
@@ -56,6 +59,18 @@ def load_theta(path: str | pathlib.Path) -> Theta:
       f'{path} holds no theta ({error}); a run writes meta_train/theta.npz'
     ) from error
   return theta
+
+
+def read_msgpack(path: str | pathlib.Path) -> Any:
+  """Reads a tree of arrays that flax wrote, the format of released weights; never unpickles.
+
+  Raises:
+    InputError: a file that is missing or not in this format.
+  """
+  try:
+    return flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
+  except (OSError, ValueError, msgpack.UnpackException) as error:
+    raise InputError(f'{path} holds no weights in flax\'s msgpack format ({error})') from error
 
 
 def _flatten(tree: Theta, prefix: str = '') -> dict[str, np.ndarray]:

@@ -6,8 +6,10 @@ from l2o.build import build
 from l2o.types import LearnedRule
 
 RULES = {
+  'celo': 'l2o.velo:celo',
   'hand_designed': 'l2o.hand_designed:hand_designed',
   'l3rs': 'l2o.l3rs:l3rs',
+  'velo': 'l2o.velo:velo',
 }
 
 
