@@ -70,7 +70,7 @@ def read_msgpack(path: str | pathlib.Path) -> Any:
   try:
     return flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
   except (OSError, ValueError, msgpack.UnpackException) as error:
-    raise InputError(f'{path} holds no weights in flax\'s msgpack format ({error})') from error
+    raise InputError(f"{path} holds no weights in flax's msgpack format ({error})") from error
 
 
 def _flatten(tree: Theta, prefix: str = '') -> dict[str, np.ndarray]:

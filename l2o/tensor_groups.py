@@ -1,4 +1,4 @@
-"""Tensors of many shapes as few arrays, so that a program grows with the shapes and not the tensors.
+"""Tensors of many shapes as few arrays, so that a program grows with shapes, not tensors.
 
 A tensor of rank 2 or more is cut into slabs, matrices of its two largest axes; slabs of one shape
 are stacked, whichever tensor they come from. Vectors and scalars are joined end to end: their slabs

@@ -14,7 +14,7 @@ Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet",
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,14 +29,15 @@ from l2o.tensor_groups import Group, group_tensors, join, leaf_order, split, spr
 from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
 from l2o.velo_mlp import (
   Accumulators,
+  Means,
   Moments,
   accumulate,
   apply_mlp,
+  first_look,
   init_accumulators,
   mlp_inputs,
   moments_and_scales,
   next_means,
-  slab_means,
 )
 from l2o.velo_network import (
   CLOCK,
@@ -253,24 +254,25 @@ def _transformation(
       return grads, state._replace(step=state.step + 1)
     groups = _groups(tensors)
     wide = [join(group, tensors) for group in groups]
-    wide_grads = [
-      jnp.clip(join(group, _tensors(grads)) + spec.weight_decay * p, -1000.0, 1000.0)
-      for group, p in zip(groups, wide, strict=True)
-    ]
+    pairs = zip(_tensors(grads), tensors, strict=True)
+    clipped = [_clip(g, p, spec.weight_decay) for g, p in pairs]
+    wide_grads = [join(group, clipped) for group in groups]
+    means = [first_look(g, p) for g, p in zip(wide_grads, wide, strict=True)]
     p_square = leaf_order(
-      groups,
-      [tensor_means(g, slab_means(jnp.square(p))) for g, p in zip(groups, wide, strict=True)],
+      groups, [tensor_means(group, mean.param) for group, mean in zip(groups, means, strict=True)]
     )
     with jax.default_matmul_precision('highest'):
       features = _features(spec, tensors, clock, state.moments, p_square)
       lstm = run_lstm(theta, features, state.lstm)
       lr_mult, mlp = read_out(theta, lstm.hidden, spec.interpolation, spec.name == 'celo')
     step_size = lr_mult * 0.001 * jnp.sqrt(p_square + 1e-9)
-    parts, moments, accumulators = {}, [], []
-    for group, p, g, acc in zip(groups, wide, wide_grads, state.accumulators, strict=True):
+    parts: dict[int, jax.Array] = {}
+    moments, accumulators = [], []
+    columns = zip(groups, wide_grads, wide, means, state.accumulators, strict=True)
+    for group, g, p, mean, acc in columns:
       rows = np.array(group.tensors)
       mine = jax.tree.map(lambda x, rows=rows: x[rows], (state.moments.mean, mlp, step_size))
-      joined, moment, acc = _group_step(group, p, g, acc, *mine)
+      joined, moment, acc = _group_step(group, g, p, mean, acc, *mine, state.step >= 0)
       parts |= split(group, joined, tensors)
       moments.append(moment)
       accumulators.append(acc)
@@ -283,25 +285,41 @@ def _transformation(
 
 def _group_step(
   group: Group,
-  params: jax.Array,
   grads: jax.Array,
+  params: jax.Array,
+  means: Means,
   acc: Accumulators,
-  means: jax.Array,
+  old: jax.Array,
   mlp: MLP,
   step_size: jax.Array,
+  always: jax.Array,
 ) -> tuple[jax.Array, Moments, Accumulators]:
   """The updates of a group's tensors, joined, and what the next step needs."""
-  means = next_means(group, means, grads)
-  acc = accumulate(acc, grads)
-  inputs = mlp_inputs(grads, params, acc)
-  moments, scales = moments_and_scales(group, inputs, means)
+  acc = accumulate(acc, grads, means)
+  moments, scales = moments_and_scales(group, grads, params, acc, next_means(group, old, means))
   mlp = mlp._replace(
     w0=scales[:, :, None] * mlp.w0,
     w2=mlp.w2.at[:, :, 0].multiply(-step_size[:, None]),
     b2=mlp.b2.at[:, 0].multiply(-step_size),
   )
   per_slab = jax.tree.map(lambda w: spread(group, w), mlp)
-  return apply_mlp(inputs, per_slab), moments, acc
+  updates = _fenced(_updates, always, grads, params, acc, per_slab)
+  return updates, moments, acc
+
+
+def _updates(grads: jax.Array, params: jax.Array, acc: Accumulators, mlp: MLP) -> jax.Array:
+  return apply_mlp(mlp_inputs(grads, params, acc), mlp)
+
+
+def _fenced(function: Callable[..., jax.Array], always: jax.Array, *arguments: Any) -> jax.Array:
+  """`function(*arguments)`, a value that the compiler computes once, from arguments likewise.
+
+  Otherwise it computes an entry's update again for each tensor cut out of the group, in programs
+  that take a minute to compile. The CPU compiler drops `optimization_barrier` before it fuses; into
+  a branch it does not look. `always` is true, but must not be a constant; the other branch is never
+  taken.
+  """
+  return jax.lax.cond(always, lambda a: function(*a), lambda a: a[0], arguments)
 
 
 def _features(
@@ -328,6 +346,13 @@ def _features(
   )
 
 
+def _clip(grads: jax.Array, params: jax.Array, weight_decay: float) -> jax.Array:
+  grads = grads.astype(jnp.float32)
+  if weight_decay:
+    grads += weight_decay * params.astype(jnp.float32)
+  return jnp.clip(grads, -1000.0, 1000.0)
+
+
 def _tensors(tree: PyTree) -> list[Any]:
   """The leaves that have entries; of the others there is nothing to know."""
   return [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
@@ -347,7 +372,7 @@ def _accumulating(
 ) -> optax.GradientTransformationExtraArgs:
   """Averages gradients and losses over `every` steps for one update of `tx`."""
 
-  def update_pair(pair: tuple, state: Any, params: tuple | None = None) -> tuple:
+  def update_pair(pair: tuple, state: Any, params: Any = None) -> tuple:
     grads, loss = pair
     updates, state = tx.update(grads, state, params[0], value=loss)
     return (updates, jnp.zeros_like(loss)), state

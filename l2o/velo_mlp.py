@@ -6,19 +6,22 @@ elementwise arithmetic between them: products over an axis of 1 to 4 channels ar
 this optimizer slow. Source: arXiv 2211.09760, as in `l2o.velo_network`.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from l2o.tensor_groups import Group, spread, tensor_means
+from l2o.types import PyTree
 from l2o.velo_network import HIDDEN, MLP
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 SECOND_DECAY = 0.999
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
-GRADIENT, PARAMETER, MOMENTA = 0, 2, slice(3, 7)  # inputs whose mean square is known beforehand
+MOMENTA = slice(3, 7)  # the momenta and the second moment among the inputs
+BLOCK = 2**18  # entries of which statistics are taken at a time
 
 
 class Accumulators(NamedTuple):
@@ -28,6 +31,15 @@ class Accumulators(NamedTuple):
   second: jax.Array  # [S, *slab] float32, of the squares
   row: jax.Array  # [3, S, d1] float32, of the squares' means over d0; [3, S] for vectors: of them
   col: jax.Array  # [3, S, d0] float32, of the squares' means over d1; [3, 0] for vectors
+
+
+class Means(NamedTuple):
+  """Of a group's gradients and parameters."""
+
+  row: jax.Array  # [S, d1] of the squared gradients over d0; [S] for vectors: themselves
+  col: jax.Array  # [S, d0] of the squared gradients over d1; [0] for vectors
+  grad: jax.Array  # [S] of the gradients
+  param: jax.Array  # [S] of the squared parameters
 
 
 class Moments(NamedTuple):
@@ -49,30 +61,33 @@ def init_accumulators(group: Group) -> Accumulators:
   )
 
 
-def accumulate(acc: Accumulators, grads: jax.Array) -> Accumulators:
-  """Takes in a gradient [S, *slab]: a ← d a + (1 - d) x for each moving average."""
-  square = jnp.square(grads)
-  momenta = (_average(d, m, grads) for d, m in zip(MOMENTUM_DECAYS, acc.momenta, strict=True))
-  row, col = acc.row, acc.col
+def first_look(grads: jax.Array, params: jax.Array) -> Means:
+  """What is wanted of gradients and parameters [S, *slab] before anything is accumulated."""
   if grads.ndim == 1:
-    row = _averages(row, square + 1e-30)
-  else:
-    row = _averages(row, jnp.mean(square, axis=2) + 1e-30)
-    col = _averages(col, jnp.mean(square, axis=1) + 1e-30)
-  return Accumulators(tuple(momenta), _average(SECOND_DECAY, acc.second, square), row, col)
+    square = jnp.square(grads)
+    return Means(square, jnp.zeros((0,)), grads, jnp.square(params))
+  return _in_blocks(_means, (grads, params))
 
 
-def next_means(group: Group, means: jax.Array, grads: jax.Array) -> jax.Array:
-  """The means that `accumulate` will lead to, without looking at what it accumulates: linearity.
+def accumulate(acc: Accumulators, grads: jax.Array, means: Means) -> Accumulators:
+  """Takes in a gradient [S, *slab]: a ← d a + (1 - d) x for each moving average."""
+  return Accumulators(
+    tuple(_average(d, m, grads) for d, m in zip(MOMENTUM_DECAYS, acc.momenta, strict=True)),
+    _average(SECOND_DECAY, acc.second, jnp.square(grads)),
+    _averages(acc.row, means.row + 1e-30),
+    _averages(acc.col, means.col + 1e-30),
+  )
 
-  They are wanted before the pass that writes the averages, which so can center them as it goes.
+
+def next_means(group: Group, old: jax.Array, means: Means) -> jax.Array:
+  """The means [tensors, 4] of what `accumulate` leads to, without looking at it: by linearity.
+
+  So the pass that takes the moments can center them as it goes.
   """
-  x = jnp.stack([slab_means(grads), slab_means(jnp.square(grads))], axis=1)
-  now = tensor_means(group, x)
-  columns = [now[:, 0]] * len(MOMENTUM_DECAYS) + [now[:, 1]]
-  decays = (*MOMENTUM_DECAYS, SECOND_DECAY)
-  new = [_average(d, means[:, k], columns[k]) for k, d in enumerate(decays)]
-  return jnp.stack(new, axis=1)
+  square = means.row if means.row.ndim == 1 else jnp.mean(means.row, axis=1)
+  now = tensor_means(group, jnp.stack([means.grad] * len(MOMENTUM_DECAYS) + [square], axis=1))
+  decays = jnp.array([[*MOMENTUM_DECAYS, SECOND_DECAY]], jnp.float32)
+  return decays * old + (1.0 - decays) * now
 
 
 def mlp_inputs(grads: jax.Array, params: jax.Array, acc: Accumulators) -> list[jax.Array]:
@@ -107,33 +122,69 @@ def mlp_inputs(grads: jax.Array, params: jax.Array, acc: Accumulators) -> list[j
   ]
 
 
-def slab_means(x: jax.Array) -> jax.Array:
-  """Means over each slab: [S, *slab] -> [S]."""
-  return x if x.ndim == 1 else jnp.mean(x, axis=tuple(range(1, x.ndim)))
-
-
 def moments_and_scales(
-  group: Group, inputs: Sequence[jax.Array], means: jax.Array
+  group: Group, grads: jax.Array, params: jax.Array, acc: Accumulators, means: jax.Array
 ) -> tuple[Moments, jax.Array]:
   """The moments for the next step, and what normalises the inputs in this one.
 
   Args:
-    group: whose inputs these are.
-    inputs: of `mlp_inputs`.
+    group: whose gradients, parameters and accumulators these are.
+    grads: [S, *slab].
+    params: [S, *slab].
+    acc: with the gradients already in it.
     means: [tensors, 4], of `next_means`.
 
   Returns:
     The moments, and rsqrt(1e-5 + mean x²) of each tensor's inputs: [tensors, 30].
   """
-  centers = [_per_slab(c, inputs[0]) for c in spread(group, means).T]
-  columns = [slab_means(jnp.square(x)) for x in inputs]
-  columns[MOMENTA] = [
-    slab_means(jnp.square(x - c)) for x, c in zip(inputs[MOMENTA], centers, strict=True)
-  ]
-  squares = tensor_means(group, jnp.stack(columns, axis=1))
+  centers = spread(group, means)
+  if grads.ndim == 1:
+    squares = _mean_squares(grads, params, acc, centers)
+  else:
+    by_slab = acc._replace(row=jnp.moveaxis(acc.row, 1, 0), col=jnp.moveaxis(acc.col, 1, 0))
+    squares = _in_blocks(_mean_squares_by_slab, (grads, params, by_slab, centers))
+  squares = tensor_means(group, squares)
   var = squares[:, MOMENTA]
   squares = squares.at[:, MOMENTA].add(jnp.square(means))
   return Moments(means, var), jax.lax.rsqrt(1e-5 + squares)
+
+
+def _mean_squares(
+  grads: jax.Array, params: jax.Array, acc: Accumulators, centers: jax.Array
+) -> jax.Array:
+  """Of each slab's inputs, momenta and second moment centered: [S, 30]."""
+  inputs = mlp_inputs(grads, params, acc)
+  inputs[MOMENTA] = [x - _per_slab(c, x) for x, c in zip(inputs[MOMENTA], centers.T, strict=True)]
+  return jnp.stack([_slab_means(jnp.square(x)) for x in inputs], axis=1)
+
+
+def _mean_squares_by_slab(
+  grads: jax.Array, params: jax.Array, acc: Accumulators, centers: jax.Array
+) -> jax.Array:
+  acc = acc._replace(row=jnp.moveaxis(acc.row, 0, 1), col=jnp.moveaxis(acc.col, 0, 1))
+  return _mean_squares(grads, params, acc, centers)
+
+
+def _means(grads: jax.Array, params: jax.Array) -> Means:
+  square = jnp.square(grads)
+  row, col = jnp.mean(square, axis=2), jnp.mean(square, axis=1)
+  return Means(row, col, _slab_means(grads), _slab_means(jnp.square(params)))
+
+
+def _slab_means(x: jax.Array) -> jax.Array:
+  """[S, *slab] -> [S]."""
+  # The last axis is kept for last: adding up rows keeps the lanes of a CPU busy.
+  return x if x.ndim == 1 else jnp.mean(jnp.mean(x, axis=1), axis=1)
+
+
+def _in_blocks(function: Callable[..., PyTree], arguments: tuple) -> PyTree:
+  """`function(*arguments)` for few slabs at a time, so that what it computes stays in a cache."""
+  S, *slab = arguments[0].shape
+  fitting = max(1, BLOCK // math.prod(slab))
+  size = max(k for k in range(1, S + 1) if S % k == 0 and k <= fitting)
+  blocks = jax.tree.map(lambda x: x.reshape(S // size, size, *x.shape[1:]), arguments)
+  out = jax.lax.map(lambda block: function(*block), blocks)
+  return jax.tree.map(lambda x: x.reshape(S, *x.shape[2:]), out)
 
 
 def apply_mlp(inputs: Sequence[jax.Array], mlp: MLP) -> jax.Array:

@@ -2,8 +2,8 @@
 
 One row per tensor: T tensors, F features, LSTM width H, a bank of N MLPs. Sources: Metz et al.,
 "VeLO: Training Versatile Learned Optimizers by Scaling Up", arXiv 2211.09760, and Moudgil et al.,
-"Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670. The names in theta
-are those of the released weights.
+"Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670. The names in
+theta are those of the released weights.
 """
 
 import math

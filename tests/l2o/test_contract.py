@@ -15,7 +15,25 @@ RULES = {
   'adam': {'name': 'hand_designed', 'optimizer': 'adam'},
   'adam cosine': {'name': 'hand_designed', 'optimizer': 'adam', 'schedule': 'cosine'},
   'sgd': {'name': 'hand_designed', 'optimizer': 'sgd'},
+  'velo': {'name': 'velo', 'lstm_width': 8, 'bank_size': 4},
+  'celo': {'name': 'celo', 'lstm_width': 8, 'bank_size': 2},
 }
+
+
+def descending(theta):
+  """theta of VeLO or Celo, which at random knows no direction, as Adam with a learning rate."""
+  theta = jax.tree.map(jnp.zeros_like, theta)
+  bank, rnn = theta['ff_mod_stack']['~'], theta['rnn_params']
+  N = len(bank['b0'])
+  rnn['rnn_to_controls']['b'] += 1.0
+  is_celo = len(rnn['linear']['w']) == 18
+  scale = N if is_celo else 0.01  # what the mean over the bank makes 1
+  rnn['step_size']['b'] += jnp.log(300.0) if is_celo else 30.0
+  # g / sqrt(v) and its negative, to pass the two relus.
+  bank['w0__8'] = bank['w0__8'].at[:, 0, :2].set(scale * jnp.array([[1.0, -1.0]]))
+  bank['w1'] = bank['w1'].at[:, [0, 1], [0, 1]].set(scale)
+  bank['w2'] = bank['w2'].at[:, :2, 0].set(scale * jnp.array([[1.0, -1.0]]))
+  return theta
 
 
 @pytest.fixture(params=RULES)
@@ -65,6 +83,8 @@ def test_it_descends_in_one_program(bound):
   rule, theta, tx = bound(params)
   if set(theta) == {'learning_rate'}:
     tx = rule.bind({'learning_rate': jnp.float32(0.1)}, 50)
+  elif 'ff_mod_stack' in theta:
+    tx = rule.bind(descending(theta), 50)
 
   @jax.jit
   def step(params, state):
