@@ -5,7 +5,6 @@ import zipfile
 from typing import Any
 
 import flax.serialization
-import msgpack
 import numpy as np
 
 from l2o.errors import InputError
@@ -69,7 +68,7 @@ def read_msgpack(path: str | pathlib.Path) -> Any:
   """
   try:
     return flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
-  except (OSError, ValueError, msgpack.UnpackException) as error:
+  except (OSError, ValueError) as error:
     raise InputError(f"{path} holds no weights in flax's msgpack format ({error})") from error
 
 

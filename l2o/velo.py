@@ -271,8 +271,10 @@ def _transformation(
     columns = zip(groups, wide_grads, wide, means, state.accumulators, strict=True)
     for group, g, p, mean, acc in columns:
       rows = np.array(group.tensors)
-      mine = jax.tree.map(lambda x, rows=rows: x[rows], (state.moments.mean, mlp, step_size))
-      joined, moment, acc = _group_step(group, g, p, mean, acc, *mine, state.step >= 0)
+      old, own_mlp, size = jax.tree.map(
+        lambda x, rows=rows: x[rows], (state.moments.mean, mlp, step_size)
+      )
+      joined, moment, acc = _group_step(group, g, p, mean, acc, old, own_mlp, size, state.step >= 0)
       parts |= split(group, joined, tensors)
       moments.append(moment)
       accumulators.append(acc)

@@ -73,7 +73,7 @@ shapes = st.lists(st.sampled_from([1, 2, 3, 3, 5]), max_size=4).map(tuple)
 
 
 @settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(st.lists(shapes, min_size=1, max_size=3), st.sampled_from(sorted(RULES)))
+@given(st.lists(shapes, min_size=1, max_size=2), st.sampled_from(sorted(RULES)))
 def test_it_agrees_with_the_reference_on_any_tree(shapes, name):
   rule, interpolation = RULES[name]
   rng = np.random.default_rng(len(shapes))
