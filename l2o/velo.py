@@ -13,7 +13,6 @@ Sources: Metz et al., "VeLO: Training Versatile Learned Optimizers by Scaling Up
 Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670.
 """
 
-import pathlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from l2o.artifact import read_msgpack
 from l2o.errors import InputError
 from l2o.tensor_groups import Group, group_tensors, join, leaf_order, split, spread, tensor_means
 from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
@@ -52,10 +50,10 @@ from l2o.velo_network import (
   log_magnitude,
   read_out,
   run_lstm,
-  theta_shapes,
   time_features,
   update_loss_buffer,
 )
+from l2o.velo_weights import load_theta as load_theta
 
 NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
 
@@ -150,47 +148,6 @@ def celo(
     Array([0.27182817, 0.27182817], dtype=float32)
   """
   return _rule(_Spec('celo', lstm_width, bank_size, interpolation, weight_decay, max_steps))
-
-
-def load_theta(path: str | pathlib.Path) -> Theta:
-  """Reads the released weights of VeLO or Celo, or others in their format (flax msgpack).
-
-  Args:
-    path: the file.
-
-  Returns:
-    theta, for `velo` or `celo` of its widths; the key `rnn/linear` becomes two nested ones.
-
-  Raises:
-    InputError: no such file, or weights that are missing, extra or of another shape than the rest
-      of them ask for; the message names them.
-
-  Example:
-    >>> theta = load_theta('celo.msgpack')  # doctest: +SKIP
-    >>> tx = celo().bind(theta, num_steps=1000)  # doctest: +SKIP
-  """
-  found = {}
-  for keys, leaf in jax.tree_util.tree_leaves_with_path(read_msgpack(path)):
-    found[jax.tree_util.keystr(keys, simple=True, separator='/')] = leaf
-  try:
-    features = found['rnn_params/linear/w'].shape[0]
-    width = found['lstm_init_state/hidden'].shape[1]
-    bank = found['ff_mod_stack/~/b0'].shape[0]
-  except (AttributeError, IndexError, KeyError) as error:
-    raise InputError(f'{path} holds no weights of VeLO or Celo: {error} is not there') from error
-  shapes = theta_shapes(features, width, bank)
-  flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
-  wanted = {jax.tree_util.keystr(keys, simple=True, separator='/'): shape for keys, shape in flat}
-  wrong = [f'{name} is missing' for name in wanted if name not in found]
-  wrong += [f'{name} is unknown' for name in found if name not in wanted]
-  wrong += [
-    f'{name} is {np.shape(found[name])}, not {shape}'
-    for name, shape in wanted.items()
-    if name in found and np.shape(found[name]) != shape
-  ]
-  if wrong:
-    raise InputError(f'{path} holds no weights of VeLO or Celo: {"; ".join(wrong)}')
-  return jax.tree.unflatten(treedef, [np.asarray(found[name], np.float32) for name in wanted])
 
 
 def _rule(spec: _Spec) -> LearnedRule:
