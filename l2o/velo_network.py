@@ -127,7 +127,7 @@ def init_lstm(theta: Theta, num_tensors: int) -> LSTM:
 
 def init_loss_buffer() -> LossBuffer:
   """A buffer that has seen no loss."""
-  return LossBuffer(jnp.zeros((LOSS_DECAYS,)), jnp.full((LOSS_DECAYS,), UNSEEN))
+  return LossBuffer(jnp.zeros((LOSS_DECAYS,)), jnp.full((LOSS_DECAYS,), UNSEEN, jnp.float32))
 
 
 def update_loss_buffer(
