@@ -20,13 +20,13 @@ def sgd(gradient, params, rates):
     yield params, params
 
 
-def momentum(gradient, params, rates, decay=0.9):
-  """Heavy ball, Polyak 1964: the velocity sums gradients, without a factor 1 - decay."""
+def momentum(gradient, params, rates, momentum=0.9):
+  """Heavy ball, Polyak 1964: the velocity sums gradients, without a factor 1 - momentum."""
   velocity = zeros(params)
   for rate in rates:
     grads, new = gradient(params), {}
     for name, w in params.items():
-      velocity[name] = decay * velocity[name] + grads[name]
+      velocity[name] = momentum * velocity[name] + grads[name]
       new[name] = w - rate * velocity[name]
     params = new
     yield params, params
