@@ -92,7 +92,8 @@ def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[P
     folder=folder,
     options=options,
   )
-  return jax.device_get((state.inner.params, state.inner.model_state))
+  params = plan.rule.readout(state.inner.opt_state, state.inner.params)
+  return jax.device_get((params, state.inner.model_state))
 
 
 def _init(plan: Pretrain, tx: Any, mesh: Mesh) -> TrainState:

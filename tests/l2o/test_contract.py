@@ -9,21 +9,46 @@ import pytest
 import l2o
 from tests.problems import quadratic_loss, tree
 
+
+def hand_designed(optimizer, learning_rate, **arguments):
+  spec = {'name': 'hand_designed', 'optimizer': optimizer, **arguments}
+  return spec, {'learning_rate': learning_rate}
+
+
+# name -> the rule, and what the test that descends sets in its theta, whose start is for networks.
 RULES = {
-  'l3rs': {'name': 'l3rs'},
-  'l3rs, one direction, no averages': {'name': 'l3rs', 'directions': ('sgd',), 'gammas': ()},
-  'adam': {'name': 'hand_designed', 'optimizer': 'adam'},
-  'adam cosine': {'name': 'hand_designed', 'optimizer': 'adam', 'schedule': 'cosine'},
-  'sgd': {'name': 'hand_designed', 'optimizer': 'sgd'},
+  'l3rs': ({'name': 'l3rs'}, {}),
+  'l3rs, one direction, no averages': (
+    {'name': 'l3rs', 'directions': ('sgd',), 'gammas': ()},
+    {},
+  ),
+  'adam': hand_designed('adam', 0.1),
+  'adam cosine': hand_designed('adam', 0.1, schedule='cosine'),
+  'adamax': hand_designed('adamax', 0.1),
+  'adamw': hand_designed('adamw', 0.1),
+  'lamb': hand_designed('lamb', 0.1),
+  'lion': hand_designed('lion', 0.1),
+  'momentum': hand_designed('momentum', 0.03),
+  'prodigy': hand_designed('prodigy', 1.0),
+  'prodigy cosine': hand_designed('prodigy', 4.0, schedule='cosine'),
+  'schedule-free adamw': hand_designed('schedule_free_adamw', 0.3),
+  'sgd': hand_designed('sgd', 0.1),
 }
 
 
 @pytest.fixture(params=RULES)
-def bound(request):
+def row(request):
+  """(rule, what the descending test sets of theta)."""
+  spec, settings = RULES[request.param]
+  return l2o.rule(**spec), {name: jnp.float32(value) for name, value in settings.items()}
+
+
+@pytest.fixture
+def bound(row):
   """params -> (rule, theta, transformation for 50 steps)."""
 
   def bind(params):
-    rule = l2o.rule(**RULES[request.param])
+    rule = row[0]
     theta = rule.init(jax.random.key(0), params)
     return rule, theta, rule.bind(theta, 50)
 
@@ -38,6 +63,17 @@ def test_updates_have_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
   assert jax.tree.map(lambda x: (x.shape, x.dtype), updates) == jax.tree.map(
     lambda x: (x.shape, x.dtype), params
   )
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_what_is_evaluated_has_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
+  params = tree(dtype)
+  rule, _, tx = bound(params)
+  _, state = tx.update(params, tx.init(params), params, value=1.0)
+  for read in (rule.readout(tx.init(params), params), rule.readout(state, params)):
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), read) == jax.tree.map(
+      lambda x: (x.shape, x.dtype), params
+    )
 
 
 def test_the_state_is_arrays_of_shapes_known_without_arrays(bound):
@@ -60,11 +96,10 @@ def test_small_trees(bound, params):
   assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(updates))
 
 
-def test_it_descends_in_one_program(bound):
+def test_it_descends_in_one_program(row):
   params = {'w': jnp.array([-1.0, 2.0, 0.5])}
-  rule, theta, tx = bound(params)
-  if set(theta) == {'learning_rate'}:
-    tx = rule.bind({'learning_rate': jnp.float32(0.1)}, 50)
+  rule, settings = row
+  tx = rule.bind(rule.init(jax.random.key(0), params) | settings, 50)
 
   @jax.jit
   def step(params, state):
@@ -75,7 +110,7 @@ def test_it_descends_in_one_program(bound):
   first, state = quadratic_loss(params['w']), tx.init(params)
   for _ in range(50):
     params, state = step(params, state)
-  assert quadratic_loss(params['w']) < 0.5 * first
+  assert quadratic_loss(rule.readout(state, params)['w']) < 0.5 * first
   assert step._cache_size() == 1
 
 

@@ -22,6 +22,7 @@ from l2o.unroll import meta_loss, run_episode, start_episodes
 from tests.problems import quadratic_task
 from trainers import meta_evaluate, meta_train, pipeline, pretrain, run
 from trainers.meta_train import draw
+from trainers.stage import Options
 from trainers.state import MetaState
 
 
@@ -197,6 +198,21 @@ def stage_start(folder):
   )
   assert step == plan.num_steps
   return state.inner.params, state.inner.model_state
+
+
+def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
+  spec = {'optimizer': 'schedule_free_adamw', 'schedule': 'constant'}
+  plan = pipeline.build(tiny(**{'pretrain.optimizer': spec})).pretrain['main']
+  params, _ = pretrain.run(plan, tmp_path, Options(60.0, 60.0, 1))
+  tx = plan.rule.bind({'learning_rate': plan.learning_rate}, plan.num_steps)
+  start = pretrain._init(plan, tx, plan.mesh)
+  inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
+  expected = plan.rule.readout(inner.opt_state, inner.params)
+  for got, want, trained in zip(
+    *map(jax.tree.leaves, (params, expected, inner.params)), strict=True
+  ):
+    np.testing.assert_array_equal(got, want)
+    assert np.any(got != trained)
 
 
 def test_each_stage_draws_from_its_own_classes_and_images():
