@@ -14,6 +14,7 @@ from reports import results, speedup
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
+LINES = ('-', '--', ':', '-.')  # of the learned: the run's own first
 STYLE = {
   'axes.spines.right': False,
   'axes.spines.top': False,
@@ -33,8 +34,9 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
       for colour, family in zip(itertools.cycle(COLOURS), _families(rows), strict=False):
         steps, accuracy = results.envelope(rows, experiment, family)
         axes.plot(steps, accuracy, 'o-', color=colour, ms=3, lw=1, label=f'{family}, best rate')
-      for optimizer in results.learned(rows):
-        _learned_curve(axes, rows, experiment, optimizer)
+      for line, optimizer in zip(itertools.cycle(LINES), results.learned(rows), strict=False):
+        steps, accuracy = results.curve(rows, experiment, optimizer)
+        axes.plot(steps, accuracy, f'o{line}', color=LEARNED, ms=4, lw=2, label=optimizer)
       source = next(row['source'] for row in rows if row['experiment'] == experiment)
       axes.set(title=f'{experiment}: {source}', xlabel='steps K')
       _log_steps(axes, steps)
@@ -128,11 +130,6 @@ def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> No
   targets = np.linspace(low, high, 60) if high > low else np.empty(0)
   ratio = [speedup.steps_to_reach(*theirs, t) / speedup.steps_to_reach(*ours, t) for t in targets]
   axes.plot(targets, ratio, **style)
-
-
-def _learned_curve(axes: Axes, rows: results.Results, experiment: str, optimizer: str) -> None:
-  steps, accuracy = results.curve(rows, experiment, optimizer)
-  axes.plot(steps, accuracy, 'o-', color=LEARNED, ms=4, lw=2, label=optimizer)
 
 
 def _families(rows: results.Results) -> list[str]:

@@ -18,11 +18,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from datasets.sampler import TaskSampler
+from l2o.build import build as build_from
 from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.hand_designed import hand_designed
 from l2o.mapping import on_device
+from l2o.rules import RULES
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
 from l2o.unroll import InnerState, run_episode, start_episodes, unroll
 from reports.results import Outcome
@@ -33,7 +35,7 @@ Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
 
 
 class Row(NamedTuple):
-  """Settings that share a compiled program."""
+  """Settings that share a compiled program: a family's rates, or one learned optimizer."""
 
   family: str
   names: Sequence[str]  # one for each theta
@@ -82,8 +84,8 @@ def build(
     start = choose(where['start'], config['pretrain']['starts'], 'start')
     experiments.append(Experiment(name, where['source'], start, tasks, stores[where['source']]))
   params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
-  baselines = [_baseline(name, block, params) for name, block in spec['baselines'].items()]
   seed = sources.stream_seed(data.seed, 'meta_evaluate')
+  baselines = [_baseline(name, block, params, seed) for name, block in spec['baselines'].items()]
   mesh = sharding.build_mesh(spec['mesh'], 'meta_evaluate')
   name = config['rule']['name']
   return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed)
@@ -185,12 +187,17 @@ def _check(spec: Mapping[str, Any]) -> None:
       raise InputError(f'meta_evaluate.{key} must name at least one')
 
 
-def _baseline(name: str, block: Mapping[str, Any], params: PyTree) -> Row:
+def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) -> Row:
+  where = f'meta_evaluate.baselines.{name}'
+  if 'rule' in block:  # a learned optimizer with the theta it begins with
+    rule = call(lambda rule: build_from(RULES, rule, 'rule'), block, where)
+    theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
+    return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), False)
   arguments = dict(block)
   rates = arguments.pop('learning_rates', ())
   if not rates or min(rates) <= 0:
-    raise InputError(f'meta_evaluate.baselines.{name} needs learning_rates above 0, not {rates}')
-  rule = call(hand_designed, arguments, f'meta_evaluate.baselines.{name}')
+    raise InputError(f'{where} needs learning_rates above 0, not {rates}')
+  rule = call(hand_designed, arguments, where)
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
   jax.eval_shape(rule.bind({'learning_rate': rates[0]}, 1).init, params)  # a missing head shows
   return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)

@@ -50,7 +50,7 @@ def build(
   check_bounds(
     spec,
     'meta_train',
-    at_least={'num_generations': 1, 'meta_batch': 1},
+    at_least={'num_generations': 0, 'meta_batch': 1},
     above={'learning_rate': 0, 'learning_rate_halves_every': 0},
   )
   seed = sources.stream_seed(data.seed, 'meta_train')

@@ -55,6 +55,12 @@ def load(config: Mapping[str, Any]) -> Data:
   return Data(sources, main, parts, config['seed'])
 
 
+def class_names(data: Data) -> dict[str, list[str]]:
+  """The names of the classes of each part of the split."""
+  names = data.sources[data.main]['train'].class_names
+  return {part: [str(names[c]) for c in classes] for part, classes in data.parts.items()}
+
+
 def image_shape(data: Data) -> tuple[int, int, int]:
   """(H, W, C) of all sources."""
   return data.sources[data.main]['train'].image_shape
