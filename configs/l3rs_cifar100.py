@@ -21,7 +21,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.source = 'cifar100'
-  c.class_split = {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}
+  c.class_split = {'cifar100': {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}}
   c.model = {'name': 'resnet', 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2}
   c.task = {'name': 'classification'}
   c.tasks = {'num_ways': 10, 'batch_size': 32, 'eval_size': 250}
@@ -33,7 +33,10 @@ def get_config(arg: str = '') -> ConfigDict:
     'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
     'mesh': {'data': 1},
     'log_every': 100,
-    'starts': {'main': 0, 'other': 1},
+    'starts': {  # networks to start from, by the number of their random draws
+      'main': {'source': 'cifar100', 'classes': 'pretrain', 'number': 0},
+      'other': {'source': 'cifar100', 'classes': 'pretrain', 'number': 1},
+    },
   }
 
   c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}

@@ -21,8 +21,8 @@ def get_config(arg: str = '') -> ConfigDict:
   args = common.parse(arg, smoke=False)
   c = common.base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
-  c.source = 'glyphs'  # whose classes are split
-  c.class_split = {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}  # half, then halves: sec. 5
+  c.source = 'glyphs'  # of meta-training
+  c.class_split = {'glyphs': {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}}  # halves: sec. 5
   c.model = {'name': 'mlp', 'features': (64, 64)}
   c.task = {'name': 'classification'}
   c.tasks = {
@@ -37,7 +37,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
     'mesh': {'data': 1},
     'log_every': 50,  # steps
-    'starts': {'main': 0},  # networks to start from: name -> number of their random draws
+    'starts': {'main': {'source': 'glyphs', 'classes': 'pretrain', 'number': 0}},
   }
   c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
   # Population and halving are the paper's, sec. 5; it gives neither sigma nor the step on theta.

@@ -30,6 +30,7 @@ from l2o.unroll import InnerState, run_episode, start_episodes, unroll
 from reports.results import Outcome
 from trainers import sharding, sources, stage
 
+RANDOM = 'random'  # the start of a network that was not pretrained
 MEASURES = ('accuracy', 'loss')
 Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
 
@@ -49,7 +50,7 @@ class Experiment(NamedTuple):
 
   name: str
   source: str
-  start: str  # which pretrained network
+  start: str  # which pretrained network, or RANDOM
   tasks: TaskSampler
   stores: PyTree
 
@@ -81,7 +82,7 @@ def build(
   for name, where in places:
     seed = sources.stream_seed(data.seed, f'meta_evaluate/{name}')
     tasks = sources.task_sampler(data, config['tasks'], where['source'], where['classes'], seed)
-    start = choose(where['start'], config['pretrain']['starts'], 'start')
+    start = choose(where['start'], (*config['pretrain']['starts'], RANDOM), 'start')
     experiments.append(Experiment(name, where['source'], start, tasks, stores[where['source']]))
   params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   seed = sources.stream_seed(data.seed, 'meta_evaluate')
@@ -102,7 +103,7 @@ def run(
 
   Args:
     plan: the stage.
-    pretrained: (params, model_state) of each start.
+    pretrained: (params, model_state) of each start; RANDOM ones are initialised anew.
     theta: of the learned rule.
     folder: the stage's.
     options: how often to report.
@@ -120,7 +121,7 @@ def run(
   )
   num_tasks, longest = plan.spec['num_tasks'], max(plan.spec['num_steps'])
   episodes = [
-    start(*jax.device_put((pretrained[e.start], _draw(e, num_tasks, longest)), whole))
+    start(*jax.device_put((pretrained.get(e.start), _draw(e, num_tasks, longest)), whole))
     for e in plan.experiments
   ]
   stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
@@ -256,7 +257,7 @@ def _trace(
   num_steps = plan.spec['trace_steps']
   first = plan.experiments[0]
   draw = _draw(first, plan.spec['trace_tasks'], num_steps)
-  episodes = start(pretrained[first.start], draw)
+  episodes = start(pretrained.get(first.start), draw)
 
   def record(state: InnerState, metrics: Metrics) -> PyTree:
     return plan.rule.facts(state.opt_state)

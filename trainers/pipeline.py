@@ -59,6 +59,10 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   starts = config['pretrain']['starts']
   if MAIN not in starts:
     raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')
+  if meta_evaluate.RANDOM in starts:
+    raise InputError(
+      f'pretrain.starts.{meta_evaluate.RANDOM} is the name of the network that is not pretrained'
+    )
   return Pipeline(
     {start: pretrain.build(config, data, start) for start in starts},
     meta_train.build(config, data, task, rule),

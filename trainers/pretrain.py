@@ -46,13 +46,14 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> Pretrain
     at_least={'num_steps': 1, 'log_every': 1, 'batch_size': 1},
     above={'learning_rate': 0},
   )
-  classes = data.parts['pretrain']
-  seed = sources.stream_seed(data.seed, f'pretrain/{spec["starts"][start]}')
+  where = call(_start, spec['starts'][start], f'pretrain.starts.{start}')
+  classes = sources.classes_of(data, where['source'], where['classes'])
+  seed = sources.stream_seed(data.seed, f'pretrain/{where["number"]}')
   model = build_from(MODELS, config['model'], 'model', num_classes=len(classes))
   task = build_from(
     TASKS, config['task'], 'task', model=model, image_shape=sources.image_shape(data)
   )
-  source = data.sources[data.main]['train']
+  source = data.sources[where['source']]['train']
   return Pretrain(
     task=task,
     rule=call(hand_designed, spec['optimizer'], 'pretrain.optimizer'),
@@ -64,6 +65,11 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> Pretrain
     mesh=sharding.build_mesh(spec['mesh'], 'pretrain', [spec['batch_size']]),
     seed=seed,
   )
+
+
+def _start(source: str, classes: str, number: int = 0) -> dict[str, Any]:
+  """A network to start from: what it is trained on, and the number of its random draws."""
+  return {'source': source, 'classes': classes, 'number': number}
 
 
 def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[PyTree, PyTree]:

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import l2o
+from checkpoints import Checkpoints
 from tests.problems import quadratic_loss, tree
 
 
@@ -20,6 +21,13 @@ RULES = {
   'l3rs': ({'name': 'l3rs'}, {}),
   'l3rs, one direction, no averages': (
     {'name': 'l3rs', 'directions': ('sgd',), 'gammas': ()},
+    {},
+  ),
+  'l3rs, no identity': ({'name': 'l3rs', 'identity': 'none'}, {}),
+  'l3rs, an MLP for each layer': ({'name': 'l3rs', 'identity': 'per_layer_mlp'}, {}),
+  'l3rs, global': ({'name': 'l3rs', 'identity': 'global'}, {}),
+  'l3rs, optimizers of optax': (
+    {'name': 'l3rs', 'directions': ('momentum', 'lion', 'lamb', 'muon', 'weight_decay')},
     {},
   ),
   'adam': hand_designed('adam', 0.1),
@@ -130,3 +138,70 @@ def test_it_runs_inside_optax_wrappers(bound, around):
     lost = jax.tree.map(lambda x: x * jnp.nan, params)
     updates, _ = tx.update(lost, state, params, value=jnp.float32(jnp.nan))
     assert all(np.all(u == 0) for u in jax.tree.leaves(updates))
+
+
+def test_a_stack_of_thetas_steps_as_each_alone(bound):
+  params = tree()
+  rule, theta, _ = bound(params)
+  rng = np.random.default_rng(2)
+  thetas = [
+    jax.tree.map(lambda x: x * jnp.float32(1 + 0.1 * rng.normal()), theta) for _ in range(3)
+  ]
+
+  def two_updates(theta, num_steps):
+    tx = rule.bind(theta, num_steps)
+    state = tx.init(params)
+    _, state = tx.update(params, state, params, value=1.0)
+    grads = jax.tree.map(jnp.cos, params)
+    return tx.update(grads, state, params, value=0.5)[0]
+
+  stacked = jax.tree.map(lambda *x: jnp.stack(x), *thetas)
+  together = jax.jit(jax.vmap(two_updates, (0, None)))(stacked, jnp.int32(20))
+  for i, theta in enumerate(thetas):
+    alone = two_updates(theta, 20)
+    for name in params:
+      np.testing.assert_allclose(together[name][i], alone[name], rtol=2e-4, atol=1e-6)
+
+
+def test_it_trains_its_part_of_a_partition(bound):
+  params = {'body': jnp.array([[1.0, -2.0]]), 'head': jnp.array([0.5, 3.0])}
+  _, _, tx = bound(params)
+  labels = {'body': 'frozen', 'head': 'trained'}
+  part = optax.partition({'trained': tx, 'frozen': optax.set_to_zero()}, labels)
+  updates, _ = part.update(params, part.init(params), params, value=jnp.float32(1.0))
+  np.testing.assert_array_equal(updates['body'], 0.0)
+  assert np.all(updates['head'] != 0)
+
+
+def test_its_state_comes_back_from_a_checkpoint(bound, tmp_path):
+  params = tree()
+  _, _, tx = bound(params)
+  _, state = tx.update(params, tx.init(params), params, value=1.0)
+  saved = Checkpoints(tmp_path)
+  saved.save(1, state)
+  saved.close()
+  restored, _ = Checkpoints(tmp_path).restore_or(tx.init(params))
+  assert jax.tree.structure(restored) == jax.tree.structure(state)
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+
+
+def test_sharded_over_eight_devices_it_steps_as_on_one(bound):
+  """To 2e-4: sums over a layer are taken in another order."""
+  params = {'w': tree()['kernel'].repeat(4, axis=0), 'b': tree()['bias']}
+  _, _, tx = bound(params)
+  mesh = jax.make_mesh((8,), ('model',), axis_types=(jax.sharding.AxisType.Auto,))
+  split = {'w': jax.sharding.PartitionSpec('model'), 'b': jax.sharding.PartitionSpec()}
+  places = {name: jax.sharding.NamedSharding(mesh, spec) for name, spec in split.items()}
+
+  @jax.jit
+  def three_steps(params):
+    state = tx.init(params)
+    for k in range(3):
+      grads = jax.tree.map(lambda w, k=k: jnp.sin(w + k) + 0.3, params)
+      updates, state = tx.update(grads, state, params, value=1.0 + k)
+      params = optax.apply_updates(params, updates)
+    return params
+
+  expected, got = three_steps(params), three_steps(jax.device_put(params, places))
+  for name in params:
+    np.testing.assert_allclose(got[name], expected[name], rtol=2e-4, atol=1e-6)

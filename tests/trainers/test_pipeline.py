@@ -193,7 +193,7 @@ def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
 
 def test_each_stage_draws_from_its_own_classes_and_images():
   plan = pipeline.build(tiny())
-  parts = split_classes(62, tiny()['class_split'], seed=0)
+  parts = split_classes(62, tiny()['class_split']['glyphs'], seed=0)
   source = datasets.load({'name': 'glyphs', 'per_font': 4}, 'train')
   labels = np.array([source[i].label for i in range(len(source))])
   batch = plan.pretrain['main'].batches.sample(0)
@@ -281,6 +281,24 @@ def test_what_was_meta_trained_is_evaluated_the_same_when_it_comes_from_the_file
   assert held.card['revision']
   assert {r['num_steps'] for r in held.card['results']} == {2, 5}
   assert not (folder / 'figures' / 'meta_training.png').exists()
+
+
+def test_tasks_may_start_from_another_network_or_from_none(tmp_path):
+  """Experiments C and E: the same tasks and optimizers, three starts, three outcomes."""
+  place = {'source': 'glyphs', 'classes': 'meta_test'}
+  config = tiny(**{'meta_train.num_generations': 0})
+  other = {'source': 'glyphs', 'classes': 'meta_train', 'number': 1}
+  config['pretrain']['starts']['other'] = other
+  config['meta_evaluate']['experiments'] = {
+    name: {**place, 'start': start}
+    for name, start in zip('ACE', ('main', 'other', 'random'), strict=True)
+  }
+  folder = execute(config, tmp_path / 'run')
+  rows = json.loads((folder / 'results.json').read_text())
+  losses = {r['experiment']: r['loss_mean'] for r in rows if r['optimizer'] == 'l3rs'}
+  assert len(set(losses.values())) == 3
+  assert (folder / 'pretrain_other' / 'metrics.jsonl').exists()
+  assert not (folder / 'pretrain_random').exists()
 
 
 def test_a_run_leaves_what_it_is_and_what_it_did(finished):
