@@ -56,6 +56,11 @@ def base() -> ConfigDict:
     'log_every_secs': 5.0,  # between two progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
+    'feed': {
+      'chunk_steps': 0,  # 0: all images lie on the device; else the host feeds so many steps ahead
+      'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
+      'threads': 8,  # that read images
+    },
     'sweep': [],  # differences to this config, see `sweep_row`, each a run of its own
     'sweep_seeds': (0,),
   })  # fmt: skip

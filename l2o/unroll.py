@@ -72,6 +72,33 @@ def inner_step(
   return InnerState(params, model_state, opt_state), metrics | {'loss': loss}
 
 
+def advance(
+  task: Task,
+  tx: optax.GradientTransformationExtraArgs,
+  state: InnerState,
+  key: jax.Array,
+  batch_at: Callable[[Any], Batch],
+  first: Any,
+  stop: Any,
+) -> InnerState:
+  """Inner steps number `first` to `stop` - 1: the inner loop, or a part of it.
+
+  Args:
+    task: the inner problem.
+    tx: the optimizer.
+    state: before step `first`.
+    key: [] of the episode; step k has the randomness of its number, whatever the part it is in.
+    batch_at: number of the step -> its batch.
+    first: [] int32.
+    stop: [] int32, traced like `first`: other values run the same program.
+  """
+
+  def step(k: Any, state: InnerState) -> InnerState:
+    return inner_step(task, tx, state, jax.random.fold_in(key, k), batch_at(k))[0]
+
+  return jax.lax.fori_loop(first, stop, step, state)
+
+
 def unroll(
   task: Task,
   tx: optax.GradientTransformationExtraArgs,
@@ -94,14 +121,17 @@ def unroll(
     The final state, and the records [K_max, ...], zero beyond `num_steps` (None without record).
   """
   state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
+  train = episode.train
+
+  def batch_at(k: Any) -> Batch:
+    batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
+    return fetch(store, batch)
+
+  if record is None:
+    return advance(task, tx, state, episode.key, batch_at, 0, num_steps), None
 
   def step(state: InnerState, k: Any) -> tuple[InnerState, Metrics]:
-    batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
-    return inner_step(task, tx, state, jax.random.fold_in(episode.key, k), fetch(store, batch))
-
-  train = episode.train
-  if record is None:
-    return jax.lax.fori_loop(0, num_steps, lambda k, s: step(s, k)[0], state), None
+    return inner_step(task, tx, state, jax.random.fold_in(episode.key, k), batch_at(k))
 
   def recorded(k: Any, carry: tuple) -> tuple:
     state, records = carry
@@ -127,7 +157,21 @@ def start_episodes(
     draw: 'train' with leaves [b, K, B, ...] and 'evaluation' with leaves [b, E, ...].
   """
   count = jax.tree.leaves(draw['train'])[0].shape[0]
-  init_keys, run_keys = jax.random.split(key, (2, count))
+  return start_with_keys(task, jax.random.split(key, (2, count)), pretrained, draw)
+
+
+def start_with_keys(
+  task: Task, keys: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+) -> Episode:
+  """As `start_episodes`, for some of its episodes.
+
+  Args:
+    task: the inner problem.
+    keys: [2, b], of each episode for its start and for its run.
+    pretrained: (params, model_state) to start from, or None.
+    draw: as `start_episodes` takes it.
+  """
+  init_keys, run_keys = keys
   params, model_state = jax.vmap(lambda k: task.init(k, pretrained))(init_keys)
   return Episode(params, model_state, run_keys, draw['train'], draw['evaluation'])
 

@@ -2,7 +2,8 @@
 
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from clu import parameter_overview
 from jax.sharding import Mesh
 
+from datasets.feed import read
 from datasets.sampler import BatchSampler
 from l2o.build import build as build_from
 from l2o.build import call, check_bounds
@@ -30,7 +32,8 @@ class Pretrain(NamedTuple):
   rule: LearnedRule
   learning_rate: float
   batches: BatchSampler
-  store: PyTree  # the train images
+  store: PyTree  # the train images, empty if the host feeds them
+  read: Callable[[Batch], Batch]  # completes a drawn batch then
   num_steps: int
   log_every: int
   mesh: Mesh
@@ -59,7 +62,8 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> Pretrain
     rule=call(hand_designed, spec['optimizer'], 'pretrain.optimizer'),
     learning_rate=spec['learning_rate'],
     batches=BatchSampler(source, classes, spec['batch_size'], seed, 'pretrain.batch_size'),
-    store=source.arrays(),
+    store={} if data.feed.chunk_steps else source.arrays(),
+    read=partial(read, source) if data.feed.chunk_steps else lambda drawn: drawn,
     num_steps=spec['num_steps'],
     log_every=spec['log_every'],
     mesh=sharding.build_mesh(spec['mesh'], 'pretrain', [spec['batch_size']]),
@@ -90,7 +94,7 @@ def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[P
   state = stage.train(
     step,
     state,
-    feed=plan.batches.sample,
+    feed=lambda number: plan.read(plan.batches.sample(number)),
     stop=plan.num_steps,
     check=_check,
     log_every=plan.log_every,

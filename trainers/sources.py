@@ -9,11 +9,19 @@ import numpy as np
 import datasets
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
-from l2o.build import call, choose
+from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
 from l2o.types import PyTree
 
 META_TRAIN = 'meta_train'  # the part of the main source that meta-training takes
+
+
+class Feed(NamedTuple):
+  """How images reach the device, see the config's block `feed`."""
+
+  chunk_steps: int
+  tasks_at_once: int
+  threads: int
 
 
 class Data(NamedTuple):
@@ -23,6 +31,7 @@ class Data(NamedTuple):
   main: str  # the source of meta-training
   parts: Mapping[str, Mapping[str, np.ndarray]]  # source -> part of its split -> classes
   seed: int
+  feed: Feed
 
 
 def stream_seed(seed: int, use: str) -> int:
@@ -57,7 +66,9 @@ def load(config: Mapping[str, Any]) -> Data:
     )
     for name, sizes in split.items()
   }
-  return Data(sources, main, parts, config['seed'])
+  feed = call(Feed, config['feed'], 'feed')
+  check_bounds(config['feed'], 'feed', {'chunk_steps': 0, 'tasks_at_once': 1, 'threads': 1})
+  return Data(sources, main, parts, config['seed'], feed)
 
 
 def classes_of(data: Data, source: str, part: str) -> np.ndarray:
@@ -112,12 +123,14 @@ def task_sampler(
 
 
 def stores(data: Data, names: Sequence[str]) -> dict[str, dict[str, PyTree]]:
-  """The images that tasks look up: name -> {'train', 'evaluation'}.
+  """The images that tasks look up: name -> {'train', 'evaluation'}, empty if the host feeds them.
 
   Shorter ones are filled up with black images that no task refers to: stores of one shape share
   their compiled programs.
   """
   chosen = {name: data.sources[choose(name, data.sources, 'source')] for name in names}
+  if data.feed.chunk_steps:
+    return {name: {'train': {}, 'evaluation': {}} for name in chosen}
   found: dict[str, dict[str, PyTree]] = {name: {} for name in chosen}
   for part, split in (('train', 'train'), ('evaluation', 'validation')):
     longest = max(len(splits[split]) for splits in chosen.values())
