@@ -16,8 +16,10 @@ from configs import common
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B."""
-  args = common.parse(arg, smoke=False, tiny_imagenet=False)
+  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B, and
+  `rule=FILE` or a name of the zoo to evaluate what was meta-trained before.
+  """
+  args = common.parse(arg, smoke=False, tiny_imagenet=False, rule='l3rs')
   c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.source = 'cifar100'
@@ -54,6 +56,9 @@ def get_config(arg: str = '') -> ConfigDict:
   }
 
   c.meta_evaluate = _meta_evaluate()
+  if args.rule != 'l3rs':
+    c.rule = {'name': 'artifact', 'path': args.rule}
+    c.meta_train.num_generations = 0
   if args.tiny_imagenet:
     c.sources.tiny_imagenet = {'name': 'tiny_imagenet', 'path': '', 'size': 32}
     c.meta_evaluate.experiments.B = {'source': 'tiny_imagenet', 'classes': 'all', 'start': 'main'}
@@ -81,9 +86,9 @@ def _meta_evaluate() -> dict:
     },
     'baselines': {
       'adam_cosine': common.baseline('adam', 'cosine', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
-      'adam_constant': common.baseline('adam', 'constant', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
+      'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4)),
       'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 3e-2, 1e-2)),
-      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1.0, 3e-1, 1e-1)),
+      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
     },
     'bootstrap_samples': 10_000,
   }

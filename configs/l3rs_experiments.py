@@ -20,13 +20,10 @@ from configs import common, l3rs_cifar100
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first."""
   args = common.parse(arg, smoke=False, rule='l3rs-cifar100')
-  words = ['tiny_imagenet'] + ['smoke'] * args.smoke
+  words = ['tiny_imagenet', f'rule={args.rule}'] + ['smoke'] * args.smoke
   c = l3rs_cifar100.get_config(','.join(words))
   c.class_split.tiny_imagenet = {'pretrain': 100, 'meta_test': 100}
   c.pretrain.starts.other = {'source': 'tiny_imagenet', 'classes': 'pretrain', 'number': 1}
-  if args.rule != 'l3rs':
-    c.rule = {'name': 'artifact', 'path': args.rule}
-    c.meta_train.num_generations = 0
   cifar, tiny = (
     {'source': source, 'classes': 'meta_test'} for source in ('cifar100', 'tiny_imagenet')
   )
@@ -53,8 +50,8 @@ def baselines() -> dict:
     'adam_constant_head': common.baseline('adam', 'constant', 'head', head),
     'adamw': common.baseline('adamw', 'constant', 'all', adam),
     'adamax': common.baseline('adamax', 'constant', 'all', (3e-2, 1e-2, 3e-3)),
-    'sgd': common.baseline('sgd', 'constant', 'all', (1.0, 3e-1, 1e-1)),
-    'momentum': common.baseline('momentum', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
+    'sgd': common.baseline('sgd', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
+    'momentum': common.baseline('momentum', 'constant', 'all', (1e-2, 3e-3, 1e-3)),
     'lion': common.baseline('lion', 'constant', 'all', sign),
     'lamb': common.baseline('lamb', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
     'prodigy': common.baseline('prodigy', 'constant', 'all', (3.0, 1.0)),
