@@ -14,6 +14,7 @@ from reports import results, speedup
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
+NAMED_LAYERS = 12  # more of them are told apart by colour alone
 LINES = ('-', '--', ':', '-.')  # of the learned: the run's own first
 STYLE = {
   'axes.spines.right': False,
@@ -78,7 +79,7 @@ def mixture_against_step(
   """
   steps, norms = np.arange(1, step_norm.shape[1] + 1), step_norm.mean(axis=0)
   last, shares = list(mu)[-1], {name: share.mean(axis=0) for name, share in mu.items()}
-  colours = mpl.colormaps['viridis'](np.linspace(0, 0.9, len(layers)))
+  colours = mpl.colormaps['viridis'](np.linspace(0, 1, len(layers)))
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(8.4, 5.0))
     (mean_mu, layer_mu), (mean_norm, layer_norm) = figure.subplots(2, 2, sharex=True)
@@ -96,7 +97,11 @@ def mixture_against_step(
       axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
       axes.yaxis.set_major_formatter('{x:g}')
       axes.yaxis.set_minor_formatter(NullFormatter())
-    figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
+    if len(layers) <= NAMED_LAYERS:
+      figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
+    else:
+      scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(layers)), 'viridis')
+      figure.colorbar(scale, ax=[layer_mu, layer_norm], label='layer, in the order of their paths')
   return figure
 
 

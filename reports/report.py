@@ -35,5 +35,5 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
   target = folder / 'figures'
   target.mkdir(exist_ok=True)
   for name, figure in drawn.items():
-    figure.savefig(target / f'{name}.png', dpi=150)
+    figure.savefig(target / f'{name}.png', dpi=120)
   return text

@@ -77,7 +77,7 @@ def write(rows: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> str:
   text = render(rows)
   (folder / 'table.txt').write_text(text + '\n')
   (folder / 'figures').mkdir(exist_ok=True)
-  figure(rows).savefig(folder / 'figures' / 'sweep.png', dpi=150)
+  figure(rows).savefig(folder / 'figures' / 'sweep.png', dpi=120)
   return text
 
 
