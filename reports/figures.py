@@ -21,6 +21,7 @@ STYLE = {
   'axes.spines.top': False,
   'font.size': 9,
   'legend.frameon': False,
+  'legend.handlelength': 3.0,
   'figure.constrained_layout.use': True,
 }
 
