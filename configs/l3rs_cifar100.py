@@ -91,6 +91,7 @@ def _meta_evaluate() -> dict:
       'A': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'main'},
       'C': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'other'},
     },
+    'paper': {},
     'baselines': {
       'adam_cosine': common.baseline('adam', 'cosine', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
       'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4)),

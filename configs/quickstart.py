@@ -73,6 +73,7 @@ def _meta_evaluate() -> dict:
       'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'},
       'B': {'source': 'digits', 'classes': 'all', 'start': 'main'},
     },
+    'paper': {},  # experiment -> optimizer -> accuracies in % at num_steps, to stand beside ours
     'baselines': {
       'untrained': {'rule': RULE},  # what meta-training began with
       'adam_cosine': common.baseline('adam', 'cosine', 'all', RATES),

@@ -63,6 +63,18 @@ def inner_step(
 
   Returns:
     The state after the step, and the metrics before it, the training loss under 'loss'.
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> state = InnerState(jnp.array(3.0), {}, tx.init(jnp.array(3.0)))
+    >>> state, metrics = inner_step(task, tx, state, jax.random.key(0), {'x': 1.0})
+    >>> float(state.params), float(metrics['loss'])
+    (2.0, 4.0)
   """
   (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
     state.params, state.model_state, key, batch
@@ -91,6 +103,18 @@ def advance(
     batch_at: number of the step -> its batch.
     first: [] int32.
     stop: [] int32, traced like `first`: other values run the same program.
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> state = InnerState(jnp.array(3.0), {}, tx.init(jnp.array(3.0)))
+    >>> state = advance(task, tx, state, jax.random.key(0), lambda k: {'x': 1.0}, 0, 3)
+    >>> float(state.params)
+    1.25
   """
 
   def step(k: Any, state: InnerState) -> InnerState:
@@ -114,11 +138,25 @@ def unroll(
     tx: the optimizer.
     episode: where it starts and its K_max training batches.
     store: see `fetch`.
-    num_steps: [] int32, at most K_max, traced: another value runs the same program.
+    num_steps: [] int32, at most K_max, traced: another value runs the same program. A larger one
+      is not noticed; the last batch is taken again.
     record: what to keep of each step's state and metrics, if anything.
 
   Returns:
     The final state, and the records [K_max, ...], zero beyond `num_steps` (None without record).
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> train = {'x': jnp.ones(4)}
+    >>> episode = Episode(jnp.array(3.0), {}, jax.random.key(0), train, {'x': jnp.array(1.0)})
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> final, seen = unroll(task, tx, episode, {}, 3, record=lambda state, metrics: state.params)
+    >>> float(final.params), seen.tolist()
+    (1.25, [2.0, 1.5, 1.25, 0.0])
   """
   state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
   train = episode.train

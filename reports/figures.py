@@ -39,6 +39,10 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
       for line, optimizer in zip(itertools.cycle(LINES), results.learned(rows), strict=False):
         steps, accuracy = results.curve(rows, experiment, optimizer)
         axes.plot(steps, accuracy, f'o{line}', color=LEARNED, ms=4, lw=2, label=optimizer)
+        if paper := results.paper_curve(rows, experiment, optimizer):
+          axes.plot(
+            steps, paper, 'D:', color=LEARNED, ms=4, mfc='white', label=f'{optimizer}, paper'
+          )
       source = next(row['source'] for row in rows if row['experiment'] == experiment)
       axes.set(title=f'{experiment}: {source}', xlabel='steps K')
       _log_steps(axes, steps)

@@ -15,7 +15,7 @@ from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.types import Params, Task, Theta
 from reports import report
-from reports.results import Results, save, summarize
+from reports.results import Results, add_paper, save, summarize
 from trainers import meta_evaluate, meta_train, pretrain, sources, stage, workdir
 
 MAIN = 'main'  # the start that meta-training uses
@@ -88,7 +88,9 @@ def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None
   outcomes = meta_evaluate.run(
     plan.meta_evaluate, pretrained, theta, folders['meta_evaluate'], plan.options
   )
-  rows = summarize(outcomes, config['meta_evaluate']['bootstrap_samples'], config['seed'])
+  spec = config['meta_evaluate']
+  rows = summarize(outcomes, spec['bootstrap_samples'], config['seed'])
+  add_paper(rows, spec['paper'], spec['num_steps'])
   save(folders['meta_evaluate'] / 'outcomes.npz', outcomes)
   print(report.write(rows, folder))
   _save_optimizer(plan, theta, folder, config, rows)
