@@ -56,6 +56,13 @@ def base() -> ConfigDict:
     'log_every_secs': 5.0,  # between two progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
+    'feed': {
+      'chunk_steps': 0,  # 0: all images lie on the device; else the host feeds so many steps ahead
+      'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
+      'threads': 8,  # that read images
+    },
+    'sweep': [],  # differences to this config, see `sweep_row`, each a run of its own
+    'sweep_seeds': (0,),
   })  # fmt: skip
 
 
@@ -69,6 +76,40 @@ def baseline(
     'trainable': trainable,
     'learning_rates': learning_rates,
   }
+
+
+def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[str, Any]:
+  """One row of a sweep.
+
+  Args:
+    table: the table it stands in.
+    paper: the accuracy in % that a paper has for it, if any.
+    diff: dotted key -> value, the difference to the sweep's base.
+  """
+  return {'table': table, 'paper': paper, 'diff': dict(diff)}
+
+
+def with_diff(config: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, Any]:
+  """A frozen config with some of its values replaced.
+
+  Args:
+    config: nested dicts.
+    diff: dotted key -> value.
+
+  Raises:
+    InputError: a key that the config does not have.
+
+  Example:
+    >>> with_diff({'seed': 0, 'rule': {'name': 'l3rs'}}, {'rule.name': 'velo'})
+    {'seed': 0, 'rule': {'name': 'velo'}}
+  """
+  there, changed = flatten(config), dict(config)
+  for key, value in diff.items():
+    if not any(f'{name}.'.startswith(f'{key}.') for name in there):
+      raise InputError(f'a row of the sweep changes {key}, which its base does not have')
+    head, _, rest = key.partition('.')
+    changed[head] = with_diff(changed[head], {rest: value}) if rest else value
+  return changed
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

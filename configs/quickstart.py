@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+RULE = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -21,8 +22,8 @@ def get_config(arg: str = '') -> ConfigDict:
   args = common.parse(arg, smoke=False)
   c = common.base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
-  c.source = 'glyphs'  # whose classes are split
-  c.class_split = {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}  # half, then halves: sec. 5
+  c.source = 'glyphs'  # of meta-training
+  c.class_split = {'glyphs': {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}}  # halves: sec. 5
   c.model = {'name': 'mlp', 'features': (64, 64)}
   c.task = {'name': 'classification'}
   c.tasks = {
@@ -37,9 +38,9 @@ def get_config(arg: str = '') -> ConfigDict:
     'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
     'mesh': {'data': 1},
     'log_every': 50,  # steps
-    'starts': {'main': 0},  # networks to start from: name -> number of their random draws
+    'starts': {'main': {'source': 'glyphs', 'classes': 'pretrain', 'number': 0}},
   }
-  c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
+  c.rule = RULE
   # Population and halving are the paper's, sec. 5; it gives neither sigma nor the step on theta.
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
@@ -72,7 +73,9 @@ def _meta_evaluate() -> dict:
       'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'},
       'B': {'source': 'digits', 'classes': 'all', 'start': 'main'},
     },
+    'paper': {},  # experiment -> optimizer -> accuracies in % at num_steps, to stand beside ours
     'baselines': {
+      'untrained': {'rule': RULE},  # what meta-training began with
       'adam_cosine': common.baseline('adam', 'cosine', 'all', RATES),
       'adam_constant': common.baseline('adam', 'constant', 'all', RATES),
       'adam_cosine_head': common.baseline('adam', 'cosine', 'head', RATES),
@@ -93,4 +96,5 @@ def _smoke(c: ConfigDict) -> None:
   c.meta_train.update(num_generations=3, min_steps=1, max_steps=5)
   c.meta_evaluate.update(num_steps=(2, 5), num_tasks=3, trace_tasks=2, trace_steps=5)
   for baseline in c.meta_evaluate.baselines.values():
-    baseline.learning_rates = (1e-1, 1e-2)
+    if 'learning_rates' in baseline:
+      baseline.learning_rates = (1e-1, 1e-2)

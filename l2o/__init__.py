@@ -4,7 +4,7 @@ A `LearnedRule` with meta-parameters theta binds to an ordinary optax transforma
 `Estimator` gives the gradient of theta; a `Task` is what is trained on in between.
 """
 
-from l2o.artifact import load_theta, save_theta
+from l2o.artifact import load, read, save, zoo
 from l2o.errors import InputError
 from l2o.rules import rule
 from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
@@ -16,7 +16,9 @@ __all__ = [
   'LearnedRule',
   'Task',
   'TaskBatch',
-  'load_theta',
+  'load',
+  'read',
   'rule',
-  'save_theta',
+  'save',
+  'zoo',
 ]

@@ -7,8 +7,12 @@ import jax
 import pytest
 
 import datasets
-from configs import common
+from configs import common, l3rs_paper
+from l2o.build import build
 from l2o.errors import InputError
+from l2o.models import MODELS
+from l2o.rules import RULES
+from l2o.tasks import TASKS
 from trainers import pipeline, run
 
 FILES = sorted(
@@ -64,3 +68,23 @@ def test_its_smoke_variant_runs_to_results(path, tmp_path):
   run.run(config, tmp_path / 'run', default=load(path), overrides={})
   rows = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert rows
+
+
+def test_the_papers_scale_has_the_papers_sizes_and_its_states_have_shapes():
+  """Without its data: the network, the theta and the state of L3RS for all 110 layers."""
+  config = common.freeze(l3rs_paper.get_config())
+  model = build(MODELS, config['model'], 'model', num_classes=config['tasks']['num_ways'])
+  task = build(TASKS, config['task'], 'task', model=model, image_shape=(256, 256, 3))
+  rule = build(RULES, config['rule'], 'rule')
+  params, _ = jax.eval_shape(task.init, jax.random.key(0))
+  assert len(jax.tree.leaves(params)) == 110
+  theta = jax.eval_shape(rule.init, jax.random.key(0), params)
+  assert len(theta['embedding']) == 110
+  state = jax.eval_shape(lambda t, p: rule.bind(t, 10).init(p), theta, params)
+  numbers = [sum(x.size for x in jax.tree.leaves(tree)) for tree in (state, params)]
+  assert numbers[0] == pytest.approx(2 * numbers[1], rel=1e-3)
+  images = jax.ShapeDtypeStruct((64, 256, 256, 3), 'uint8')
+  batch = {'image': images, 'label': jax.ShapeDtypeStruct((64,), 'int32')}
+  _, model_state = jax.eval_shape(task.init, jax.random.key(0))
+  loss, _ = jax.eval_shape(task.loss, params, model_state, jax.random.key(0), batch)
+  assert loss.shape == ()
