@@ -42,16 +42,16 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def baselines() -> dict:
   """Every hand-designed family of the paper and some since, each with its grid."""
-  adam, head, sign = (1e-2, 3e-3, 1e-3), (1e-1, 3e-2, 1e-2), (1e-3, 3e-4, 1e-4)
+  adam, head, sign = (1e-2, 3e-3, 1e-3, 3e-4), (1e-1, 3e-2, 1e-2), (1e-3, 3e-4, 1e-4)
   return {
-    'adam_cosine': common.baseline('adam', 'cosine', 'all', adam),
+    'adam_cosine': common.baseline('adam', 'cosine', 'all', adam[:3]),
     'adam_constant': common.baseline('adam', 'constant', 'all', adam),
     'adam_cosine_head': common.baseline('adam', 'cosine', 'head', head),
     'adam_constant_head': common.baseline('adam', 'constant', 'head', head),
     'adamw': common.baseline('adamw', 'constant', 'all', adam),
     'adamax': common.baseline('adamax', 'constant', 'all', (3e-2, 1e-2, 3e-3)),
-    'sgd': common.baseline('sgd', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
-    'momentum': common.baseline('momentum', 'constant', 'all', (1e-2, 3e-3, 1e-3)),
+    'sgd': common.baseline('sgd', 'constant', 'all', (3e-1, 1e-1, 3e-2, 1e-2)),
+    'momentum': common.baseline('momentum', 'constant', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
     'lion': common.baseline('lion', 'constant', 'all', sign),
     'lamb': common.baseline('lamb', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
     'prodigy': common.baseline('prodigy', 'constant', 'all', (3.0, 1.0)),

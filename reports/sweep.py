@@ -128,7 +128,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
       axes.axvline(0, color='black', lw=0.6)
       axes.set_yticks(at, [row['diff'].replace(',', ', ') for row in chosen])
       axes.set_title(table, loc='left')
-      axes.invert_yaxis()
+      axes.set_ylim(max(len(chosen), 1) - 0.5, -0.5)  # none: every row but the base failed
     panels[-1].set_xlabel('accuracy, points to the base (95 % interval)')
     panels[0].legend(loc='best')
   return drawn

@@ -11,6 +11,7 @@ from l2o.build import build
 from l2o.errors import InputError, RunError
 from l2o.rules import RULES
 from reports import sweep as report
+from trainers import interrupt, sharding
 from trainers import workdir as files
 
 Runner = Callable[..., None]
@@ -31,6 +32,7 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
       run; anything else in a row's config when its turn comes.
   """
   base = common.with_diff(config, {'sweep': [], 'sweep_seeds': [0]})
+  sharding.set_cpu_devices(config['cpu_devices'])  # before the rules below compute anything
   plans = {}
   for row in config['sweep']:
     for seed in config['sweep_seeds']:
@@ -42,6 +44,8 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
     print(f'[sweep] run {number}/{len(plans)}: {where.relative_to(folder)}', flush=True)
     try:
       runner(changed, where, default=base, overrides={})
+    except interrupt.TerminatedError:
+      raise
     except RunError as error:
       print(f'[sweep] failed: {error}', flush=True)
       failed[where] = str(error)

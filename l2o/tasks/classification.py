@@ -45,10 +45,7 @@ def classification(
     ['accuracy', 'loss']
   """
 
-  height, width, channels = image_shape
-  if not 0 <= crop <= min(height, width):
-    raise InputError(f'task.crop must be 0 to {min(height, width)}, not {crop}')
-  seen = (crop or height, crop or width, channels)
+  seen = _seen(image_shape, crop)
 
   def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
     variables = model.init(key, jnp.zeros((1, *seen)), train=False)
@@ -63,23 +60,31 @@ def classification(
     images = batch['image']
     if crop or mirror:
       images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
-    logits, new_state = model.apply(
-      {'params': params, **model_state},
-      _scaled(images),
-      train=True,
-      mutable=list(model_state),
-      rngs={'dropout': key},
-    )
+    settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
+    variables = {'params': params, **model_state}
+    logits, new_state = model.apply(variables, _scaled(images), train=True, **settings)
     metrics = _metrics(logits, batch['label'])
     return metrics['loss'], (new_state, metrics)
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     variables: Mapping[str, Any] = {'params': params, **model_state}
-    top, left = (height - seen[0]) // 2, (width - seen[1]) // 2
-    images = batch['image'][:, top : top + seen[0], left : left + seen[1]]
-    return _metrics(model.apply(variables, _scaled(images), train=False), batch['label'])
+    images = _scaled(_middle(batch['image'], seen))
+    return _metrics(model.apply(variables, images, train=False), batch['label'])
 
   return Task(init, loss, evaluate)
+
+
+def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
+  """(H, W, C) of what the model sees."""
+  height, width, channels = image_shape
+  if not 0 <= crop <= min(height, width):
+    raise InputError(f'task.crop must be 0 to {min(height, width)}, not {crop}')
+  return (crop or height, crop or width, channels)
+
+
+def _middle(images: jax.Array, seen: tuple) -> jax.Array:
+  top, left = (images.shape[1] - seen[0]) // 2, (images.shape[2] - seen[1]) // 2
+  return images[:, top : top + seen[0], left : left + seen[1]]
 
 
 def _augmented(key: jax.Array, images: jax.Array, seen: tuple, mirror: bool) -> jax.Array:

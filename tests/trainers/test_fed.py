@@ -54,8 +54,9 @@ def test_a_run_fed_by_the_host_ends_as_one_with_its_images_on_the_device(tmp_pat
   for row, fed_row in zip(rows, fed_rows, strict=True):
     assert fed_row['accuracy_mean'] == pytest.approx(row['accuracy_mean'], abs=1e-6)
     assert fed_row['loss_mean'] == pytest.approx(row['loss_mean'], rel=1e-5)
-  trace, fed_trace = (np.load(f / 'meta_evaluate' / 'trace.npz') for f in (there, fed_there))
-  np.testing.assert_allclose(trace['lambda'], fed_trace['lambda'], rtol=1e-4)
+  paths = [folder / 'meta_evaluate' / 'trace.npz' for folder in (there, fed_there)]
+  with np.load(paths[0]) as trace, np.load(paths[1]) as fed_trace:
+    np.testing.assert_allclose(trace['lambda'], fed_trace['lambda'], rtol=1e-4)
 
 
 def test_an_estimator_in_one_piece_cannot_be_fed(monkeypatch):

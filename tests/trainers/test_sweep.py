@@ -8,6 +8,7 @@ import pytest
 from configs import common, l3rs_ablations
 from l2o.errors import InputError, RunError
 from trainers import sweep
+from trainers.interrupt import TerminatedError
 
 
 def config(**changes):
@@ -63,6 +64,15 @@ def test_a_row_that_fails_is_reported_and_the_others_are_run(tmp_path):
   base, none, _ = results(tmp_path)
   assert base['accuracy_mean'] is not None
   assert none['accuracy_mean'] is None
+
+
+def test_sigterm_ends_the_sweep_and_not_a_row_alone(tmp_path):
+  def terminated(changed, where, default, overrides):
+    raise TerminatedError('ended by SIGTERM')
+
+  with pytest.raises(TerminatedError):
+    sweep.run(config(), tmp_path, terminated)
+  assert not (tmp_path / 'results.json').exists()
 
 
 def test_a_row_that_cannot_be_built_is_refused_before_any_is_run(tmp_path):
