@@ -13,7 +13,7 @@ Sources: Metz et al., "VeLO: Training Versatile Learned Optimizers by Scaling Up
 Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from l2o.velo_mlp import (
   Accumulators,
   Means,
   Moments,
+  Sources,
   accumulate,
   apply_mlp,
   first_look,
@@ -214,9 +215,10 @@ def _transformation(
     pairs = zip(_tensors(grads), tensors, strict=True)
     clipped = [_clip(g, p, spec.weight_decay) for g, p in pairs]
     wide_grads = [join(group, clipped) for group in groups]
-    means = [first_look(g, p) for g, p in zip(wide_grads, wide, strict=True)]
+    looks = [first_look(g, p) for g, p in zip(wide_grads, wide, strict=True)]
     p_square = leaf_order(
-      groups, [tensor_means(group, mean.param) for group, mean in zip(groups, means, strict=True)]
+      groups,
+      [tensor_means(group, means.param) for group, (*_, means) in zip(groups, looks, strict=True)],
     )
     with jax.default_matmul_precision('highest'):
       features = _features(spec, tensors, clock, state.moments, p_square)
@@ -225,13 +227,12 @@ def _transformation(
     step_size = lr_mult * 0.001 * jnp.sqrt(p_square + 1e-9)
     parts: dict[int, jax.Array] = {}
     moments, accumulators = [], []
-    columns = zip(groups, wide_grads, wide, means, state.accumulators, strict=True)
-    for group, g, p, mean, acc in columns:
+    for group, look, acc in zip(groups, looks, state.accumulators, strict=True):
       rows = np.array(group.tensors)
       old, own_mlp, size = jax.tree.map(
         lambda x, rows=rows: x[rows], (state.moments.mean, mlp, step_size)
       )
-      joined, moment, acc = _group_step(group, g, p, mean, acc, old, own_mlp, size, state.step >= 0)
+      joined, moment, acc = _group_step(group, *look, acc, old, own_mlp, size, state.step >= 0)
       parts |= split(group, joined, tensors)
       moments.append(moment)
       accumulators.append(acc)
@@ -254,31 +255,30 @@ def _group_step(
   always: jax.Array,
 ) -> tuple[jax.Array, Moments, Accumulators]:
   """The updates of a group's tensors, joined, and what the next step needs."""
-  acc = accumulate(acc, grads, means)
-  moments, scales = moments_and_scales(group, grads, params, acc, next_means(group, old, means))
+  sources = accumulate(acc, grads, params, means)
+  moments, scales, sources = moments_and_scales(group, sources, next_means(group, old, means))
   mlp = mlp._replace(
     w0=scales[:, :, None] * mlp.w0,
     w2=mlp.w2.at[:, :, 0].multiply(-step_size[:, None]),
     b2=mlp.b2.at[:, 0].multiply(-step_size),
   )
   per_slab = jax.tree.map(lambda w: spread(group, w), mlp)
-  updates = _fenced(_updates, always, grads, params, acc, per_slab)
-  return updates, moments, acc
+  return _fenced(always, sources, per_slab), moments, sources.acc
 
 
-def _updates(grads: jax.Array, params: jax.Array, acc: Accumulators, mlp: MLP) -> jax.Array:
-  return apply_mlp(mlp_inputs(grads, params, acc), mlp)
-
-
-def _fenced(function: Callable[..., jax.Array], always: jax.Array, *arguments: Any) -> jax.Array:
-  """`function(*arguments)`, a value that the compiler computes once, from arguments likewise.
+def _fenced(always: jax.Array, sources: Sources, mlp: MLP) -> jax.Array:
+  """The output of the MLPs, a value that the compiler computes once.
 
   Otherwise it computes an entry's update again for each tensor cut out of the group, in programs
   that take a minute to compile. The CPU compiler drops `optimization_barrier` before it fuses; into
   a branch it does not look. `always` is true, but must not be a constant; the other branch is never
   taken.
   """
-  return jax.lax.cond(always, lambda a: function(*a), lambda a: a[0], arguments)
+
+  def output(sources: Sources, mlp: MLP) -> jax.Array:
+    return apply_mlp(mlp_inputs(sources), mlp)
+
+  return jax.lax.cond(always, output, lambda sources, mlp: sources.grads, sources, mlp)
 
 
 def _features(

@@ -101,8 +101,9 @@ def test_bfloat16_is_computed_in_float32():
   narrow = {'w': jnp.asarray(rng.normal(0.3, 1.0, (4, 3)), jnp.bfloat16)}
   wide = jax.tree.map(lambda x: x.astype(jnp.float32), narrow)
   tx = rule.bind(rule.init(jax.random.key(1), wide), 7)
-  low, state = tx.update(narrow, tx.init(narrow), narrow, value=1.0)
-  high, _ = tx.update(wide, tx.init(wide), wide, value=1.0)
+  update = jax.jit(tx.update)
+  low, state = update(narrow, tx.init(narrow), narrow, value=1.0)
+  high, _ = update(wide, tx.init(wide), wide, value=1.0)
   np.testing.assert_array_equal(low['w'], high['w'].astype(jnp.bfloat16))
   assert all(x.dtype != jnp.bfloat16 for x in jax.tree.leaves(state))
 
@@ -133,7 +134,7 @@ def test_theta_and_horizon_may_be_traced_and_stacked():
   stacked = first(thetas, jnp.int32(20))
   for i in range(2):
     tx = rule.bind(jax.tree.map(lambda x, i=i: x[i], thetas), 20)
-    alone = tx.update(params, tx.init(params), params, value=1.0)[0]
+    alone = jax.jit(tx.update)(params, tx.init(params), params, value=1.0)[0]
     for name in params:
       np.testing.assert_allclose(stacked[name][i], alone[name], rtol=1e-4, atol=1e-9)
 
