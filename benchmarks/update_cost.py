@@ -60,6 +60,8 @@ def optimizers(params: Params) -> dict[str, Callable[[], optax.GradientTransform
     'sgd': lambda: optax.sgd(1e-3),
     'lamb': lambda: optax.lamb(1e-3),
     'l3rs': learned('l3rs'),
+    'velo': learned('velo'),
+    'celo': learned('celo'),
   }
 
 

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import flax.serialization
 import jax
 import numpy as np
 import optax
@@ -141,6 +142,18 @@ def load(
   """
   held = read(path_or_name)
   return held.rule.bind(held.rule.adapt(held.theta, params, on_mismatch=on_mismatch), num_steps)
+
+
+def read_msgpack(path: str | os.PathLike) -> Any:
+  """Reads a tree of arrays that flax wrote, the format of released weights; never unpickles.
+
+  Raises:
+    InputError: a file that is missing or not in this format.
+  """
+  try:
+    return flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
+  except (OSError, ValueError) as error:
+    raise InputError(f"{path} holds no weights in flax's msgpack format ({error})") from error
 
 
 def zoo() -> list[str]:

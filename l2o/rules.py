@@ -9,8 +9,10 @@ from l2o.types import LearnedRule, Params, Theta
 
 RULES = {
   'artifact': 'l2o.rules:artifact',
+  'celo': 'l2o.velo:celo',
   'hand_designed': 'l2o.hand_designed:hand_designed',
   'l3rs': 'l2o.l3rs:l3rs',
+  'velo': 'l2o.velo:velo',
 }
 
 

@@ -16,6 +16,22 @@ def hand_designed(optimizer, learning_rate, **arguments):
   return spec, {'learning_rate': learning_rate}
 
 
+def descending(theta):
+  """theta of VeLO or Celo, which at random knows no direction, as Adam with a learning rate."""
+  theta = jax.tree.map(jnp.zeros_like, theta)
+  bank, rnn = theta['ff_mod_stack']['~'], theta['rnn_params']
+  N = len(bank['b0'])
+  rnn['rnn_to_controls']['b'] += 1.0
+  is_celo = len(rnn['linear']['w']) == 18
+  scale = N if is_celo else 0.01  # what the mean over the bank makes 1
+  rnn['step_size']['b'] += jnp.log(300.0) if is_celo else 30.0
+  # g / sqrt(v) and its negative, to pass the two relus.
+  bank['w0__8'] = bank['w0__8'].at[:, 0, :2].set(scale * jnp.array([[1.0, -1.0]]))
+  bank['w1'] = bank['w1'].at[:, [0, 1], [0, 1]].set(scale)
+  bank['w2'] = bank['w2'].at[:, :2, 0].set(scale * jnp.array([[1.0, -1.0]]))
+  return theta
+
+
 # name -> the rule, and what the test that descends sets in its theta, whose start is for networks.
 RULES = {
   'l3rs': ({'name': 'l3rs'}, {}),
@@ -30,6 +46,8 @@ RULES = {
     {'name': 'l3rs', 'directions': ('momentum', 'lion', 'lamb', 'muon', 'weight_decay')},
     {},
   ),
+  'velo': ({'name': 'velo', 'lstm_width': 8, 'bank_size': 4}, descending),
+  'celo': ({'name': 'celo', 'lstm_width': 8, 'bank_size': 2}, descending),
   'adam': hand_designed('adam', 0.1),
   'adam cosine': hand_designed('adam', 0.1, schedule='cosine'),
   'adamax': hand_designed('adamax', 0.1),
@@ -46,9 +64,12 @@ RULES = {
 
 @pytest.fixture(params=RULES)
 def row(request):
-  """(rule, what the descending test sets of theta)."""
+  """(rule, what makes its theta one that descends)."""
   spec, settings = RULES[request.param]
-  return l2o.rule(**spec), {name: jnp.float32(value) for name, value in settings.items()}
+  if callable(settings):
+    return l2o.rule(**spec), settings
+  known = {name: jnp.float32(value) for name, value in settings.items()}
+  return l2o.rule(**spec), lambda theta: theta | known
 
 
 @pytest.fixture
@@ -67,7 +88,9 @@ def bound(row):
 def test_updates_have_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
   params = tree(dtype)
   _, _, tx = bound(params)
-  updates, _ = tx.update(params, tx.init(params), params, value=1.0, unknown='ignored')
+  updates, _ = jax.eval_shape(
+    lambda p: tx.update(p, tx.init(p), p, value=1.0, unknown='ignored'), params
+  )
   assert jax.tree.map(lambda x: (x.shape, x.dtype), updates) == jax.tree.map(
     lambda x: (x.shape, x.dtype), params
   )
@@ -77,8 +100,10 @@ def test_updates_have_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
 def test_what_is_evaluated_has_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
   params = tree(dtype)
   rule, _, tx = bound(params)
-  _, state = tx.update(params, tx.init(params), params, value=1.0)
-  for read in (rule.readout(tx.init(params), params), rule.readout(state, params)):
+  before = tx.init(params)
+  _, after = jax.eval_shape(lambda p: tx.update(p, before, p, value=1.0), params)
+  for state in (before, after):
+    read = jax.eval_shape(rule.readout, state, params)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), read) == jax.tree.map(
       lambda x: (x.shape, x.dtype), params
     )
@@ -91,7 +116,7 @@ def test_the_state_is_arrays_of_shapes_known_without_arrays(bound):
   state = tx.init(params)
   assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
   assert jax.tree.structure(abstract) == jax.tree.structure(state)
-  after = tx.update(params, state, params, value=1.0)[1]
+  _, after = jax.eval_shape(lambda p, s: tx.update(p, s, p, value=1.0), params, state)
   same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, after)
   assert all(jax.tree.leaves(same))
 
@@ -106,8 +131,8 @@ def test_small_trees(bound, params):
 
 def test_it_descends_in_one_program(row):
   params = {'w': jnp.array([-1.0, 2.0, 0.5])}
-  rule, settings = row
-  tx = rule.bind(rule.init(jax.random.key(0), params) | settings, 50)
+  rule, descending = row
+  tx = rule.bind(descending(rule.init(jax.random.key(0), params)), 50)
 
   @jax.jit
   def step(params, state):
@@ -150,15 +175,19 @@ def test_a_stack_of_thetas_steps_as_each_alone(bound):
 
   def two_updates(theta, num_steps):
     tx = rule.bind(theta, num_steps)
-    state = tx.init(params)
-    _, state = tx.update(params, state, params, value=1.0)
-    grads = jax.tree.map(jnp.cos, params)
-    return tx.update(grads, state, params, value=0.5)[0]
 
+    def step(k, carry):
+      grads = jax.tree.map(lambda p: jnp.cos(p * k), params)
+      return tx.update(grads, carry[1], params, value=1.0 - 0.5 * k)
+
+    start = jax.tree.map(jnp.zeros_like, params), tx.init(params)
+    return jax.lax.fori_loop(0, 2, step, start)[0]
+
+  single = jax.jit(two_updates)
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *thetas)
   together = jax.jit(jax.vmap(two_updates, (0, None)))(stacked, jnp.int32(20))
   for i, theta in enumerate(thetas):
-    alone = two_updates(theta, 20)
+    alone = single(theta, jnp.int32(20))
     for name in params:
       np.testing.assert_allclose(together[name][i], alone[name], rtol=2e-4, atol=1e-6)
 
@@ -176,7 +205,7 @@ def test_it_trains_its_part_of_a_partition(bound):
 def test_its_state_comes_back_from_a_checkpoint(bound, tmp_path):
   params = tree()
   _, _, tx = bound(params)
-  _, state = tx.update(params, tx.init(params), params, value=1.0)
+  _, state = jax.jit(tx.update)(params, tx.init(params), params, value=1.0)
   saved = Checkpoints(tmp_path)
   saved.save(1, state)
   saved.close()
@@ -194,13 +223,17 @@ def test_sharded_over_eight_devices_it_steps_as_on_one(bound):
   places = {name: jax.sharding.NamedSharding(mesh, spec) for name, spec in split.items()}
 
   @jax.jit
+  def step(k, carry):
+    params, state = carry
+    grads = jax.tree.map(lambda w: jnp.sin(w + k) + 0.3, params)
+    updates, state = tx.update(grads, state, params, value=1.0 + k)
+    return optax.apply_updates(params, updates), state
+
   def three_steps(params):
-    state = tx.init(params)
+    carry = params, jax.jit(tx.init)(params)
     for k in range(3):
-      grads = jax.tree.map(lambda w, k=k: jnp.sin(w + k) + 0.3, params)
-      updates, state = tx.update(grads, state, params, value=1.0 + k)
-      params = optax.apply_updates(params, updates)
-    return params
+      carry = step(jnp.float32(k), carry)
+    return carry[0]
 
   expected, got = three_steps(params), three_steps(jax.device_put(params, places))
   for name in params:
