@@ -1,8 +1,8 @@
-"""A meta-trained optimizer in a file, and back into anybody's loop. The only file l2o touches.
+"""A meta-trained optimizer in a file, and back into anybody's loop.
 
-The file is in the safetensors format, which holds arrays and strings and nothing that could be
-run: theta's leaves, and as JSON the rule's name and arguments, the layers it was meta-trained for,
-a card that tells where it comes from, and a SHA-256 of all of it.
+The file that l2o writes is in the safetensors format, which holds arrays and strings and nothing
+that could be run: theta's leaves, and as JSON the rule's name and arguments, the layers it was
+meta-trained for, a card that tells where it comes from, and a SHA-256 of all of it.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import flax.serialization
 import jax
 import numpy as np
 import optax
@@ -24,6 +23,7 @@ from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.rules import rule
 from l2o.types import LearnedRule, Params, Theta
+from l2o.velo_weights import load_released
 
 SEPARATOR = '::'  # between the keys of nested dicts; layers' paths have slashes of their own
 SUFFIX = '.safetensors'
@@ -37,7 +37,8 @@ class Artifact(NamedTuple):
   rule: LearnedRule
   theta: Theta
   spec: Mapping[str, Any]  # the rule's name and arguments
-  layers: Mapping[str, tuple[int, ...]]  # path -> shape, of the parameters it was meta-trained for
+  # path -> shape, of the parameters it was meta-trained for; empty where the file does not tell
+  layers: Mapping[str, tuple[int, ...]]
   card: Mapping[str, Any]  # where it comes from: config, data, revision, results
 
 
@@ -90,15 +91,19 @@ def save(
 
 
 def read(path_or_name: str | os.PathLike) -> Artifact:
-  """Reads what `save` wrote, or one of the optimizers that come with l2o.
+  """Reads what `save` wrote, one of the optimizers that come with l2o, or released weights.
 
   Args:
-    path_or_name: a file, or a name of `zoo()`.
+    path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format holds VeLO or Celo,
+      see `l2o.velo.load_theta`; which, and its widths, is told by its shapes.
 
   Raises:
     InputError: a file that is missing, damaged, or holds something else; an unknown name.
   """
   path = _find(path_or_name)
+  if _is_released(path):
+    theta, spec = load_released(path)
+    return Artifact(rule(**spec), theta, spec, {}, {})
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
       metadata = file.metadata() or {}
@@ -144,18 +149,6 @@ def load(
   return held.rule.bind(held.rule.adapt(held.theta, params, on_mismatch=on_mismatch), num_steps)
 
 
-def read_msgpack(path: str | os.PathLike) -> Any:
-  """Reads a tree of arrays that flax wrote, the format of released weights; never unpickles.
-
-  Raises:
-    InputError: a file that is missing or not in this format.
-  """
-  try:
-    return flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
-  except (OSError, ValueError) as error:
-    raise InputError(f"{path} holds no weights in flax's msgpack format ({error})") from error
-
-
 def zoo() -> list[str]:
   """The names of the optimizers that come with l2o.
 
@@ -171,6 +164,14 @@ def _find(path_or_name: str | os.PathLike) -> pathlib.Path:
   if path.suffix == SUFFIX or len(path.parts) > 1 or path.exists():
     return path
   return ZOO / (choose(str(path_or_name), zoo(), 'optimizer in the zoo') + SUFFIX)
+
+
+def _is_released(path: pathlib.Path) -> bool:
+  """Whether the file is not in the safetensors format, whose ninth byte opens a JSON object."""
+  if path.suffix == SUFFIX or not path.is_file():
+    return False
+  with path.open('rb') as file:
+    return file.read(9)[8:] != b'{'
 
 
 def _shapes(params: Params) -> list[tuple[int, ...]]:

@@ -14,7 +14,7 @@ import optax
 
 from l2o.build import check_arguments, check_bounds, choose
 from l2o.errors import InputError
-from l2o.features import layer_paths
+from l2o.head_only import train_head
 from l2o.types import LearnedRule, Params, PyTree, Theta, keep_params
 
 # name -> optax's factory, which takes the learning rate first.
@@ -97,13 +97,10 @@ def hand_designed(
     rate = learning_rate_schedule(schedule, theta['learning_rate'], num_steps)
     # The schedule-free one makes a schedule itself, its warm-up, and wants the number.
     tx = factory(rate(0) if schedule_free else rate, **kwargs)
-    if trainable == 'head':
-      labels = partial(_labels, head)
-      tx = optax.partition({'trained': tx, 'frozen': optax.set_to_zero()}, labels)
     return _in_float32(tx)
 
-  readout = partial(_averages, head if trainable == 'head' else None)
-  return LearnedRule(init, bind, readout=readout if schedule_free else keep_params)
+  rule = LearnedRule(init, bind, readout=_averages if schedule_free else keep_params)
+  return train_head(rule, head) if trainable == 'head' else rule
 
 
 def _check(optimizer: str, schedule: str, trainable: str, kwargs: Mapping[str, Any]) -> None:
@@ -141,32 +138,7 @@ def _in_float32(tx: optax.GradientTransformation) -> optax.GradientTransformatio
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _labels(head: str, params: Params) -> PyTree:
-  """'trained' on the layers whose path is `head` or goes through it, 'frozen' on the others."""
-  paths = layer_paths(params)
-  labels = ['trained' if f'{path}/'.startswith(f'{head}/') else 'frozen' for path in paths]
-  if 'trained' not in labels:
-    depth = head.count('/') + 1
-    there = sorted({'/'.join(path.split('/')[:depth]) for path in paths})
-    raise InputError(
-      f'there is no head {head!r} to train alone; layers and modules: {", ".join(there) or "none"}'
-    )
-  return jax.tree.unflatten(jax.tree.structure(params), labels)
-
-
-def _averages(head: str | None, state: PyTree, params: Params) -> Params:
-  """x of schedule-free training, in the parameters' dtype; frozen parameters are what they are."""
-  trained = params
-  if head is not None:
-    state = state.inner_states['trained'].inner_state
-    trained = jax.tree.map(
-      lambda label, y: y if label == 'trained' else optax.MaskedNode(),
-      _labels(head, params),
-      params,
-    )
-  averages = optax.contrib.schedule_free_eval_params(state, trained)
-  return jax.tree.map(
-    lambda y, x: y if isinstance(x, optax.MaskedNode) else jnp.asarray(x, jnp.result_type(y)),
-    params,
-    averages,
-  )
+def _averages(state: PyTree, params: Params) -> Params:
+  """x of schedule-free training, in the parameters' dtype."""
+  averages = optax.contrib.schedule_free_eval_params(state, params)
+  return jax.tree.map(lambda y, x: jnp.asarray(x, jnp.result_type(y)), params, averages)

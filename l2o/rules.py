@@ -11,6 +11,7 @@ RULES = {
   'artifact': 'l2o.rules:artifact',
   'celo': 'l2o.velo:celo',
   'hand_designed': 'l2o.hand_designed:hand_designed',
+  'head_only': 'l2o.head_only:head_only',
   'l3rs': 'l2o.l3rs:l3rs',
   'velo': 'l2o.velo:velo',
 }

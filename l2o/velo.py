@@ -39,11 +39,10 @@ from l2o.velo_mlp import (
   next_means,
 )
 from l2o.velo_network import (
-  CLOCK,
   LSTM,
   MLP,
+  NUM_FEATURES,
   RANKS,
-  TENSOR,
   LossBuffer,
   init_loss_buffer,
   init_lstm,
@@ -55,8 +54,6 @@ from l2o.velo_network import (
   update_loss_buffer,
 )
 from l2o.velo_weights import load_theta as load_theta
-
-NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
 
 
 class VeLOState(NamedTuple):

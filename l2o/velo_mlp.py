@@ -93,13 +93,16 @@ def first_look(grads: jax.Array, params: jax.Array) -> tuple[jax.Array, jax.Arra
 
 def accumulate(acc: Accumulators, grads: jax.Array, params: jax.Array, means: Means) -> Sources:
   """Takes in a gradient [S, *slab]: a ← d a + (1 - d) x for each moving average."""
+  col = None
+  if acc.col is not None and means.col is not None:
+    col = _averages(acc.col, means.col + 1e-30)
   acc = Accumulators(
     tuple(_average(d, m, grads) for d, m in zip(MOMENTUM_DECAYS, acc.momenta, strict=True)),
     _average(SECOND_DECAY, acc.second, jnp.square(grads)),
     _averages(acc.row, means.row + 1e-30),
-    None if means.col is None else _averages(acc.col, means.col + 1e-30),
+    col,
   )
-  return Sources(grads, params, acc, None if acc.col is None else _factors(acc.row, acc.col))
+  return Sources(grads, params, acc, None if col is None else _factors(acc.row, col))
 
 
 def next_means(group: Group, old: jax.Array, means: Means) -> jax.Array:
@@ -118,7 +121,7 @@ def mlp_inputs(sources: Sources) -> list[jax.Array]:
   grads, params, acc, factors = sources
   m, v = acc.momenta, acc.second
   inverse = jax.lax.rsqrt(v + 1e-6)
-  if factors is None:
+  if acc.col is None or factors is None:
     row = col = list(acc.row)
     row_root = col_root = [jax.lax.rsqrt(x + 1e-8) for x in row]
     grad_factor = [_safe_rsqrt(x + 1e-9) for x in row]

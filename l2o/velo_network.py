@@ -20,6 +20,7 @@ UNSEEN = 999999999999.0  # the smallest loss before there was one
 CLOCK = len(TIMES) + LOSS_DECAYS - 1  # features that all tensors share; Celo has no others
 RANKS = 5
 TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
+NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
 BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, w0__0 and on
 HIDDEN = 4
 OUTPUTS = 3  # the third is unused

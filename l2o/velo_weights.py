@@ -1,18 +1,20 @@
-"""Released weights of VeLO and Celo."""
+"""Released weights of VeLO and Celo, in the files they were released in: flax's msgpack."""
 
+import os
 import pathlib
+from typing import Any
 
+import flax.serialization
 import jax
 import numpy as np
 
-from l2o.artifact import read_msgpack
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.types import Theta
-from l2o.velo_network import theta_shapes
+from l2o.velo_network import NUM_FEATURES, theta_shapes
 
 
-def load_theta(path: str | pathlib.Path) -> Theta:
+def load_theta(path: str | os.PathLike) -> Theta:
   """Reads the released weights of VeLO or Celo, or others in their format (flax msgpack).
 
   Args:
@@ -29,7 +31,21 @@ def load_theta(path: str | pathlib.Path) -> Theta:
     >>> theta = load_theta('celo.msgpack')  # doctest: +SKIP
     >>> tx = celo().bind(theta, num_steps=1000)  # doctest: +SKIP
   """
-  tree = read_msgpack(path)
+  return load_released(path)[0]
+
+
+def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
+  """As `load_theta`, and the name and arguments of the rule whose shapes these are.
+
+  How strongly the mixture weighs, `interpolation`, shapes do not tell: it is the rule's default.
+  """
+  try:
+    tree = flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{path} holds no meta-trained optimizer: it is neither a file of l2o.save nor '
+      f"weights in flax's msgpack format ({error})"
+    ) from error
   found = dict(zip(layer_paths(tree), jax.tree.leaves(tree), strict=True))
   try:
     features = found['rnn_params/linear/w'].shape[0]
@@ -40,7 +56,11 @@ def load_theta(path: str | pathlib.Path) -> Theta:
   shapes = theta_shapes(features, width, bank)
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
   wanted = {jax.tree_util.keystr(keys, simple=True, separator='/'): shape for keys, shape in flat}
-  wrong = [f'{name} is missing' for name in wanted if name not in found]
+  names = {number: name for name, number in NUM_FEATURES.items()}
+  wrong = (
+    [] if features in names else [f'rnn_params/linear/w has {features} features, not 30 or 18']
+  )
+  wrong += [f'{name} is missing' for name in wanted if name not in found]
   wrong += [f'{name} is unknown' for name in found if name not in wanted]
   wrong += [
     f'{name} is {np.shape(found[name])}, not {shape}'
@@ -49,4 +69,5 @@ def load_theta(path: str | pathlib.Path) -> Theta:
   ]
   if wrong:
     raise InputError(f'{path} holds no weights of VeLO or Celo: {"; ".join(wrong)}')
-  return jax.tree.unflatten(treedef, [np.asarray(found[name], np.float32) for name in wanted])
+  theta = jax.tree.unflatten(treedef, [np.asarray(found[name], np.float32) for name in wanted])
+  return theta, {'name': names[features], 'lstm_width': width, 'bank_size': bank}

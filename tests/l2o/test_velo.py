@@ -189,6 +189,33 @@ def test_a_released_file_is_read(tmp_path):
   celo(4, 2).bind(theta, 10)
 
 
+def test_a_released_file_is_an_optimizer_to_load(tmp_path):
+  (tmp_path / 'theta').write_bytes(released())
+  params = {'kernel': jnp.array([[0.5, -2.0]]), 'bias': jnp.array([0.3])}
+  tx = l2o.load(tmp_path / 'theta', params, num_steps=10)
+  same = celo(4, 2).bind(load_theta(tmp_path / 'theta'), 10)
+  got, wanted = (jax.jit(t.update)(params, t.init(params), params, value=1.0) for t in (tx, same))
+  jax.tree.map(np.testing.assert_array_equal, got, wanted)
+  rule = l2o.rule('artifact', path=str(tmp_path / 'theta'))
+  jax.tree.map(
+    np.testing.assert_array_equal, rule.init(None, params), l2o.read(tmp_path / 'theta').theta
+  )
+
+
+def test_only_the_head_is_trained():
+  """As on the head alone: the network across tensors sees no others."""
+  params = {'body': jnp.array([[1.0, -2.0]]), 'head': {'w': jnp.array([0.5, 3.0])}}
+  whole = l2o.rule('head_only', rule={'name': 'celo', 'lstm_width': 6, 'bank_size': 3})
+  theta = whole.init(jax.random.key(0), params)
+  tx, alone = whole.bind(theta, 9), RULES['celo'][0].bind(theta, 9)
+  updates, state = jax.jit(tx.update)(params, tx.init(params), params, value=1.0)
+  head = params['head']
+  wanted, _ = jax.jit(alone.update)(head, alone.init(head), head, value=1.0)
+  np.testing.assert_array_equal(updates['body'], 0.0)
+  np.testing.assert_allclose(updates['head']['w'], wanted['w'], rtol=1e-5)
+  assert whole.facts(state)['lr_mult'].shape == (1,)
+
+
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
