@@ -66,6 +66,46 @@ def base() -> ConfigDict:
   })  # fmt: skip
 
 
+RULES = {
+  'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
+  # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.
+  'velo_small': {
+    'name': 'velo', 'lstm_width': 16, 'bank_size': 8, 'interpolation': 1.0, 'initial_step': 0.01,
+  },
+}  # fmt: skip
+
+
+def set_rules(c: ConfigDict, args: ConfigDict) -> None:
+  """Sets the rule that the arguments name, and rows for the released weights they name.
+
+  Args:
+    c: the config.
+    args: `rule`, one of `RULES`, or `velo_ft` or `celo_ft` to go on from released weights, or a
+      file or a name of the zoo that is evaluated as it is; `velo` and `celo`, files of released
+      weights, evaluated on all parameters and on the head.
+
+  Raises:
+    InputError: `velo_ft` or `celo_ft` without the weights.
+  """
+  weights = {'velo': args.velo, 'celo': args.celo}
+  if args.rule in RULES:
+    c.rule = RULES[args.rule]
+  elif args.rule in ('velo_ft', 'celo_ft'):
+    name = args.rule.removesuffix('_ft')
+    if not weights[name]:
+      raise InputError(f'rule={args.rule} goes on from released weights; add {name}=FILE')
+    c.rule = {'name': name, 'weights': weights[name]}
+  else:
+    c.rule = {'name': 'artifact', 'path': args.rule}
+    c.meta_train.num_generations = 0
+  for name, path in weights.items():
+    if path:
+      row = {'name': name, 'weights': path}
+      c.meta_evaluate.baselines[f'{name}_released'] = {'rule': row}
+      head = {'name': 'head_only', 'rule': row}
+      c.meta_evaluate.baselines[f'{name}_released_head'] = {'rule': head}
+
+
 def baseline(
   optimizer: str, schedule: str, trainable: str, learning_rates: tuple[float, ...]
 ) -> dict[str, Any]:

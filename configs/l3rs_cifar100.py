@@ -18,10 +18,11 @@ from l2o.build import choose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B, `rule=FILE` or
-  a name of the zoo to evaluate what was meta-trained before, `only=A` for one experiment.
+  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B, `only=A` for one
+  experiment; `rule`, `velo` and `celo`: `common.set_rules`.
   """
-  args = common.parse(arg, smoke=False, tiny_imagenet=False, rule='l3rs', only='')
+  words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
+  args = common.parse(arg, smoke=False, tiny_imagenet=False, only='', **words)
   c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.source = 'cifar100'
@@ -43,7 +44,6 @@ def get_config(arg: str = '') -> ConfigDict:
     },
   }
 
-  c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
     'num_generations': 100,
@@ -58,9 +58,7 @@ def get_config(arg: str = '') -> ConfigDict:
   }
 
   c.meta_evaluate = _meta_evaluate()
-  if args.rule != 'l3rs':
-    c.rule = {'name': 'artifact', 'path': args.rule}
-    c.meta_train.num_generations = 0
+  common.set_rules(c, args)
   if args.tiny_imagenet:
     c.sources.tiny_imagenet = {'name': 'tiny_imagenet', 'path': '', 'size': 32}
     c.meta_evaluate.experiments.B = {'source': 'tiny_imagenet', 'classes': 'all', 'start': 'main'}

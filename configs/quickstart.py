@@ -13,13 +13,13 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+SHIPPED = 'l3rs-quickstart'  # in l2o/zoo, of this config
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
-RULE = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps."""
-  args = common.parse(arg, smoke=False)
+  """Arguments: `smoke` for a run of a few steps; `rule`, `velo` and `celo`: `common.set_rules`."""
+  args = common.parse(arg, smoke=False, rule='l3rs', velo='', celo='')
   c = common.base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
   c.source = 'glyphs'  # of meta-training
@@ -40,7 +40,6 @@ def get_config(arg: str = '') -> ConfigDict:
     'log_every': 50,  # steps
     'starts': {'main': {'source': 'glyphs', 'classes': 'pretrain', 'number': 0}},
   }
-  c.rule = RULE
   # Population and halving are the paper's, sec. 5; it gives neither sigma nor the step on theta.
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
@@ -55,6 +54,11 @@ def get_config(arg: str = '') -> ConfigDict:
     'mesh': {'population': -1, 'data': 1},
   }
   c.meta_evaluate = _meta_evaluate()
+  common.set_rules(c, args)
+  if c.meta_train.num_generations:
+    c.meta_evaluate.baselines.untrained = {'rule': c.rule}  # what meta-training begins with
+  if args.rule not in ('l3rs', SHIPPED):
+    c.meta_evaluate.baselines[SHIPPED] = {'rule': {'name': 'artifact', 'path': SHIPPED}}
   if args.smoke:
     _smoke(c)
   return c
@@ -75,7 +79,6 @@ def _meta_evaluate() -> dict:
     },
     'paper': {},  # experiment -> optimizer -> accuracies in % at num_steps, to stand beside ours
     'baselines': {
-      'untrained': {'rule': RULE},  # what meta-training began with
       'adam_cosine': common.baseline('adam', 'cosine', 'all', RATES),
       'adam_constant': common.baseline('adam', 'constant', 'all', RATES),
       'adam_cosine_head': common.baseline('adam', 'cosine', 'head', RATES),

@@ -13,6 +13,7 @@ Sources: Metz et al., "VeLO: Training Versatile Learned Optimizers by Scaling Up
 Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ from l2o.velo_network import (
   time_features,
   update_loss_buffer,
 )
+from l2o.velo_weights import load_released
 from l2o.velo_weights import load_theta as load_theta
 
 
@@ -74,6 +76,7 @@ class _Spec(NamedTuple):
   interpolation: float
   weight_decay: float
   max_steps: int
+  initial_step: float
 
 
 def velo(
@@ -82,6 +85,8 @@ def velo(
   interpolation: float = 100.0,
   weight_decay: float = 0.0,
   max_steps: int = 150_000,
+  initial_step: float = 0.0,
+  weights: str = '',
 ) -> LearnedRule:
   """VeLO; the formula is in the module's docstring, the defaults are the released optimizer's.
 
@@ -100,13 +105,17 @@ def velo(
     interpolation: factor c on the mixture.
     weight_decay: multiple of the parameters that is added to the gradients.
     max_steps: longest horizon without accumulation, in steps.
+    initial_step: to meta-train from a theta that descends, about the norm of a step over that of
+      the parameters; its direction is Adam's without momentum. 0: from one that knows no direction.
+    weights: a file of released weights, see `load_theta`, to begin with; its widths are taken.
 
   Returns:
     A rule with theta = `theta_shapes(30, H, N)` of `l2o.velo_network`, the tree of the released
-    weights: see `load_theta`. `init` draws it at random, to meta-train from (ours).
+    weights: see `load_theta`. `init` draws it (ours).
 
   Raises:
-    InputError: at `bind`, a theta of another number of features, such as Celo's.
+    InputError: at `init`, weights that are no VeLO's; at `bind`, a theta of another number of
+      features, such as Celo's.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -116,7 +125,8 @@ def velo(
     >>> rule.facts(state)['lr_mult'].shape
     (2,)
   """
-  return _rule(_Spec('velo', lstm_width, bank_size, interpolation, weight_decay, max_steps))
+  spec = _Spec('velo', lstm_width, bank_size, interpolation, weight_decay, max_steps, initial_step)
+  return _rule(spec, weights)
 
 
 def celo(
@@ -125,6 +135,8 @@ def celo(
   interpolation: float = 1.0,
   weight_decay: float = 0.0,
   max_steps: int = 150_000,
+  initial_step: float = 0.0,
+  weights: str = '',
 ) -> LearnedRule:
   """Celo: VeLO whose LSTM sees time and loss alone, with lr_mult = 0.1 exp(step).
 
@@ -135,7 +147,7 @@ def celo(
     A rule with theta = `theta_shapes(18, H, N)` of `l2o.velo_network`.
 
   Raises:
-    InputError: at `bind`, a theta of another number of features, such as VeLO's.
+    InputError: as `velo`, with the two names exchanged.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -145,19 +157,32 @@ def celo(
     >>> rule.facts(state)['lr_mult']
     Array([0.27182817, 0.27182817], dtype=float32)
   """
-  return _rule(_Spec('celo', lstm_width, bank_size, interpolation, weight_decay, max_steps))
+  spec = _Spec('celo', lstm_width, bank_size, interpolation, weight_decay, max_steps, initial_step)
+  return _rule(spec, weights)
 
 
-def _rule(spec: _Spec) -> LearnedRule:
-  return LearnedRule(partial(_init_theta, spec), partial(_bind, spec), _facts)
+def _rule(spec: _Spec, weights: str) -> LearnedRule:
+  if not weights:
+    return LearnedRule(partial(_init_theta, spec), partial(_bind, spec), _facts)
+
+  def init(key: jax.Array, params: Params) -> Theta:
+    del key, params
+    theta, held = load_released(weights)
+    if held['name'] != spec.name:
+      raise InputError(f'{weights} holds weights of {held["name"]}, not of {spec.name}')
+    return jax.tree.map(jnp.asarray, theta)
+
+  return LearnedRule(init, partial(_bind, spec), _facts)
 
 
 def _init_theta(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   del params  # theta fits any
-  # Controls start at 1, or at 1/N after a softmax.
-  mixing = spec.interpolation / (spec.bank_size if spec.name == 'celo' else 1)
+  # Controls start at 1, or at 1/N after a softmax; lr_mult at 1, or at e/10.
+  is_celo = spec.name == 'celo'
+  mixing = spec.interpolation / (spec.bank_size if is_celo else 1)
+  descent = spec.initial_step / (0.0001 * math.e if is_celo else 0.001)
   features = NUM_FEATURES[spec.name]
-  return init_theta(key, features, spec.lstm_width, spec.bank_size, mixing)
+  return init_theta(key, features, spec.lstm_width, spec.bank_size, mixing, descent)
 
 
 def _facts(state: Any) -> Metrics:

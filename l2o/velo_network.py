@@ -22,6 +22,7 @@ RANKS = 5
 TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
 NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
 BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, w0__0 and on
+ADAM = 'w0__8'  # the weights of g / sqrt(v + 1e-6)
 HIDDEN = 4
 OUTPUTS = 3  # the third is unused
 
@@ -81,13 +82,19 @@ def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
 
 
 def init_theta(
-  key: jax.Array, num_features: int, lstm_width: int, bank_size: int, mixing: float
+  key: jax.Array,
+  num_features: int,
+  lstm_width: int,
+  bank_size: int,
+  mixing: float,
+  descent: float = 0.0,
 ) -> Theta:
   """Random meta-parameters to meta-train from (ours).
 
   Normal weights of standard deviation 1/sqrt(fan-in), zero biases and LSTM states, `step_size` at 0
   but for its bias of 1. The bank is scaled so that the MLP mixed by equal controls has such weights
-  too.
+  too. With `descent`, the bank's are a tenth of that, and to each is added an MLP that computes
+  out_0 = descent x, with x the normalised g / sqrt(v + 1e-6).
 
   Args:
     key: of the draw.
@@ -96,6 +103,7 @@ def init_theta(
     bank_size: N.
     mixing: what the weights of one MLP of the bank are multiplied by before the mean over the bank,
       while the LSTM's output is small.
+    descent: see above.
   """
   shapes = theta_shapes(num_features, lstm_width, bank_size)
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
@@ -107,6 +115,7 @@ def init_theta(
     first = name.startswith('w0')
     fan_in = sum(BLOCKS) if first else shape[-2]
     bank = math.sqrt(bank_size) / mixing if part == 'ff_mod_stack' else 1.0
+    bank *= 0.1 if descent and part == 'ff_mod_stack' else 1.0
     return bank / math.sqrt(fan_in) * jax.random.normal(key, shape, jnp.float32)
 
   keys = jax.random.split(key, len(flat))
@@ -115,7 +124,17 @@ def init_theta(
   rnn = theta['rnn_params']
   rnn['step_size'] = {'w': 0.0 * rnn['step_size']['w'], 'b': jnp.ones((1,), jnp.float32)}
   rnn['rnn_to_controls']['b'] = jnp.ones((bank_size,), jnp.float32)
+  if descent:
+    _add_descent(theta['ff_mod_stack']['~'], descent, mixing)
   return theta
+
+
+def _add_descent(bank: Theta, descent: float, mixing: float) -> None:
+  """x and -x go through a unit each, since a relu passes one sign."""
+  signs = jnp.array([[1.0, -1.0]])
+  bank[ADAM] = bank[ADAM].at[:, 0, :2].add(signs / mixing)
+  bank['w1'] = bank['w1'].at[:, [0, 1], [0, 1]].add(1.0 / mixing)
+  bank['w2'] = bank['w2'].at[:, :2, 0].add(descent * signs / mixing)
 
 
 def init_lstm(theta: Theta, num_tensors: int) -> LSTM:

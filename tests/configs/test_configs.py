@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 import pytest
 
 import datasets
@@ -13,6 +14,7 @@ from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.rules import RULES
 from l2o.tasks import TASKS
+from tests.l2o.velo_reference import released
 from trainers import pipeline, run
 
 FILES = sorted(
@@ -54,6 +56,20 @@ def test_it_builds_and_its_states_have_shapes(path):
   state = jax.eval_shape(lambda t, p: rule.bind(t, 10).init(p), theta, params)
   assert jax.tree.leaves(theta)
   assert jax.tree.leaves(state)
+
+
+def test_other_rules_and_released_weights_are_arguments(tmp_path):
+  (tmp_path / 'theta').write_bytes(released())
+  quickstart = next(path for path in FILES if path.stem == 'quickstart')
+  for arg in ('rule=velo_small', f'rule=celo_ft,celo={tmp_path / "theta"}', 'rule=l3rs-quickstart'):
+    plan = pipeline.build(load(quickstart, arg))
+    rows = {row.family: row for row in plan.meta_evaluate.baselines}
+    if 'celo' in arg:
+      began = plan.meta_train.rule.init(jax.random.key(0), {})
+      assert np.all(began['lstm_init_state']['cell'] == 0.5)
+      assert {'celo_released', 'celo_released_head', 'l3rs-quickstart'} <= rows.keys()
+  with pytest.raises(InputError, match='add velo=FILE'):
+    load(quickstart, 'rule=velo_ft')
 
 
 QUICK = ('quickstart',)  # the others take minutes

@@ -3,7 +3,6 @@
 import os
 import pathlib
 
-import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 
 import l2o
 from l2o.velo import celo, load_theta, velo
-from l2o.velo_network import BLOCKS, theta_shapes
-from tests.l2o.velo_reference import Reference
+from l2o.velo_network import BLOCKS
+from tests.l2o.velo_reference import Reference, released
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 RULES = {'velo': (velo(8, 4), 100.0), 'celo': (celo(6, 3), 1.0)}
@@ -170,17 +169,6 @@ def test_theta_of_the_other_rule_is_refused():
     RULES['velo'][0].bind(theta, 10)
 
 
-def released(change=lambda theta: None):
-  """A file's tree: small, numbered, and with the LSTM's key as it is in released files."""
-  sizes = theta_shapes(18, 4, 2)
-  theta = jax.tree.map(
-    lambda s: np.full(s, 0.5, np.float32), sizes, is_leaf=lambda x: type(x) is tuple
-  )
-  theta['rnn_params']['rnn/linear'] = theta['rnn_params'].pop('rnn')['linear']
-  change(theta)
-  return flax.serialization.msgpack_serialize(theta)
-
-
 def test_a_released_file_is_read(tmp_path):
   (tmp_path / 'theta').write_bytes(released())
   theta = load_theta(tmp_path / 'theta')
@@ -200,6 +188,28 @@ def test_a_released_file_is_an_optimizer_to_load(tmp_path):
   jax.tree.map(
     np.testing.assert_array_equal, rule.init(None, params), l2o.read(tmp_path / 'theta').theta
   )
+
+
+def test_released_weights_are_a_theta_to_begin_with(tmp_path):
+  (tmp_path / 'theta').write_bytes(released())
+  theta = l2o.rule('celo', weights=str(tmp_path / 'theta')).init(jax.random.key(0), {})
+  jax.tree.map(np.testing.assert_array_equal, theta, load_theta(tmp_path / 'theta'))
+  with pytest.raises(l2o.InputError, match='holds weights of celo, not of velo'):
+    l2o.rule('velo', weights=str(tmp_path / 'theta')).init(jax.random.key(0), {})
+
+
+@pytest.mark.parametrize('name', ['velo', 'celo'])
+def test_the_first_step_has_the_length_and_direction_it_begins_with(name):
+  rng = np.random.default_rng(0)
+  params = {'w': jnp.asarray(rng.normal(0.3, 2.0, (30, 20)), jnp.float32)}
+  grads = {'w': jnp.asarray(rng.normal(0.1, 1.0, (30, 20)), jnp.float32)}
+  rule = l2o.rule(name, lstm_width=8, bank_size=4, initial_step=0.02)
+  tx = rule.bind(rule.init(jax.random.key(3), params), 50)
+  updates, _ = jax.jit(tx.update)(grads, tx.init(params), params, value=1.0)
+  step, sign = np.ravel(updates['w']), -np.sign(np.ravel(grads['w']))  # Adam's first step
+  relative = np.linalg.norm(step) / np.linalg.norm(params['w'])
+  assert 0.01 < relative < 0.04
+  assert step @ sign / np.linalg.norm(step) / np.linalg.norm(sign) > 0.8
 
 
 def test_only_the_head_is_trained():
