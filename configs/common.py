@@ -56,7 +56,54 @@ def base() -> ConfigDict:
     'log_every_secs': 5.0,  # between two progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
+    'feed': {
+      'chunk_steps': 0,  # 0: all images lie on the device; else the host feeds so many steps ahead
+      'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
+      'threads': 8,  # that read images
+    },
+    'sweep': [],  # differences to this config, see `sweep_row`, each a run of its own
+    'sweep_seeds': (0,),
   })  # fmt: skip
+
+
+RULES = {
+  'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
+  # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.
+  'velo_small': {
+    'name': 'velo', 'lstm_width': 16, 'bank_size': 8, 'interpolation': 1.0, 'initial_step': 0.01,
+  },
+}  # fmt: skip
+
+
+def set_rules(c: ConfigDict, args: ConfigDict) -> None:
+  """Sets the rule that the arguments name, and rows for the released weights they name.
+
+  Args:
+    c: the config.
+    args: `rule`, one of `RULES`, or `velo_ft` or `celo_ft` to go on from released weights, or a
+      file or a name of the zoo that is evaluated as it is; `velo` and `celo`, files of released
+      weights, evaluated on all parameters and on the head.
+
+  Raises:
+    InputError: `velo_ft` or `celo_ft` without the weights.
+  """
+  weights = {'velo': args.velo, 'celo': args.celo}
+  if args.rule in RULES:
+    c.rule = RULES[args.rule]
+  elif args.rule in ('velo_ft', 'celo_ft'):
+    name = args.rule.removesuffix('_ft')
+    if not weights[name]:
+      raise InputError(f'rule={args.rule} goes on from released weights; add {name}=FILE')
+    c.rule = {'name': name, 'weights': weights[name]}
+  else:
+    c.rule = {'name': 'artifact', 'path': args.rule}
+    c.meta_train.num_generations = 0
+  for name, path in weights.items():
+    if path:
+      row = {'name': name, 'weights': path}
+      c.meta_evaluate.baselines[f'{name}_released'] = {'rule': row}
+      head = {'name': 'head_only', 'rule': row}
+      c.meta_evaluate.baselines[f'{name}_released_head'] = {'rule': head}
 
 
 def baseline(
@@ -69,6 +116,40 @@ def baseline(
     'trainable': trainable,
     'learning_rates': learning_rates,
   }
+
+
+def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[str, Any]:
+  """One row of a sweep.
+
+  Args:
+    table: the table it stands in.
+    paper: the accuracy in % that a paper has for it, if any.
+    diff: dotted key -> value, the difference to the sweep's base.
+  """
+  return {'table': table, 'paper': paper, 'diff': dict(diff)}
+
+
+def with_diff(config: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, Any]:
+  """A frozen config with some of its values replaced.
+
+  Args:
+    config: nested dicts.
+    diff: dotted key -> value.
+
+  Raises:
+    InputError: a key that the config does not have.
+
+  Example:
+    >>> with_diff({'seed': 0, 'rule': {'name': 'l3rs'}}, {'rule.name': 'velo'})
+    {'seed': 0, 'rule': {'name': 'velo'}}
+  """
+  there, changed = flatten(config), dict(config)
+  for key, value in diff.items():
+    if not any(f'{name}.'.startswith(f'{key}.') for name in there):
+      raise InputError(f'a row of the sweep changes {key}, which its base does not have')
+    head, _, rest = key.partition('.')
+    changed[head] = with_diff(changed[head], {rest: value}) if rest else value
+  return changed
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Meta-train an L3RS on 10-way tasks of CIFAR-100: arXiv 2408.09310, sec. 5, at a CPU's scale.
 
-python main.py --config=configs/l3rs_cifar100.py --workdir=runs/l3rs_cifar100   # hours; untimed yet
+python main.py --config=configs/l3rs_cifar100.py --workdir=runs/l3rs_cifar100   # an hour or more
 python main.py --config=configs/l3rs_cifar100.py:smoke --workdir=runs/smoke     # a minute
 
 Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
@@ -8,20 +8,25 @@ Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
 on 50 classes; L3RS is meta-trained on 25 and evaluated on the other 25 (experiment A), also from
 a network pretrained with another seed (experiment C). With l3rs_cifar100.py:tiny_imagenet it is
 evaluated on Tiny-ImageNet too (experiment B), whose zip file or folder L2O_TINY_IMAGENET names.
+docs/results/l3rs_cifar100.md has what came out: 11 to 5 points above the best of the baselines.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
+from l2o.build import choose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B."""
-  args = common.parse(arg, smoke=False, tiny_imagenet=False)
+  """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B, `only=A` for one
+  experiment; `rule`, `velo` and `celo`: `common.set_rules`.
+  """
+  words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
+  args = common.parse(arg, smoke=False, tiny_imagenet=False, only='', **words)
   c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.source = 'cifar100'
-  c.class_split = {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}
+  c.class_split = {'cifar100': {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}}
   c.model = {'name': 'resnet', 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2}
   c.task = {'name': 'classification'}
   c.tasks = {'num_ways': 10, 'batch_size': 32, 'eval_size': 250}
@@ -33,10 +38,12 @@ def get_config(arg: str = '') -> ConfigDict:
     'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
     'mesh': {'data': 1},
     'log_every': 100,
-    'starts': {'main': 0, 'other': 1},
+    'starts': {  # networks to start from, by the number of their random draws
+      'main': {'source': 'cifar100', 'classes': 'pretrain', 'number': 0},
+      'other': {'source': 'cifar100', 'classes': 'pretrain', 'number': 1},
+    },
   }
 
-  c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
     'num_generations': 100,
@@ -51,9 +58,15 @@ def get_config(arg: str = '') -> ConfigDict:
   }
 
   c.meta_evaluate = _meta_evaluate()
+  common.set_rules(c, args)
   if args.tiny_imagenet:
     c.sources.tiny_imagenet = {'name': 'tiny_imagenet', 'path': '', 'size': 32}
     c.meta_evaluate.experiments.B = {'source': 'tiny_imagenet', 'classes': 'all', 'start': 'main'}
+  if args.only:
+    kept = c.meta_evaluate.experiments[choose(args.only, c.meta_evaluate.experiments, 'experiment')]
+    c.meta_evaluate.experiments = {args.only: kept.to_dict()}
+    starts = {'main', kept.start}
+    c.pretrain.starts = {k: v for k, v in c.pretrain.starts.to_dict().items() if k in starts}
   if args.smoke:
     c.pretrain.update(num_steps=3, log_every=1, batch_size=8)
     c.tasks.update(batch_size=4, eval_size=16)
@@ -76,11 +89,12 @@ def _meta_evaluate() -> dict:
       'A': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'main'},
       'C': {'source': 'cifar100', 'classes': 'meta_test', 'start': 'other'},
     },
+    'paper': {},
     'baselines': {
       'adam_cosine': common.baseline('adam', 'cosine', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
-      'adam_constant': common.baseline('adam', 'constant', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
+      'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4)),
       'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 3e-2, 1e-2)),
-      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1.0, 3e-1, 1e-1)),
+      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
     },
     'bootstrap_samples': 10_000,
   }

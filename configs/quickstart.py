@@ -13,16 +13,17 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+SHIPPED = 'l3rs-quickstart'  # in l2o/zoo, of this config
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps."""
-  args = common.parse(arg, smoke=False)
+  """Arguments: `smoke` for a run of a few steps; `rule`, `velo` and `celo`: `common.set_rules`."""
+  args = common.parse(arg, smoke=False, rule='l3rs', velo='', celo='')
   c = common.base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
-  c.source = 'glyphs'  # whose classes are split
-  c.class_split = {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}  # half, then halves: sec. 5
+  c.source = 'glyphs'  # of meta-training
+  c.class_split = {'glyphs': {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}}  # halves: sec. 5
   c.model = {'name': 'mlp', 'features': (64, 64)}
   c.task = {'name': 'classification'}
   c.tasks = {
@@ -37,9 +38,8 @@ def get_config(arg: str = '') -> ConfigDict:
     'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
     'mesh': {'data': 1},
     'log_every': 50,  # steps
-    'starts': {'main': 0},  # networks to start from: name -> number of their random draws
+    'starts': {'main': {'source': 'glyphs', 'classes': 'pretrain', 'number': 0}},
   }
-  c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
   # Population and halving are the paper's, sec. 5; it gives neither sigma nor the step on theta.
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
@@ -54,6 +54,11 @@ def get_config(arg: str = '') -> ConfigDict:
     'mesh': {'population': -1, 'data': 1},
   }
   c.meta_evaluate = _meta_evaluate()
+  common.set_rules(c, args)
+  if c.meta_train.num_generations:
+    c.meta_evaluate.baselines.untrained = {'rule': c.rule}  # what meta-training begins with
+  if args.rule not in ('l3rs', SHIPPED):
+    c.meta_evaluate.baselines[SHIPPED] = {'rule': {'name': 'artifact', 'path': SHIPPED}}
   if args.smoke:
     _smoke(c)
   return c
@@ -72,6 +77,7 @@ def _meta_evaluate() -> dict:
       'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'},
       'B': {'source': 'digits', 'classes': 'all', 'start': 'main'},
     },
+    'paper': {},  # experiment -> optimizer -> accuracies in % at num_steps, to stand beside ours
     'baselines': {
       'adam_cosine': common.baseline('adam', 'cosine', 'all', RATES),
       'adam_constant': common.baseline('adam', 'constant', 'all', RATES),
@@ -93,4 +99,5 @@ def _smoke(c: ConfigDict) -> None:
   c.meta_train.update(num_generations=3, min_steps=1, max_steps=5)
   c.meta_evaluate.update(num_steps=(2, 5), num_tasks=3, trace_tasks=2, trace_steps=5)
   for baseline in c.meta_evaluate.baselines.values():
-    baseline.learning_rates = (1e-1, 1e-2)
+    if 'learning_rates' in baseline:
+      baseline.learning_rates = (1e-1, 1e-2)

@@ -1,19 +1,24 @@
 """Disjoint, seeded splits of a data set's classes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from l2o.errors import InputError
 
 
-def split_classes(num_classes: int, sizes: Mapping[str, int], seed: int) -> dict[str, np.ndarray]:
-  """Deals the classes 0..num_classes-1 out at random into named parts.
+def split_classes(
+  num_classes: int, sizes: Mapping[str, Any], seed: int, key: str = 'class_split'
+) -> dict[str, np.ndarray]:
+  """Deals the classes 0..num_classes-1 out into named parts.
 
   Args:
     num_classes: classes of the data set.
-    sizes: part -> how many classes it gets; what is left over is in no part.
+    sizes: part -> how many classes it gets at random, or `{'first': n}` for the first n in the
+      order of the data set, which one part may have; what is left over is in no part.
     seed: of the shuffle.
+    key: what the config calls `sizes`, for the error message.
 
   Returns:
     part -> its classes, ascending; no class is in two parts.
@@ -26,14 +31,21 @@ def split_classes(num_classes: int, sizes: Mapping[str, int], seed: int) -> dict
     >>> sorted(np.concatenate(list(parts.values())).tolist())
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
   """
-  if empty := [name for name, size in sizes.items() if size < 1]:
-    raise InputError(f'class_split.{empty[0]} must be at least 1, not {sizes[empty[0]]}')
-  if (total := sum(sizes.values())) > num_classes:
-    parts = ' + '.join(f'{name} {size}' for name, size in sizes.items())
-    raise InputError(f'class_split asks for {total} classes ({parts}) of {num_classes}')
-  order = np.random.default_rng(seed).permutation(num_classes)
-  ends = np.cumsum(list(sizes.values()))
+  first = {name: size['first'] for name, size in sizes.items() if isinstance(size, Mapping)}
+  if len(first) > 1:
+    raise InputError(f'{key}: {" and ".join(first)} cannot both have the first classes')
+  # Those that come first are dealt out first, and the shuffle is of the rest.
+  counts = {**first, **{name: size for name, size in sizes.items() if name not in first}}
+  if empty := [name for name, count in counts.items() if count < 1]:
+    raise InputError(f'{key}.{empty[0]} must be at least 1, not {counts[empty[0]]}')
+  if (total := sum(counts.values())) > num_classes:
+    parts = ' + '.join(f'{name} {count}' for name, count in counts.items())
+    raise InputError(f'{key} asks for {total} classes ({parts}) of {num_classes}')
+  head = sum(first.values())
+  rest = head + np.random.default_rng(seed).permutation(num_classes - head)
+  order = np.concatenate([np.arange(head), rest])
+  ends = np.cumsum(list(counts.values()))
   return {
-    name: np.sort(order[end - size : end])
-    for (name, size), end in zip(sizes.items(), ends, strict=True)
+    name: np.sort(order[end - count : end])
+    for (name, count), end in zip(counts.items(), ends, strict=True)
   }

@@ -4,7 +4,7 @@ A `LearnedRule` with meta-parameters theta binds to an ordinary optax transforma
 `Estimator` gives the gradient of theta; a `Task` is what is trained on in between.
 """
 
-from l2o.artifact import load_theta, save_theta
+from l2o.artifact import load, read, save, zoo
 from l2o.errors import InputError
 from l2o.guard import lgl2o
 from l2o.hub import hub
@@ -20,7 +20,9 @@ __all__ = [
   'TaskBatch',
   'hub',
   'lgl2o',
-  'load_theta',
+  'load',
+  'read',
   'rule',
-  'save_theta',
+  'save',
+  'zoo',
 ]

@@ -40,7 +40,12 @@ def layer_norms(tree: PyTree) -> jax.Array:
 
 
 def log_norm(norm: jax.Array) -> jax.Array:
-  """log(norm + 1e-8), finite at zero."""
+  """log(norm + 1e-8), finite at zero.
+
+  Example:
+    >>> [round(x, 2) for x in log_norm(jnp.array([1.0, 0.0])).tolist()]
+    [0.0, -18.42]
+  """
   return jnp.log(norm + LOG_EPSILON)
 
 

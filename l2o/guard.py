@@ -78,7 +78,8 @@ def lgl2o(
     training loss and its gradient on the step's batch. All of them reach both sides.
 
   Raises:
-    InputError: a period below 1; at `update`, a period above 1 without `value_and_grad_fn`.
+    InputError: a period below 1; at `update`, no `value_fn`, or a period above 1 without
+      `value_and_grad_fn`.
     ValueError: at `update`, no parameters.
 
   Example:
@@ -121,12 +122,14 @@ def _update(
   params: Params | None = None,
   *,
   value: Any,
-  value_fn: Callable[[Params], Any],
+  value_fn: Callable[[Params], Any] | None = None,
   value_and_grad_fn: Callable[[Params], tuple] | None = None,
   **extra: Any,
 ) -> tuple[PyTree, GuardState]:
   if params is None:
     raise ValueError('lgl2o needs the parameters: call update(grads, state, params, …)')
+  if value_fn is None:
+    raise InputError('lgl2o needs value_fn, the loss on fresh data, to compare its proposals')
   extra |= {'value_fn': value_fn, 'value_and_grad_fn': value_and_grad_fn}
   first = _propose(sides.hand_designed, grads, state.hand_designed, params, value=value, **extra)
   if sides.period == 1:

@@ -9,10 +9,17 @@ so lambda_l bounds the norm of the layer's step and mu_l is a convex mixture. On
 layers; its features are moving averages of log ‖w‖, log ‖g‖ and the loss, relative and absolute
 time, the layer's learned embedding, and log ‖d_p‖.
 
+Four ways to tell layers apart (`identity`), of which the first is the paper's choice:
+
+- embedding: a learned vector for each layer among its features;
+- none: no more than what the other features tell;
+- per_layer_mlp: an MLP of its own for each layer, and no embedding;
+- global: all layers as one, with one mu and one lambda: statistics are averaged over layers and
+  norms taken over the whole tree.
+
 A direction of norm zero contributes zero (ours); norms are taken in float32, so entries below 1e-19
 count as zero and entries above 1e19 overflow. Non-finite gradients give non-finite updates, as
-optax's own rules do. The paper's other layer identities (none, one MLP a layer, global) are not
-here yet.
+optax's own rules do.
 
 Source: Kristiansen et al., "Narrowing the Focus: Learned Optimizers for Pretrained Models",
 arXiv 2408.09310, sec. 4. What the paper leaves open is marked (ours).
@@ -27,19 +34,22 @@ import jax.numpy as jnp
 import optax
 
 from l2o import features
-from l2o.directions import Direction, direction
+from l2o.build import choose
+from l2o.directions import Bound, Direction, direction
 from l2o.errors import InputError
 from l2o.types import LearnedRule, Params, PyTree, Theta
 
 STATISTICS = 3  # log ‖w‖, log ‖g‖, loss
 RELATIVE_TIMES = 11
+IDENTITIES = ('embedding', 'none', 'per_layer_mlp', 'global')
+ON_MISMATCH = ('error', 'mean_embedding')
 
 
 class L3RSState(NamedTuple):
   """State of a bound L3RS: beside the base optimizers' own, nothing per parameter."""
 
   step: jax.Array  # [] int32, steps done
-  ema: jax.Array  # [layers, STATISTICS, gammas] float32, not bias-corrected
+  ema: jax.Array | None  # [layers or 1, STATISTICS, gammas] float32, not bias-corrected
   mu: jax.Array  # [layers, P] float32, the last step's mixture, kept to be looked at
   step_norm: jax.Array  # [layers] float32, lambda of the last step, likewise
   base: tuple  # the base optimizers' states
@@ -49,6 +59,7 @@ class _Spec(NamedTuple):
   """The arguments of `l3rs`, checked."""
 
   base: dict[str, Direction]
+  identity: str
   gammas: tuple[float, ...]
   betas: tuple[float, ...]
   embedding_size: int
@@ -60,6 +71,7 @@ class _Spec(NamedTuple):
 
 def l3rs(
   directions: Sequence[str | Mapping[str, Any]] = ('sgd', 'adam'),
+  identity: str = 'embedding',
   gammas: Sequence[float] = (0.0, 0.9, 0.99),
   betas: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1),
   embedding_size: int = 16,
@@ -72,6 +84,7 @@ def l3rs(
 
   Args:
     directions: base optimizers, each a name or `{'name': …, 'learnable': (…), **kwargs}`.
+    identity: how layers are told apart: 'embedding', 'none', 'per_layer_mlp' or 'global'.
     gammas: decay factors of the moving averages.
     betas: scales of absolute time.
     embedding_size: length of a layer's embedding.
@@ -82,11 +95,12 @@ def l3rs(
 
   Returns:
     A rule with theta = `{'mlp': {'dense_i': {'kernel', 'bias'}}, 'embedding': {path:
-    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`.
+    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`. 'embedding' is there with
+    that identity alone; with 'per_layer_mlp', 'mlp' is a dict from path to an MLP.
 
   Raises:
-    InputError: no directions, or one that does not exist; two layers of one path; at `init` of a
-      bound rule, a layer that theta has no embedding for.
+    InputError: no directions, or one that does not exist; unknown identity; two layers of one
+      path; at `init` of a bound rule, a layer that theta does not know.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -94,19 +108,37 @@ def l3rs(
     >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
     >>> grads = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> updates, state = tx.update(grads, tx.init(params), params, value=jnp.array(0.7))
-    >>> updates['bias']
-    Array([0., 0.], dtype=float32)
+    >>> bool(jnp.linalg.norm(updates['kernel']) <= state.step_norm[1] * 1.0001)
+    True
   """
+  spec = _check(
+    directions, identity, gammas, betas, embedding_size, hidden, embedding_std, output_scale,
+    log_step_norm,
+  )  # fmt: skip
+  names = tuple(spec.base)
+  return LearnedRule(
+    partial(_init, spec), partial(_bind, spec), partial(_facts, names), partial(_adapt, spec)
+  )
+
+
+def _check(
+  directions: Sequence[str | Mapping[str, Any]],
+  identity: str,
+  gammas: Sequence[float],
+  betas: Sequence[float],
+  embedding_size: int,
+  hidden: Sequence[int],
+  *initial: float,
+) -> _Spec:
   if not directions:
     raise InputError("l3rs needs at least one direction, for example ('sgd', 'adam')")
+  choose(identity, IDENTITIES, 'layer identity')
   built = [direction(d) for d in directions]
   names = [d.name for d in built]
   keys = [name if names.count(name) == 1 else f'{name}_{i}' for i, name in enumerate(names)]
-  sizes = (tuple(gammas), tuple(betas), embedding_size, tuple(hidden))
-  spec = _Spec(
-    dict(zip(keys, built, strict=True)), *sizes, embedding_std, output_scale, log_step_norm
-  )
-  return LearnedRule(partial(_init, spec), partial(_bind, spec), partial(_facts, tuple(keys)))
+  base = dict(zip(keys, built, strict=True))
+  sizes = tuple(gammas), tuple(betas), embedding_size, tuple(hidden)
+  return _Spec(base, identity, *sizes, *initial)
 
 
 def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
@@ -114,18 +146,16 @@ def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   paths = features.layer_paths(params)
   if len(set(paths)) < len(paths):
     raise InputError(f'two layers have one path, so they cannot be told apart: {sorted(paths)}')
-  times = RELATIVE_TIMES + len(spec.betas)
-  size = STATISTICS * len(spec.gammas) + times + spec.embedding_size + len(spec.base)
-  mlp = _mlp_init(mlp_key, (size, *spec.hidden, len(spec.base) + 1))
-  output = mlp[f'dense_{len(spec.hidden)}']
-  output['kernel'] *= spec.output_scale
-  output['bias'] = output['bias'].at[-1].set(spec.log_step_norm)
-  rows = spec.embedding_std * jax.random.normal(embedding_key, (len(paths), spec.embedding_size))
-  return {
-    'mlp': mlp,
-    'embedding': dict(zip(paths, rows, strict=True)),
-    'directions': {name: d.init() for name, d in spec.base.items()},
-  }
+  theta: dict[str, Any] = {'directions': {name: d.init() for name, d in spec.base.items()}}
+  if spec.identity == 'embedding':
+    rows = jax.random.normal(embedding_key, (len(paths), spec.embedding_size))
+    theta['embedding'] = dict(zip(paths, spec.embedding_std * rows, strict=True))
+  if spec.identity == 'per_layer_mlp':
+    keys = jax.random.split(mlp_key, len(paths))
+    theta['mlp'] = {path: _mlp_init(spec, k) for path, k in zip(paths, keys, strict=True)}
+  else:
+    theta['mlp'] = _mlp_init(spec, mlp_key)
+  return theta
 
 
 def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
@@ -134,20 +164,48 @@ def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransforma
   bound = tuple(d.bind(hyper.get(name, {})) for name, d in spec.base.items())
   horizon = features.absolute_time(num_steps, spec.betas)
 
-  def network(state: L3RSState, stats: jax.Array, norms: jax.Array, paths: tuple) -> tuple:
-    step = state.step + 1
-    ema = features.ema_update(state.ema, stats, spec.gammas)
+  def network(ema: jax.Array | None, step: jax.Array, norms: jax.Array, paths: tuple) -> tuple:
+    rows = len(norms)
     time = jnp.concatenate([features.relative_time(step, num_steps), horizon])
-    columns = [
-      features.ema_debias(ema, step, spec.gammas).reshape(len(paths), -1),
-      jnp.broadcast_to(time, (len(paths), time.size)),
-      jnp.stack([theta['embedding'][path] for path in paths]),
-      features.log_norm(norms),
-    ]
-    z = _mlp_apply(theta['mlp'], jnp.concatenate(columns, axis=1))
-    return ema, jax.nn.softmax(z[:, :-1]), jnp.exp(z[:, -1])
+    columns = []
+    if ema is not None:
+      columns.append(features.ema_debias(ema, step, spec.gammas).reshape(rows, -1))
+    columns.append(jnp.broadcast_to(time, (rows, time.size)))
+    if spec.identity == 'embedding':
+      columns.append(jnp.stack([theta['embedding'][path] for path in paths]))
+    inputs = jnp.concatenate([*columns, features.log_norm(norms)], axis=1)
+    if spec.identity == 'per_layer_mlp':
+      mlps = jax.tree.map(lambda *x: jnp.stack(x), *[theta['mlp'][path] for path in paths])
+      z = jax.vmap(lambda mlp, x: _mlp_apply(mlp, x[None])[0])(mlps, inputs)
+    else:
+      z = _mlp_apply(theta['mlp'], inputs)
+    return jax.nn.softmax(z[:, :-1]), jnp.exp(z[:, -1])
 
-  return _transformation(bound, network, len(spec.gammas), theta['embedding'])
+  return _transformation(spec, bound, network, _known_layers(spec, theta))
+
+
+def _known_layers(spec: _Spec, theta: Theta) -> Mapping[str, Any] | None:
+  """The layers theta has something of its own for: path -> it; None if it fits any."""
+  if spec.identity == 'per_layer_mlp':
+    return theta['mlp']
+  return theta['embedding'] if spec.identity == 'embedding' else None
+
+
+def _adapt(spec: _Spec, theta: Theta, params: Params, on_mismatch: str = 'error') -> Theta:
+  """theta for another tree: the layers must be the same, or the new ones get the mean embedding."""
+  choose(on_mismatch, ON_MISMATCH, 'value of on_mismatch')
+  known, paths = _known_layers(spec, theta), features.layer_paths(params)
+  if known is None or set(known) == set(paths):
+    return theta
+  if on_mismatch == 'mean_embedding' and spec.identity == 'embedding':
+    mean = jnp.mean(jnp.stack([jnp.asarray(row) for row in known.values()]), axis=0)
+    return {**theta, 'embedding': {path: known.get(path, mean) for path in paths}}
+  missing, extra = sorted(set(paths) - set(known)), sorted(set(known) - set(paths))
+  remedy = "; on_mismatch='mean_embedding' gives new layers the mean of the others"
+  raise InputError(
+    f'theta was meta-trained for other layers: it lacks {", ".join(missing) or "none"} and has '
+    f'{", ".join(extra) or "none"} beside{remedy if spec.identity == "embedding" else ""}'
+  )
 
 
 def _facts(names: tuple[str, ...], state: L3RSState) -> dict[str, jax.Array]:
@@ -156,24 +214,27 @@ def _facts(names: tuple[str, ...], state: L3RSState) -> dict[str, jax.Array]:
 
 
 def _transformation(
-  bound: tuple, network: Any, num_gammas: int, embedding: Mapping[str, Any]
+  spec: _Spec, bound: tuple[Bound, ...], network: Any, known: Mapping[str, Any] | None
 ) -> optax.GradientTransformationExtraArgs:
-  """Eq. (2) around `network`: (state, statistics, norms, paths) -> (ema, mu, lambda)."""
+  """Eq. (2) around `network`: (averages, step, norms, paths) -> (mu, lambda)."""
+  one = spec.identity == 'global'
 
   def init(params: Params) -> L3RSState:
     paths = features.layer_paths(params)
-    if missing := sorted(set(paths) - set(embedding)):
+    if known is not None and (missing := sorted(set(paths) - set(known))):
       raise InputError(
-        f'theta was not meta-trained for layer {", ".join(missing)}: it has embeddings for '
-        f'{", ".join(sorted(embedding))}'
+        f'theta was not meta-trained for layer {", ".join(missing)}: it knows '
+        f'{", ".join(sorted(known))}'
       )
     wide = optax.tree.cast(params, jnp.float32)
+    rows = min(len(paths), 1) if one else len(paths)
     return L3RSState(
       step=jnp.zeros((), jnp.int32),
-      ema=jnp.zeros((len(paths), STATISTICS, num_gammas), jnp.float32),
+      # None rather than an array of size zero, which Orbax does not save.
+      ema=jnp.zeros((rows, STATISTICS, len(spec.gammas))) if spec.gammas else None,
       mu=jnp.zeros((len(paths), len(bound)), jnp.float32),
       step_norm=jnp.zeros((len(paths),), jnp.float32),
-      base=tuple(tx.init(wide) for tx in bound),
+      base=tuple(base.init(wide) for base in bound),
     )
 
   def update(
@@ -186,16 +247,32 @@ def _transformation(
     if not paths:
       return grads, state._replace(step=state.step + 1)
     wide, wide_params = optax.tree.cast((grads, params), jnp.float32)
-    steps = [tx.update(wide, s, wide_params) for tx, s in zip(bound, state.base, strict=True)]
-    proposals, base_states = zip(*steps, strict=True)
-    norms = jnp.stack([features.layer_norms(d) for d in proposals], axis=1)
-    ema, mu, step_norm = network(state, _statistics(wide_params, wide, value), norms, paths)
+    steps = [
+      base.advance(wide, s, wide_params, value) for base, s in zip(bound, state.base, strict=True)
+    ]
+    sources, base_states = zip(*steps, strict=True)
+    norms = jnp.stack([features.layer_norms(d) for d in _emit(bound, sources)], axis=1)
+    stats = _statistics(wide_params, wide, value)
+    if one:
+      norms = jnp.sqrt(jnp.sum(norms**2, axis=0, keepdims=True))
+      stats = jnp.mean(stats, axis=0, keepdims=True)
+    step = state.step + 1
+    ema = None if state.ema is None else features.ema_update(state.ema, stats, spec.gammas)
+    mu, step_norm = network(ema, step, norms, paths)
     # A zero direction has no unit vector: it contributes nothing, and 0 / 0 never arises.
     scale = step_norm[:, None] * mu * jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1), 0)
-    updates = _mix(scale, proposals, params)
-    return updates, L3RSState(state.step + 1, ema, mu, step_norm, base_states)
+    layers = (len(paths), len(bound))
+    # Behind the barrier directions are emitted anew: the compiler would keep the first ones.
+    sources, scale = jax.lax.optimization_barrier((sources, jnp.broadcast_to(scale, layers)))
+    updates = _mix(scale, _emit(bound, sources), params)
+    shown = jnp.broadcast_to(mu, layers), jnp.broadcast_to(step_norm, layers[:1])
+    return updates, L3RSState(step, ema, *shown, base_states)
 
   return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _emit(bound: Sequence[Bound], sources: Sequence[PyTree]) -> list[PyTree]:
+  return [base.emit(source) for base, source in zip(bound, sources, strict=True)]
 
 
 def _statistics(params: Params, grads: PyTree, loss: Any) -> jax.Array:
@@ -205,25 +282,32 @@ def _statistics(params: Params, grads: PyTree, loss: Any) -> jax.Array:
   return jnp.stack([w, g, jnp.broadcast_to(jnp.asarray(loss, jnp.float32), w.shape)], axis=1)
 
 
-def _mix(scale: jax.Array, proposals: Sequence[PyTree], like: PyTree) -> PyTree:
-  """sum_p scale[l, p] * d_{l,p}, in the dtype of `like`."""
-  leaves = [jax.tree.leaves(d) for d in proposals]
+def _mix(scale: jax.Array, emitted: Sequence[PyTree], like: PyTree) -> PyTree:
+  """sum_p scale[l, p] * d_{l,p} of the emitted -d, in the dtype of `like`."""
+  leaves = [jax.tree.leaves(d) for d in emitted]
   mixed = []
   for layer, (leaf, parts) in enumerate(
     zip(jax.tree.leaves(like), zip(*leaves, strict=True), strict=True)
   ):
-    total = sum(scale[layer, p] * part for p, part in enumerate(parts))
+    total = -sum(scale[layer, p] * part for p, part in enumerate(parts))
     mixed.append(jnp.asarray(total, leaf.dtype))
   return jax.tree.unflatten(jax.tree.structure(like), mixed)
 
 
-def _mlp_init(key: jax.Array, sizes: Sequence[int]) -> dict[str, dict[str, jax.Array]]:
-  keys = jax.random.split(key, len(sizes) - 1)
+def _mlp_init(spec: _Spec, key: jax.Array) -> dict[str, dict[str, jax.Array]]:
+  times = RELATIVE_TIMES + len(spec.betas)
+  identity = spec.embedding_size if spec.identity == 'embedding' else 0
+  size = STATISTICS * len(spec.gammas) + times + identity + len(spec.base)
+  sizes = (size, *spec.hidden, len(spec.base) + 1)
   normal = jax.nn.initializers.lecun_normal()
-  return {
+  mlp = {
     f'dense_{i}': {'kernel': normal(k, sizes[i : i + 2]), 'bias': jnp.zeros(sizes[i + 1])}
-    for i, k in enumerate(keys)
+    for i, k in enumerate(jax.random.split(key, len(sizes) - 1))
   }
+  output = mlp[f'dense_{len(spec.hidden)}']
+  output['kernel'] *= spec.output_scale
+  output['bias'] = output['bias'].at[-1].set(spec.log_step_norm)
+  return mlp
 
 
 def _mlp_apply(mlp: Mapping[str, Mapping[str, jax.Array]], x: jax.Array) -> jax.Array:

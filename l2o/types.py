@@ -74,6 +74,9 @@ class Estimator(NamedTuple):
   # (theta, state, key, tasks) -> (grad_theta, state, metrics []); among the metrics 'loss',
   # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them were lost).
   estimate: Callable[..., Any]
+  # The same in two halves, for who runs the candidates himself; None where there is no such thing.
+  candidates: Callable[..., Theta] | None = None  # (theta, state, key) -> thetas [n, ...]
+  conclude: Callable[..., Any] | None = None  # (theta, state, key, metrics [n]) -> as `estimate`
 
 
 class MapFn(Protocol):

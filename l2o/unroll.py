@@ -63,6 +63,18 @@ def inner_step(
 
   Returns:
     The state after the step, and the metrics before it, the training loss under 'loss'.
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> state = InnerState(jnp.array(3.0), {}, tx.init(jnp.array(3.0)))
+    >>> state, metrics = inner_step(task, tx, state, jax.random.key(0), {'x': 1.0})
+    >>> float(state.params), float(metrics['loss'])
+    (2.0, 4.0)
   """
   (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
     state.params, state.model_state, key, batch
@@ -70,6 +82,45 @@ def inner_step(
   updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
   params = optax.apply_updates(state.params, updates)
   return InnerState(params, model_state, opt_state), metrics | {'loss': loss}
+
+
+def advance(
+  task: Task,
+  tx: optax.GradientTransformationExtraArgs,
+  state: InnerState,
+  key: jax.Array,
+  batch_at: Callable[[Any], Batch],
+  first: Any,
+  stop: Any,
+) -> InnerState:
+  """Inner steps number `first` to `stop` - 1: the inner loop, or a part of it.
+
+  Args:
+    task: the inner problem.
+    tx: the optimizer.
+    state: before step `first`.
+    key: [] of the episode; step k has the randomness of its number, whatever the part it is in.
+    batch_at: number of the step -> its batch.
+    first: [] int32.
+    stop: [] int32, traced like `first`: other values run the same program.
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> state = InnerState(jnp.array(3.0), {}, tx.init(jnp.array(3.0)))
+    >>> state = advance(task, tx, state, jax.random.key(0), lambda k: {'x': 1.0}, 0, 3)
+    >>> float(state.params)
+    1.25
+  """
+
+  def step(k: Any, state: InnerState) -> InnerState:
+    return inner_step(task, tx, state, jax.random.fold_in(key, k), batch_at(k))[0]
+
+  return jax.lax.fori_loop(first, stop, step, state)
 
 
 def unroll(
@@ -87,21 +138,38 @@ def unroll(
     tx: the optimizer.
     episode: where it starts and its K_max training batches.
     store: see `fetch`.
-    num_steps: [] int32, at most K_max, traced: another value runs the same program.
+    num_steps: [] int32, at most K_max, traced: another value runs the same program. A larger one
+      is not noticed; the last batch is taken again.
     record: what to keep of each step's state and metrics, if anything.
 
   Returns:
     The final state, and the records [K_max, ...], zero beyond `num_steps` (None without record).
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> train = {'x': jnp.ones(4)}
+    >>> episode = Episode(jnp.array(3.0), {}, jax.random.key(0), train, {'x': jnp.array(1.0)})
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> final, seen = unroll(task, tx, episode, {}, 3, record=lambda state, metrics: state.params)
+    >>> float(final.params), seen.tolist()
+    (1.25, [2.0, 1.5, 1.25, 0.0])
   """
   state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
+  train = episode.train
+
+  def batch_at(k: Any) -> Batch:
+    batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
+    return fetch(store, batch)
+
+  if record is None:
+    return advance(task, tx, state, episode.key, batch_at, 0, num_steps), None
 
   def step(state: InnerState, k: Any) -> tuple[InnerState, Metrics]:
-    batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
-    return inner_step(task, tx, state, jax.random.fold_in(episode.key, k), fetch(store, batch))
-
-  train = episode.train
-  if record is None:
-    return jax.lax.fori_loop(0, num_steps, lambda k, s: step(s, k)[0], state), None
+    return inner_step(task, tx, state, jax.random.fold_in(episode.key, k), batch_at(k))
 
   def recorded(k: Any, carry: tuple) -> tuple:
     state, records = carry
@@ -127,7 +195,21 @@ def start_episodes(
     draw: 'train' with leaves [b, K, B, ...] and 'evaluation' with leaves [b, E, ...].
   """
   count = jax.tree.leaves(draw['train'])[0].shape[0]
-  init_keys, run_keys = jax.random.split(key, (2, count))
+  return start_with_keys(task, jax.random.split(key, (2, count)), pretrained, draw)
+
+
+def start_with_keys(
+  task: Task, keys: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+) -> Episode:
+  """As `start_episodes`, for some of its episodes.
+
+  Args:
+    task: the inner problem.
+    keys: [2, b], of each episode for its start and for its run.
+    pretrained: (params, model_state) to start from, or None.
+    draw: as `start_episodes` takes it.
+  """
+  init_keys, run_keys = keys
   params, model_state = jax.vmap(lambda k: task.init(k, pretrained))(init_keys)
   return Episode(params, model_state, run_keys, draw['train'], draw['evaluation'])
 

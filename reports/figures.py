@@ -14,11 +14,14 @@ from reports import results, speedup
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
+NAMED_LAYERS = 12  # more of them are told apart by colour alone
+LINES = ('-', '--', ':', '-.')  # of the learned: the run's own first
 STYLE = {
   'axes.spines.right': False,
   'axes.spines.top': False,
   'font.size': 9,
   'legend.frameon': False,
+  'legend.handlelength': 3.0,
   'figure.constrained_layout.use': True,
 }
 
@@ -33,8 +36,13 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
       for colour, family in zip(itertools.cycle(COLOURS), _families(rows), strict=False):
         steps, accuracy = results.envelope(rows, experiment, family)
         axes.plot(steps, accuracy, 'o-', color=colour, ms=3, lw=1, label=f'{family}, best rate')
-      for optimizer in results.learned(rows):
-        _learned_curve(axes, rows, experiment, optimizer)
+      for line, optimizer in zip(itertools.cycle(LINES), results.learned(rows), strict=False):
+        steps, accuracy = results.curve(rows, experiment, optimizer)
+        axes.plot(steps, accuracy, f'o{line}', color=LEARNED, ms=4, lw=2, label=optimizer)
+        if paper := results.paper_curve(rows, experiment, optimizer):
+          axes.plot(
+            steps, paper, 'D:', color=LEARNED, ms=4, mfc='white', label=f'{optimizer}, paper'
+          )
       source = next(row['source'] for row in rows if row['experiment'] == experiment)
       axes.set(title=f'{experiment}: {source}', xlabel='steps K')
       _log_steps(axes, steps)
@@ -76,7 +84,7 @@ def mixture_against_step(
   """
   steps, norms = np.arange(1, step_norm.shape[1] + 1), step_norm.mean(axis=0)
   last, shares = list(mu)[-1], {name: share.mean(axis=0) for name, share in mu.items()}
-  colours = mpl.colormaps['viridis'](np.linspace(0, 0.9, len(layers)))
+  colours = mpl.colormaps['viridis'](np.linspace(0, 1, len(layers)))
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(8.4, 5.0))
     (mean_mu, layer_mu), (mean_norm, layer_norm) = figure.subplots(2, 2, sharex=True)
@@ -94,7 +102,11 @@ def mixture_against_step(
       axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
       axes.yaxis.set_major_formatter('{x:g}')
       axes.yaxis.set_minor_formatter(NullFormatter())
-    figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
+    if len(layers) <= NAMED_LAYERS:
+      figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
+    else:
+      scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(layers)), 'viridis')
+      figure.colorbar(scale, ax=[layer_mu, layer_norm], label='layer, in the order of their paths')
   return figure
 
 
@@ -128,11 +140,6 @@ def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> No
   targets = np.linspace(low, high, 60) if high > low else np.empty(0)
   ratio = [speedup.steps_to_reach(*theirs, t) / speedup.steps_to_reach(*ours, t) for t in targets]
   axes.plot(targets, ratio, **style)
-
-
-def _learned_curve(axes: Axes, rows: results.Results, experiment: str, optimizer: str) -> None:
-  steps, accuracy = results.curve(rows, experiment, optimizer)
-  axes.plot(steps, accuracy, 'o-', color=LEARNED, ms=4, lw=2, label=optimizer)
 
 
 def _families(rows: results.Results) -> list[str]:

@@ -24,10 +24,9 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
   drawn = {
     'accuracy': figures.accuracy_against_steps(rows),
     'speedup': figures.speedup_curve(rows),
-    'meta_training': figures.meta_training_curve(
-      results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
-    ),
   }
+  if generations := results.read_lines(folder / 'meta_train' / 'metrics.jsonl'):
+    drawn['meta_training'] = figures.meta_training_curve(generations)
   with np.load(folder / 'meta_evaluate' / 'trace.npz') as trace:
     mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
     if mu:
@@ -36,5 +35,5 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
   target = folder / 'figures'
   target.mkdir(exist_ok=True)
   for name, figure in drawn.items():
-    figure.savefig(target / f'{name}.png', dpi=150)
+    figure.savefig(target / f'{name}.png', dpi=120)
   return text

@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +61,26 @@ def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
   return rows
 
 
+def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[int]) -> None:
+  """Puts a paper's accuracy beside the rows it has one for, as 'paper', a fraction of 1.
+
+  Args:
+    rows: changed in place.
+    paper: experiment -> optimizer -> accuracy in % at each horizon.
+    num_steps: the horizons.
+
+  Example:
+    >>> rows = [{'experiment': 'A', 'optimizer': 'l3rs', 'num_steps': 10}]
+    >>> add_paper(rows, {'A': {'l3rs': [50.0, 70.0]}}, [10, 25])
+    >>> rows[0]['paper']
+    0.5
+  """
+  for row in rows:
+    if row['optimizer'] in paper.get(row['experiment'], {}):
+      accuracy = paper[row['experiment']][row['optimizer']]
+      row['paper'] = accuracy[num_steps.index(row['num_steps'])] / 100
+
+
 def save(path: pathlib.Path, outcomes: Iterable[Outcome]) -> None:
   """Writes every task's accuracy and loss as arrays 'experiment/optimizer/steps/measure'."""
   arrays = {}
@@ -89,6 +109,16 @@ def curve(rows: Results, experiment: str, optimizer: str) -> tuple[list[int], li
     if row['experiment'] == experiment and row['optimizer'] == optimizer
   )
   return [steps for steps, _ in points], [accuracy for _, accuracy in points]
+
+
+def paper_curve(rows: Results, experiment: str, optimizer: str) -> list[float]:
+  """The paper's accuracies at the horizons of `curve`; empty if it has none."""
+  points = sorted(
+    (row['num_steps'], row['paper'])
+    for row in rows
+    if row['experiment'] == experiment and row['optimizer'] == optimizer and 'paper' in row
+  )
+  return [accuracy for _, accuracy in points]
 
 
 def envelope(

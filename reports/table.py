@@ -31,6 +31,9 @@ def _experiment(rows: results.Results, experiment: str) -> str:
     if not of_row[0]['hand_designed'] and 'difference_mean' in of_row[0]:
       names.append('  difference')
       lines.append([_difference(row) for row in of_row])
+    if 'paper' in of_row[0]:
+      names.append('  paper')
+      lines.append([f'{100 * row["paper"]:.1f}        ' for row in of_row])
   title = (
     f'Experiment {experiment}: {chosen[0]["source"]}, {chosen[0]["tasks"]} tasks, accuracy in %'
   )

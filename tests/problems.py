@@ -50,3 +50,23 @@ def tree(dtype=jnp.float32):
   rng = np.random.default_rng(3)
   shapes = {'scalar': (), 'bias': (5,), 'kernel': (4, 3), 'stack': (2, 1, 3), 'conv': (3, 3, 1, 2)}
   return {name: jnp.asarray(rng.normal(0.4, 1.0, shape), dtype) for name, shape in shapes.items()}
+
+
+def coupled_problem():
+  """Three leaves that pull at each other: starting point and gradient, both dicts of arrays.
+
+  The gradient of 1/2 sum_l a_l ‖w_l - c_l‖² + 1/4 s², s the sum of all entries of w - c, each a_l
+  and c_l its own. It takes NumPy's and JAX's arrays alike, and keeps to their precision.
+  """
+  rng = np.random.default_rng(5)
+  shapes = {'bias': (3,), 'kernel': (2, 3), 'scalar': ()}
+  centre = {name: rng.normal(0.8, 1.0, shape) for name, shape in shapes.items()}
+  start = {name: rng.normal(-0.3, 0.7, shape) for name, shape in shapes.items()}
+  curvature = {'bias': 1.0, 'kernel': 0.3, 'scalar': 2.5}
+
+  def gradient(params):
+    away = {name: w - centre[name] for name, w in params.items()}
+    together = 0.5 * sum(leaf.sum() for leaf in away.values())
+    return {name: curvature[name] * leaf + together for name, leaf in away.items()}
+
+  return start, gradient

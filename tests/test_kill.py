@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
+import safetensors
 
 COMMAND = [
   sys.executable, 'main.py', '--config=configs/quickstart.py:smoke',
@@ -39,8 +39,8 @@ def left(workdir):
   found = {'results': json.loads((workdir / 'results.json').read_text())}
   for stage in ('pretrain', 'meta_train', 'meta_evaluate'):
     found[stage] = (workdir / stage / 'metrics.jsonl').read_text()
-  with np.load(workdir / 'meta_train' / 'theta.npz') as theta:
-    found |= {name: theta[name].tolist() for name in theta.files}
+  with safetensors.safe_open(workdir / 'optimizer.safetensors', framework='numpy') as theta:
+    found |= {name: theta.get_tensor(name).tolist() for name in theta.keys()}  # noqa: SIM118
   return found
 
 

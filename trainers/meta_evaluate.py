@@ -17,23 +17,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from datasets import feed
 from datasets.sampler import TaskSampler
+from l2o.build import build as build_from
 from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.hand_designed import hand_designed
 from l2o.mapping import on_device
+from l2o.rules import RULES
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
-from l2o.unroll import InnerState, run_episode, start_episodes, unroll
+from l2o.unroll import InnerState, run_episode, start_episodes, start_with_keys, unroll
 from reports.results import Outcome
 from trainers import sharding, sources, stage
+from trainers.fed import FedEpisodes, Host
 
+RANDOM = 'random'  # the start of a network that was not pretrained
 MEASURES = ('accuracy', 'loss')
 Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
 
 
 class Row(NamedTuple):
-  """Settings that share a compiled program."""
+  """Settings that share a compiled program: a family's rates, or one learned optimizer."""
 
   family: str
   names: Sequence[str]  # one for each theta
@@ -47,9 +52,10 @@ class Experiment(NamedTuple):
 
   name: str
   source: str
-  start: str  # which pretrained network
+  start: str  # which pretrained network, or RANDOM
   tasks: TaskSampler
   stores: PyTree
+  host: Host | None  # who feeds images that are not on the device
 
 
 class MetaEvaluate(NamedTuple):
@@ -79,11 +85,13 @@ def build(
   for name, where in places:
     seed = sources.stream_seed(data.seed, f'meta_evaluate/{name}')
     tasks = sources.task_sampler(data, config['tasks'], where['source'], where['classes'], seed)
-    start = choose(where['start'], config['pretrain']['starts'], 'start')
-    experiments.append(Experiment(name, where['source'], start, tasks, stores[where['source']]))
+    start = choose(where['start'], (*config['pretrain']['starts'], RANDOM), 'start')
+    source = where['source']
+    host = Host(data.sources[source], data.feed) if data.feed.chunk_steps else None
+    experiments.append(Experiment(name, source, start, tasks, stores[source], host))
   params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
-  baselines = [_baseline(name, block, params) for name, block in spec['baselines'].items()]
   seed = sources.stream_seed(data.seed, 'meta_evaluate')
+  baselines = [_baseline(name, block, params, seed) for name, block in spec['baselines'].items()]
   mesh = sharding.build_mesh(spec['mesh'], 'meta_evaluate')
   name = config['rule']['name']
   return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed)
@@ -100,7 +108,7 @@ def run(
 
   Args:
     plan: the stage.
-    pretrained: (params, model_state) of each start.
+    pretrained: (params, model_state) of each start; RANDOM ones are initialised anew.
     theta: of the learned rule.
     folder: the stage's.
     options: how often to report.
@@ -111,23 +119,17 @@ def run(
     plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
   )
   rows = [learned, *plan.baselines]
-  map_settings = on_device(plan.spec['setting_mapping'])
-  programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
-  start = jax.jit(
-    lambda params, draw: start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
-  )
+  starts = jax.device_put(dict(pretrained), whole)
   num_tasks, longest = plan.spec['num_tasks'], max(plan.spec['num_steps'])
-  episodes = [
-    start(*jax.device_put((pretrained[e.start], _draw(e, num_tasks, longest)), whole))
-    for e in plan.experiments
-  ]
-  stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
-  items = list(itertools.product(range(len(episodes)), range(len(rows)), plan.spec['num_steps']))
+  draws = [_draw(e, num_tasks, longest) for e in plan.experiments]
+  fed = any(e.host for e in plan.experiments)
+  measure = (_fed if fed else _resident)(plan, rows, starts, draws, map_fn)
+  places = range(len(plan.experiments)), range(len(rows))
+  items = list(itertools.product(*places, plan.spec['num_steps']))
 
   def step(table: Table, numbered: tuple) -> tuple[Table, Metrics]:
     number, (e, r, num_steps) = numbered
-    tasks = TaskBatch(episodes[e], stores[e], jnp.int32(num_steps))
-    metrics = programs[r](rows[r].thetas, tasks)
+    metrics = measure(e, r, num_steps)
     means = {name: jnp.nanmean(metrics[name]) for name in MEASURES}
     return _enter(table, jnp.int32(number), metrics), means | {'num_steps': num_steps}
 
@@ -142,12 +144,63 @@ def run(
     folder=folder,
     options=options,
   )
-  np.savez(folder / 'trace.npz', **_trace(plan, pretrained, theta, map_fn, start, stores[0]))
+  np.savez(folder / 'trace.npz', **_trace(plan, starts, theta, map_fn))
   return [
     outcome
     for number, (e, r, num_steps) in enumerate(items)
     for outcome in _outcomes(plan.experiments[e], rows[r], num_steps, jax.device_get(table), number)
   ]
+
+
+def _resident(
+  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
+) -> Any:
+  """(experiment, row, K) -> metrics [tasks, settings], of images on the device."""
+  map_settings = on_device(plan.spec['setting_mapping'])
+  programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
+  whole = sharding.replicated(plan.mesh)
+  start = _starter(plan)
+  episodes = [
+    start(starts.get(e.start), jax.device_put(draw, whole))
+    for e, draw in zip(plan.experiments, draws, strict=True)
+  ]
+  stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
+
+  def measure(e: int, r: int, num_steps: int) -> Metrics:
+    return programs[r](rows[r].thetas, TaskBatch(episodes[e], stores[e], jnp.int32(num_steps)))
+
+  return measure
+
+
+def _fed(
+  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
+) -> Any:
+  """The same, of images that the host feeds, so many tasks at a time."""
+  runners = [FedEpisodes(plan.task, row.rule, map_fn) for row in rows]
+  start = jax.jit(partial(start_with_keys, plan.task))
+  num_tasks = plan.spec['num_tasks']
+  keys = jax.random.split(jax.random.key(plan.seed), (2, num_tasks))
+
+  def measure(e: int, r: int, num_steps: int) -> Metrics:
+    experiment, parts = plan.experiments[e], []
+    at_once = experiment.host.feed.tasks_at_once
+    for low in range(0, num_tasks, at_once):
+      some = slice(low, low + at_once)
+      drawn = jax.tree.map(lambda x, some=some: x[some], draws[e])
+      begun = experiment.host.start(drawn, plan.mesh)
+      episodes = start(keys[:, some], starts.get(experiment.start), begun)
+      chunks = experiment.host.chunks(drawn['train'], num_steps, plan.mesh)
+      parts.append(runners[r].run(rows[r].thetas, episodes, chunks, num_steps))
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1).T, *parts)
+
+  return measure
+
+
+def _starter(plan: MetaEvaluate) -> Any:
+  """(pretrained, draw) -> episodes: the same ones for every row and horizon."""
+  return jax.jit(
+    lambda params, draw: start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
+  )
 
 
 def _empty_table(items: int, tasks: int, settings: int, place: NamedSharding) -> Table:
@@ -185,12 +238,17 @@ def _check(spec: Mapping[str, Any]) -> None:
       raise InputError(f'meta_evaluate.{key} must name at least one')
 
 
-def _baseline(name: str, block: Mapping[str, Any], params: PyTree) -> Row:
+def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) -> Row:
+  where = f'meta_evaluate.baselines.{name}'
+  if 'rule' in block:  # a learned optimizer with the theta it begins with
+    rule = call(lambda rule: build_from(RULES, rule, 'rule'), block, where)
+    theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
+    return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), False)
   arguments = dict(block)
   rates = arguments.pop('learning_rates', ())
   if not rates or min(rates) <= 0:
-    raise InputError(f'meta_evaluate.baselines.{name} needs learning_rates above 0, not {rates}')
-  rule = call(hand_designed, arguments, f'meta_evaluate.baselines.{name}')
+    raise InputError(f'{where} needs learning_rates above 0, not {rates}')
+  rule = call(hand_designed, arguments, where)
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
   jax.eval_shape(rule.bind({'learning_rate': rates[0]}, 1).init, params)  # a missing head shows
   return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)
@@ -234,12 +292,7 @@ def _outcomes(
 
 
 def _trace(
-  plan: MetaEvaluate,
-  pretrained: Mapping[str, tuple],
-  theta: Theta,
-  map_fn: MapFn,
-  start: Any,
-  stores: PyTree,
+  plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta, map_fn: MapFn
 ) -> dict[str, np.ndarray]:
   """What the learned rule says it did, step by step, on some tasks of the first experiment.
 
@@ -249,7 +302,10 @@ def _trace(
   num_steps = plan.spec['trace_steps']
   first = plan.experiments[0]
   draw = _draw(first, plan.spec['trace_tasks'], num_steps)
-  episodes = start(pretrained[first.start], draw)
+  if first.host:
+    draw['train'] = feed.read(first.host.splits['train'], draw['train'])
+  whole = sharding.replicated(plan.mesh)
+  episodes = _starter(plan)(starts.get(first.start), jax.device_put(draw, whole))
 
   def record(state: InnerState, metrics: Metrics) -> PyTree:
     return plan.rule.facts(state.opt_state)
@@ -260,5 +316,6 @@ def _trace(
     return unroll(plan.task, tx, episode, store, jnp.int32(num_steps), record)[1]
 
   traces = jax.jit(lambda theta, episodes, store: map_fn(one, episodes, (theta, store)))
-  facts = jax.device_get(traces(theta, episodes, stores['train']))
+  store = jax.device_put(first.stores['train'], whole)
+  facts = jax.device_get(traces(theta, episodes, store))
   return {**facts, 'layers': np.asarray(layer_paths(episodes.params))}

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,9 +19,20 @@ from l2o.errors import InputError, RunError
 from l2o.estimators import ESTIMATORS
 from l2o.estimators.nes import halving
 from l2o.mapping import on_device
-from l2o.types import Estimator, LearnedRule, Metrics, PyTree, Task, TaskBatch, Theta
+from l2o.types import (
+  Episode,
+  Estimator,
+  LearnedRule,
+  MapFn,
+  Metrics,
+  PyTree,
+  Task,
+  TaskBatch,
+  Theta,
+)
 from l2o.unroll import meta_loss, start_episodes
 from trainers import sharding, sources, stage
+from trainers.fed import FedEpisodes, Host
 from trainers.state import MetaState
 
 
@@ -33,6 +45,7 @@ class MetaTrain(NamedTuple):
   spec: Mapping[str, Any]
   tasks: TaskSampler
   stores: PyTree
+  host: Host | None  # who feeds images that are not on the device
   mesh: Mesh
   seed: int
 
@@ -50,7 +63,7 @@ def build(
   check_bounds(
     spec,
     'meta_train',
-    at_least={'num_generations': 1, 'meta_batch': 1},
+    at_least={'num_generations': 0, 'meta_batch': 1},
     above={'learning_rate': 0, 'learning_rate_halves_every': 0},
   )
   seed = sources.stream_seed(data.seed, 'meta_train')
@@ -62,6 +75,7 @@ def build(
     spec=spec,
     tasks=sources.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
     stores=sources.stores(data, [data.main])[data.main],
+    host=Host(data.sources[data.main], data.feed) if data.feed.chunk_steps else None,
     mesh=sharding.build_mesh(spec['mesh'], 'meta_train', batches),
     seed=seed,
   )
@@ -72,14 +86,18 @@ def build(
 def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
   """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
   mesh = plan.mesh
-  estimator = _estimator(plan, sharding.sharded_map(mesh, on_device(plan.spec['mapping'])))
+  map_fn = sharding.sharded_map(mesh, on_device(plan.spec['mapping']))
+  estimator = _estimator(plan, map_fn)
   meta_optimizer = make_meta_optimizer(plan.spec)
   whole = sharding.replicated(mesh)
   pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
-  advance = jax.jit(_step(plan, estimator, meta_optimizer), donate_argnums=0)
+  if plan.host:
+    step = _fed_step(plan, plan.host, estimator, meta_optimizer, map_fn, pretrained)
+  else:
+    advance = jax.jit(_step(plan, estimator, meta_optimizer), donate_argnums=0)
 
-  def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
-    return advance(state, _placed(inputs, mesh), pretrained, stores)
+    def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
+      return advance(state, _placed(inputs, mesh), pretrained, stores)
 
   state = _init(plan, estimator, meta_optimizer, mesh)
   (folder / 'parameters.txt').write_text(
@@ -115,7 +133,15 @@ def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
 
 def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
   objective = meta_loss(plan.rule, plan.task, on_device(plan.spec['task_mapping']))
-  return build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn)
+  estimator = build_from(
+    ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn
+  )
+  if plan.host and estimator.candidates is None:
+    raise InputError(
+      f'{plan.estimator["name"]} does not give its candidates away, so the host cannot feed them: '
+      f'set feed.chunk_steps = 0'
+    )
+  return estimator
 
 
 def _placed(inputs: tuple, mesh: Mesh) -> tuple:
@@ -149,23 +175,68 @@ def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
     state: MetaState, inputs: tuple, pretrained: tuple, stores: PyTree
   ) -> tuple[MetaState, Metrics]:
     drawn, num_steps = inputs
-    key = jax.random.fold_in(jax.random.key(plan.seed), state.generation + 1)
-    task_key, noise_key = jax.random.split(key)
+    task_key, noise_key = _keys(plan, state)
     episodes = start_episodes(plan.task, task_key, pretrained, drawn)
     tasks = TaskBatch(episodes, stores, num_steps)
-    grad, estimator_state, metrics = estimator.estimate(
-      state.theta, state.estimator, noise_key, tasks
-    )
-    updates, opt_state = meta_optimizer.update(grad, state.opt_state, state.theta)
-    theta = optax.apply_updates(state.theta, updates)
-    metrics |= {
-      'num_steps': num_steps,
-      'grad_norm': optax.tree.norm(grad),
-      'theta_norm': optax.tree.norm(theta),
-    }
-    return MetaState(state.generation + 1, theta, opt_state, estimator_state), metrics
+    estimate = estimator.estimate(state.theta, state.estimator, noise_key, tasks)
+    return _descend(meta_optimizer, state, estimate, num_steps)
 
   return step
+
+
+def _fed_step(
+  plan: MetaTrain,
+  host: Host,
+  estimator: Estimator,
+  meta_optimizer: Any,
+  map_fn: MapFn,
+  pretrained: tuple,
+) -> Any:
+  """A generation whose images the host feeds; to the same end as `_step`."""
+  pairs = FedEpisodes(plan.task, plan.rule, map_fn)
+
+  @jax.jit
+  def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:
+    task_key, noise_key = _keys(plan, state)
+    thetas = estimator.candidates(state.theta, state.estimator, noise_key)
+    return thetas, start_episodes(plan.task, task_key, pretrained, drawn)
+
+  @partial(jax.jit, donate_argnums=0)
+  def end(state: MetaState, metrics: Metrics, num_steps: Any) -> tuple[MetaState, Metrics]:
+    _, noise_key = _keys(plan, state)
+    means = jax.tree.map(lambda x: jnp.mean(x, axis=1), metrics)
+    estimate = estimator.conclude(state.theta, state.estimator, noise_key, means)
+    return _descend(meta_optimizer, state, estimate, num_steps)
+
+  def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
+    drawn, num_steps = inputs
+    thetas, episodes = begin(state, host.start(drawn, plan.mesh), pretrained)
+    chunks = host.chunks(drawn['train'], int(num_steps), plan.mesh)
+    return end(state, pairs.run(thetas, episodes, chunks, int(num_steps)), num_steps)
+
+  return step
+
+
+def _keys(plan: MetaTrain, state: MetaState) -> tuple[jax.Array, jax.Array]:
+  """A generation's keys, for its tasks and for its noise."""
+  key = jax.random.fold_in(jax.random.key(plan.seed), state.generation + 1)
+  task_key, noise_key = jax.random.split(key)
+  return task_key, noise_key
+
+
+def _descend(
+  meta_optimizer: Any, state: MetaState, estimate: tuple, num_steps: Any
+) -> tuple[MetaState, Metrics]:
+  """The step on theta along an estimate of the meta-gradient."""
+  grad, estimator_state, metrics = estimate
+  updates, opt_state = meta_optimizer.update(grad, state.opt_state, state.theta)
+  theta = optax.apply_updates(state.theta, updates)
+  metrics |= {
+    'num_steps': num_steps,
+    'grad_norm': optax.tree.norm(grad),
+    'theta_norm': optax.tree.norm(theta),
+  }
+  return MetaState(state.generation + 1, theta, opt_state, estimator_state), metrics
 
 
 def _check(generation: int, metrics: Mapping[str, float]) -> None:

@@ -6,18 +6,30 @@ from typing import Any, NamedTuple
 
 import jax
 
-from l2o.artifact import save_theta
+from l2o.artifact import read
+from l2o.artifact import save as save_optimizer
 from l2o.build import build as build_from
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.rules import RULES
 from l2o.tasks import TASKS
-from l2o.types import Task
+from l2o.types import Params, Task, Theta
 from reports import report
-from reports.results import save, summarize
+from reports.results import Results, add_paper, save, summarize
 from trainers import meta_evaluate, meta_train, pretrain, sources, stage, workdir
 
 MAIN = 'main'  # the start that meta-training uses
+CARD = (  # of each row of the learned optimizer
+  'experiment',
+  'source',
+  'num_steps',
+  'tasks',
+  'accuracy_mean',
+  'accuracy_std',
+  'difference_mean',
+  'difference_low',
+  'difference_high',
+)
 
 
 class Pipeline(NamedTuple):
@@ -27,6 +39,8 @@ class Pipeline(NamedTuple):
   meta_train: meta_train.MetaTrain
   meta_evaluate: meta_evaluate.MetaEvaluate
   options: stage.Options
+  params: Params  # shapes of what theta is for
+  classes: Mapping[str, Any]  # part of the class split -> names
 
 
 def build(config: Mapping[str, Any]) -> Pipeline:
@@ -40,16 +54,22 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   model = build_from(MODELS, config['model'], 'model', num_classes=num_ways)
   shape = sources.image_shape(data)
   task = build_from(TASKS, config['task'], 'task', model=model, image_shape=shape)
-  _check_shapes(task, config['model'])
+  params = _shapes(task, config['model'])
   rule = build_from(RULES, config['rule'], 'rule')
   starts = config['pretrain']['starts']
   if MAIN not in starts:
     raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')
+  if meta_evaluate.RANDOM in starts:
+    raise InputError(
+      f'pretrain.starts.{meta_evaluate.RANDOM} is the name of the network that is not pretrained'
+    )
   return Pipeline(
     {start: pretrain.build(config, data, start) for start in starts},
     meta_train.build(config, data, task, rule),
     meta_evaluate.build(config, data, task, rule),
     stage.Options(**{name: config[name] for name in stage.Options._fields}),
+    params,
+    sources.class_names(data),
   )
 
 
@@ -64,20 +84,44 @@ def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None
     for start, stage in plan.pretrain.items()
   }
   theta = meta_train.run(plan.meta_train, pretrained[MAIN], folders['meta_train'], plan.options)
-  save_theta(folders['meta_train'] / 'theta.npz', theta)
+  _save_optimizer(plan, theta, folder, config, [])
   outcomes = meta_evaluate.run(
     plan.meta_evaluate, pretrained, theta, folders['meta_evaluate'], plan.options
   )
-  rows = summarize(outcomes, config['meta_evaluate']['bootstrap_samples'], config['seed'])
+  spec = config['meta_evaluate']
+  rows = summarize(outcomes, spec['bootstrap_samples'], config['seed'])
+  add_paper(rows, spec['paper'], spec['num_steps'])
   save(folders['meta_evaluate'] / 'outcomes.npz', outcomes)
   print(report.write(rows, folder))
+  _save_optimizer(plan, theta, folder, config, rows)
   workdir.write_json(folder / workdir.RESULTS, rows)
 
 
-def _check_shapes(task: Task, model: Mapping[str, Any]) -> None:
-  """Lets a network with impossible sizes fail before anything is written."""
+def _save_optimizer(
+  plan: Pipeline, theta: Theta, folder: pathlib.Path, config: Mapping[str, Any], rows: Results
+) -> None:
+  """What was meta-trained, to be taken away, with a card of where it comes from."""
+  spec = config['rule']
+  if spec['name'] == 'artifact':  # one that was taken from a file goes on under its own name
+    spec = read(spec['path']).spec
+  ours = [
+    {key: row[key] for key in CARD if key in row}
+    for row in rows
+    if row['optimizer'] == config['rule']['name']
+  ]
+  card = {
+    'config': config,
+    'classes': plan.classes,
+    'revision': workdir.revision(),
+    'results': ours,
+  }
+  save_optimizer(folder / workdir.OPTIMIZER, theta, plan.params, spec, card)
+
+
+def _shapes(task: Task, model: Mapping[str, Any]) -> Params:
+  """Shapes of a task's parameters; a network with impossible sizes fails before all is begun."""
   try:
-    jax.eval_shape(task.init, jax.random.key(0))
+    return jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   except Exception as error:  # whatever a network may raise
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise InputError(f'the model {dict(model)} cannot be built: {reason}') from error

@@ -2,7 +2,8 @@
 
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from clu import parameter_overview
 from jax.sharding import Mesh
 
+from datasets.feed import read
 from datasets.sampler import BatchSampler
 from l2o.build import build as build_from
 from l2o.build import call, check_bounds
@@ -30,7 +32,8 @@ class Pretrain(NamedTuple):
   rule: LearnedRule
   learning_rate: float
   batches: BatchSampler
-  store: PyTree  # the train images
+  store: PyTree  # the train images, empty if the host feeds them
+  read: Callable[[Batch], Batch]  # completes a drawn batch then
   num_steps: int
   log_every: int
   mesh: Mesh
@@ -46,24 +49,31 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> Pretrain
     at_least={'num_steps': 1, 'log_every': 1, 'batch_size': 1},
     above={'learning_rate': 0},
   )
-  classes = data.parts['pretrain']
-  seed = sources.stream_seed(data.seed, f'pretrain/{spec["starts"][start]}')
+  where = call(_start, spec['starts'][start], f'pretrain.starts.{start}')
+  classes = sources.classes_of(data, where['source'], where['classes'])
+  seed = sources.stream_seed(data.seed, f'pretrain/{where["number"]}')
   model = build_from(MODELS, config['model'], 'model', num_classes=len(classes))
   task = build_from(
     TASKS, config['task'], 'task', model=model, image_shape=sources.image_shape(data)
   )
-  source = data.sources[data.main]['train']
+  source = data.sources[where['source']]['train']
   return Pretrain(
     task=task,
     rule=call(hand_designed, spec['optimizer'], 'pretrain.optimizer'),
     learning_rate=spec['learning_rate'],
     batches=BatchSampler(source, classes, spec['batch_size'], seed, 'pretrain.batch_size'),
-    store=source.arrays(),
+    store={} if data.feed.chunk_steps else source.arrays(),
+    read=partial(read, source) if data.feed.chunk_steps else lambda drawn: drawn,
     num_steps=spec['num_steps'],
     log_every=spec['log_every'],
     mesh=sharding.build_mesh(spec['mesh'], 'pretrain', [spec['batch_size']]),
     seed=seed,
   )
+
+
+def _start(source: str, classes: str, number: int = 0) -> dict[str, Any]:
+  """A network to start from: what it is trained on, and the number of its random draws."""
+  return {'source': source, 'classes': classes, 'number': number}
 
 
 def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[PyTree, PyTree]:
@@ -84,7 +94,7 @@ def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[P
   state = stage.train(
     step,
     state,
-    feed=plan.batches.sample,
+    feed=lambda number: plan.read(plan.batches.sample(number)),
     stop=plan.num_steps,
     check=_check,
     log_every=plan.log_every,
@@ -92,7 +102,8 @@ def run(plan: Pretrain, folder: pathlib.Path, options: stage.Options) -> tuple[P
     folder=folder,
     options=options,
   )
-  return jax.device_get((state.inner.params, state.inner.model_state))
+  params = plan.rule.readout(state.inner.opt_state, state.inner.params)
+  return jax.device_get((params, state.inner.model_state))
 
 
 def _init(plan: Pretrain, tx: Any, mesh: Mesh) -> TrainState:

@@ -32,6 +32,11 @@ def run(
   if not str(workdir):
     raise InputError('--workdir must name a folder')
   folder = pathlib.Path(workdir)
+  if config['sweep']:
+    from trainers import sweep  # matplotlib: only for who draws
+
+    sweep.run(config, folder, run)
+    return
   _check(config)
   if files.is_finished(folder, config):
     print(f'{folder} holds this run, finished; its results are in {folder / files.RESULTS}')

@@ -9,20 +9,29 @@ import numpy as np
 import datasets
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
-from l2o.build import call, choose
+from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
 from l2o.types import PyTree
 
-PARTS = ('pretrain', 'meta_train', 'meta_test')
+META_TRAIN = 'meta_train'  # the part of the main source that meta-training takes
+
+
+class Feed(NamedTuple):
+  """How images reach the device, see the config's block `feed`."""
+
+  chunk_steps: int
+  tasks_at_once: int
+  threads: int
 
 
 class Data(NamedTuple):
   """All that a run reads."""
 
   sources: Mapping[str, Mapping[str, datasets.Source]]  # name -> split -> source
-  main: str  # the source whose classes are split
-  parts: Mapping[str, np.ndarray]  # part -> its classes
+  main: str  # the source of meta-training
+  parts: Mapping[str, Mapping[str, np.ndarray]]  # source -> part of its split -> classes
   seed: int
+  feed: Feed
 
 
 def stream_seed(seed: int, use: str) -> int:
@@ -48,11 +57,39 @@ def load(config: Mapping[str, Any]) -> Data:
   shapes = {name: source['train'].image_shape for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
     raise InputError(f'all sources must have images of one shape, not {shapes}')
-  if set(config['class_split']) != set(PARTS):
-    raise InputError(f'class_split must have {", ".join(PARTS)}, not {list(config["class_split"])}')
-  classes = len(sources[main]['train'].class_names)
-  parts = split_classes(classes, config['class_split'], config['seed'])
-  return Data(sources, main, parts, config['seed'])
+  split = config['class_split']
+  if main not in split or META_TRAIN not in split[main]:
+    raise InputError(f'class_split.{main} must say how many classes {META_TRAIN} has')
+  parts = {
+    choose(name, sources, 'source'): split_classes(
+      len(sources[name]['train'].class_names), sizes, config['seed'], f'class_split.{name}'
+    )
+    for name, sizes in split.items()
+  }
+  feed = call(Feed, config['feed'], 'feed')
+  check_bounds(config['feed'], 'feed', {'chunk_steps': 0, 'tasks_at_once': 1, 'threads': 1})
+  return Data(sources, main, parts, config['seed'], feed)
+
+
+def classes_of(data: Data, source: str, part: str) -> np.ndarray:
+  """The classes of one part of a source's split, or 'all' of them.
+
+  Raises:
+    InputError: no such source, or no such part of its split.
+  """
+  split = data.parts.get(choose(source, data.sources, 'source'), {})
+  if choose(part, (*split, 'all'), f'part of class_split.{source}') == 'all':
+    return np.arange(len(data.sources[source]['train'].class_names))
+  return split[part]
+
+
+def class_names(data: Data) -> dict[str, dict[str, list[str]]]:
+  """The names of the classes of each part of each split: source -> part -> names."""
+  names = {source: splits['train'].class_names for source, splits in data.sources.items()}
+  return {
+    source: {part: [str(names[source][c]) for c in classes] for part, classes in split.items()}
+    for source, split in data.parts.items()
+  }
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
@@ -69,15 +106,11 @@ def task_sampler(
     data: what was loaded.
     spec: the config's block `tasks`.
     source: name of the source.
-    part: a part of the class split, or 'all' classes.
+    part: a part of the source's class split, or 'all' classes.
     seed: of the draws, a `stream_seed`.
   """
-  splits = data.sources[choose(source, data.sources, 'source')]
-  everything: Sequence[int] = range(len(splits['train'].class_names))
-  if part != 'all' and source != data.main:
-    raise InputError(f'only {data.main} has a class split; use classes = all for {source}')
-  choose(part, (*data.parts, 'all'), 'part of the class split')
-  classes = everything if part == 'all' else data.parts[part]
+  classes = classes_of(data, source, part)
+  splits = data.sources[source]
   return call(
     TaskSampler,
     spec,
@@ -90,12 +123,14 @@ def task_sampler(
 
 
 def stores(data: Data, names: Sequence[str]) -> dict[str, dict[str, PyTree]]:
-  """The images that tasks look up: name -> {'train', 'evaluation'}.
+  """The images that tasks look up: name -> {'train', 'evaluation'}, empty if the host feeds them.
 
   Shorter ones are filled up with black images that no task refers to: stores of one shape share
   their compiled programs.
   """
   chosen = {name: data.sources[choose(name, data.sources, 'source')] for name in names}
+  if data.feed.chunk_steps:
+    return {name: {'train': {}, 'evaluation': {}} for name in chosen}
   found: dict[str, dict[str, PyTree]] = {name: {} for name in chosen}
   for part, split in (('train', 'train'), ('evaluation', 'validation')):
     longest = max(len(splits[split]) for splits in chosen.values())

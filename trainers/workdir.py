@@ -16,6 +16,7 @@ from l2o.errors import InputError
 
 LOCK = '.lock'
 RESULTS = 'results.json'  # written last: a run that has it is finished
+OPTIMIZER = 'optimizer.safetensors'  # what was meta-trained
 SHOWN = 3  # differences that an error lists
 PACKAGES = (
   'clu',
@@ -29,6 +30,7 @@ PACKAGES = (
   'numpy',
   'optax',
   'orbax-checkpoint',
+  'safetensors',
   'scikit-learn',
   'tensorflow-datasets',
 )
@@ -107,14 +109,14 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 def _versions() -> dict[str, Any]:
   return {
-    'git': _revision(),
+    'git': revision(),
     'python': platform.python_version(),
     'platform': platform.platform(),
     'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
   }
 
 
-def _revision() -> str:
+def revision() -> str:
   """The checkout's commit, marked if files differ from it; 'unknown' outside a checkout."""
   here = pathlib.Path(__file__).parent
   try:

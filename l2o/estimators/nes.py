@@ -109,38 +109,52 @@ def nes(
   if not (sigma > 0 and sigma_halves_every > 0):
     raise InputError('estimator.sigma and estimator.sigma_halves_every must be positive')
   choose(shaping, SHAPINGS, 'fitness shaping')
-  at = halving(sigma, sigma_halves_every)
-  estimate = partial(_estimate, meta_loss, population, at, shaping == 'centred_rank', map_fn)
-  return Estimator(lambda theta, key: NESState(jnp.zeros((), jnp.int32)), estimate)
+  spec = _Spec(population, halving(sigma, sigma_halves_every), shaping == 'centred_rank')
+
+  def estimate(theta: Theta, state: NESState, key: jax.Array, tasks: Any) -> tuple:
+    def candidate(number: jax.Array, shared: tuple) -> Metrics:
+      theta, state, key, tasks = shared
+      return meta_loss(_candidate(spec, theta, state, key, number), tasks)
+
+    metrics = map_fn(candidate, jnp.arange(population), (theta, state, key, tasks))
+    return _conclude(spec, theta, state, key, metrics)
+
+  def candidates(theta: Theta, state: NESState, key: jax.Array) -> Theta:
+    return jax.vmap(lambda i: _candidate(spec, theta, state, key, i))(jnp.arange(population))
+
+  def init(theta: Theta, key: jax.Array) -> NESState:
+    return NESState(jnp.zeros((), jnp.int32))
+
+  return Estimator(init, estimate, candidates, partial(_conclude, spec))
 
 
-def _estimate(
-  meta_loss: Callable[[Theta, Any], Metrics],
-  population: int,
-  sigma_at: Callable[[Any], Any],
-  shaped: bool,
-  map_fn: MapFn,
-  theta: Theta,
-  state: NESState,
-  key: jax.Array,
-  tasks: Any,
+class _Spec(NamedTuple):
+  """The arguments of `nes`, checked."""
+
+  population: int
+  sigma_at: Callable[[Any], Any]
+  shaped: bool
+
+
+def _candidate(spec: _Spec, theta: Theta, state: NESState, key: jax.Array, number: Any) -> Theta:
+  """theta + s_i sigma eps_i."""
+  sigma = jnp.asarray(spec.sigma_at(state.generation), jnp.float32)
+  sign = 1.0 - 2.0 * (number % 2)
+  noise = perturbation(key, theta, number // 2)
+  return jax.tree.map(lambda t, e: t + (sign * sigma).astype(t.dtype) * e, theta, noise)
+
+
+def _conclude(
+  spec: _Spec, theta: Theta, state: NESState, key: jax.Array, metrics: Metrics
 ) -> tuple[Theta, NESState, Metrics]:
-  pairs = jnp.arange(population) // 2
-  signs = 1.0 - 2.0 * (jnp.arange(population) % 2)
-  sigma = jnp.asarray(sigma_at(state.generation), jnp.float32)
-
-  def candidate(which: tuple, shared: tuple) -> Metrics:
-    pair, sign = which
-    theta, sigma, key, tasks = shared
-    noise = perturbation(key, theta, pair)
-    moved = jax.tree.map(lambda t, e: t + (sign * sigma).astype(t.dtype) * e, theta, noise)
-    return meta_loss(moved, tasks)
-
-  metrics = map_fn(candidate, (pairs, signs), (theta, sigma, key, tasks))
-  utilities = centred_rank(metrics['loss']) if shaped else _replace_nonfinite(metrics['loss'])
+  numbers = jnp.arange(spec.population)
+  signs = 1.0 - 2.0 * (numbers % 2)
+  sigma = jnp.asarray(spec.sigma_at(state.generation), jnp.float32)
+  losses = metrics['loss']
+  utilities = centred_rank(losses) if spec.shaped else _replace_nonfinite(losses)
   # The noise is drawn again from its keys, so only `population` losses cross devices.
-  weights = (utilities * signs).reshape(-1, 2).sum(axis=1) / (population * sigma)
-  noise = jax.vmap(lambda pair: perturbation(key, theta, pair))(pairs[::2])
+  weights = (utilities * signs).reshape(-1, 2).sum(axis=1) / (spec.population * sigma)
+  noise = jax.vmap(lambda pair: perturbation(key, theta, pair))(numbers[::2] // 2)
   grad = jax.tree.map(lambda e: jnp.tensordot(weights.astype(e.dtype), e, axes=1), noise)
   return grad, NESState(state.generation + 1), _summary(metrics) | {'sigma': sigma}
 

@@ -1,4 +1,4 @@
-"""Residual networks of the CIFAR kind."""
+"""Residual networks: of the CIFAR kind, and with a stem for larger images ResNet-18 and 34."""
 
 from collections.abc import Sequence
 
@@ -34,13 +34,15 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """ResNet-(2 + 2 blocks per stage x stages): He et al., arXiv 1512.03385, sec. 4.2.
+  """ResNet-(2 + 2 x blocks of all stages): He et al., arXiv 1512.03385, table 1 and sec. 4.2.
 
   Attributes:
     num_classes: outputs.
     features: channels of each stage; each but the first halves the image.
-    blocks: residual blocks in each stage.
+    blocks: residual blocks in each stage, one number for all or one for each.
+    stem: size of the first convolution's kernel: 3, or 7 for images of about 224 pixels.
     stem_stride: of the first convolution; 2 quarters the cost of everything behind it.
+    stem_pool: whether 3x3 maxima at stride 2 follow it, as in the networks for ImageNet.
 
   Example:
     >>> model = ResNet(num_classes=10, features=(4, 8), stem_stride=2)
@@ -51,17 +53,23 @@ class ResNet(nn.Module):
 
   num_classes: int
   features: Sequence[int] = (16, 32, 64)
-  blocks: int = 1
+  blocks: int | Sequence[int] = 1
+  stem: int = 3
   stem_stride: int = 1
+  stem_pool: bool = False
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     """Logits [B, num_classes] of images [B, H, W, C]."""
     strides = (self.stem_stride, self.stem_stride)
-    x = Conv(self.features[0], (3, 3), strides, use_bias=False)(images)
+    x = Conv(self.features[0], (self.stem, self.stem), strides, use_bias=False)(images)
     x = nn.relu(_norm(train)(x))
-    for stage, features in enumerate(self.features):
-      for block in range(self.blocks):
+    if self.stem_pool:
+      x = nn.max_pool(x, (3, 3), (2, 2), padding='SAME')
+    stages = len(self.features)
+    blocks = (self.blocks,) * stages if isinstance(self.blocks, int) else self.blocks
+    for stage, (features, count) in enumerate(zip(self.features, blocks, strict=True)):
+      for block in range(count):
         x = Block(features, stride=2 if stage and not block else 1)(x, train)
     return nn.Dense(self.num_classes, name='head')(jnp.mean(x, axis=(1, 2)))
 

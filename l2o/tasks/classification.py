@@ -8,16 +8,29 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from l2o.errors import InputError
 from l2o.types import Batch, Metrics, Params, PyTree, Task
 
 
-def classification(model: nn.Module, image_shape: Sequence[int], head: str = 'head') -> Task:
+def classification(
+  model: nn.Module,
+  image_shape: Sequence[int],
+  head: str = 'head',
+  crop: int = 0,
+  mirror: bool = False,
+) -> Task:
   """Softmax cross-entropy on `{'image': [B, H, W, C] uint8, 'label': [B] int32}`.
 
   Args:
     model: called as `model(images in [0, 1], train=bool)` -> logits.
     image_shape: (H, W, C).
     head: the module that a fresh task draws anew when it starts from pretrained parameters.
+    crop: height and width that the model sees: cut out at random in training, from the middle in
+      evaluation; 0 for the whole image.
+    mirror: whether half of the training images are mirrored, at random.
+
+  Raises:
+    InputError: a crop larger than the images.
 
   Returns:
     A Task whose `init` takes `pretrained=(params, model_state)`, from a model that may have
@@ -32,8 +45,10 @@ def classification(model: nn.Module, image_shape: Sequence[int], head: str = 'he
     ['accuracy', 'loss']
   """
 
+  seen = _seen(image_shape, crop)
+
   def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
-    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    variables = model.init(key, jnp.zeros((1, *seen)), train=False)
     params = variables['params']
     model_state = {name: block for name, block in variables.items() if name != 'params'}
     if pretrained is None:
@@ -42,21 +57,46 @@ def classification(model: nn.Module, image_shape: Sequence[int], head: str = 'he
     return {**backbone, head: params[head]}, model_state
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
-    logits, new_state = model.apply(
-      {'params': params, **model_state},
-      _scaled(batch['image']),
-      train=True,
-      mutable=list(model_state),
-      rngs={'dropout': key},
-    )
+    images = batch['image']
+    if crop or mirror:
+      images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
+    settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
+    variables = {'params': params, **model_state}
+    logits, new_state = model.apply(variables, _scaled(images), train=True, **settings)
     metrics = _metrics(logits, batch['label'])
     return metrics['loss'], (new_state, metrics)
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     variables: Mapping[str, Any] = {'params': params, **model_state}
-    return _metrics(model.apply(variables, _scaled(batch['image']), train=False), batch['label'])
+    images = _scaled(_middle(batch['image'], seen))
+    return _metrics(model.apply(variables, images, train=False), batch['label'])
 
   return Task(init, loss, evaluate)
+
+
+def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
+  """(H, W, C) of what the model sees."""
+  height, width, channels = image_shape
+  if not 0 <= crop <= min(height, width):
+    raise InputError(f'task.crop must be 0 to {min(height, width)}, not {crop}')
+  return (crop or height, crop or width, channels)
+
+
+def _middle(images: jax.Array, seen: tuple) -> jax.Array:
+  top, left = (images.shape[1] - seen[0]) // 2, (images.shape[2] - seen[1]) // 2
+  return images[:, top : top + seen[0], left : left + seen[1]]
+
+
+def _augmented(key: jax.Array, images: jax.Array, seen: tuple, mirror: bool) -> jax.Array:
+  """A random part of each image, [B, H, W, C] -> [B, *seen], mirrored or not."""
+  place_key, mirror_key = jax.random.split(key)
+  room = jnp.array([images.shape[1] - seen[0], images.shape[2] - seen[1]])
+  places = jax.random.randint(place_key, (len(images), 2), 0, room[None] + 1)
+  cut = jax.vmap(lambda x, at: jax.lax.dynamic_slice(x, (at[0], at[1], 0), seen))(images, places)
+  if not mirror:
+    return cut
+  turned = jax.random.bernoulli(mirror_key, shape=(len(images), 1, 1, 1))
+  return jnp.where(turned, cut[:, :, ::-1], cut)
 
 
 def _scaled(images: jax.Array) -> jax.Array:

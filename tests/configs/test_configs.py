@@ -4,11 +4,17 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 import pytest
 
 import datasets
-from configs import common
+from configs import common, l3rs_paper
+from l2o.build import build
 from l2o.errors import InputError
+from l2o.models import MODELS
+from l2o.rules import RULES
+from l2o.tasks import TASKS
+from tests.l2o.velo_reference import released
 from trainers import pipeline, run
 
 FILES = sorted(
@@ -52,6 +58,20 @@ def test_it_builds_and_its_states_have_shapes(path):
   assert jax.tree.leaves(state)
 
 
+def test_other_rules_and_released_weights_are_arguments(tmp_path):
+  (tmp_path / 'theta').write_bytes(released())
+  quickstart = next(path for path in FILES if path.stem == 'quickstart')
+  for arg in ('rule=velo_small', f'rule=celo_ft,celo={tmp_path / "theta"}', 'rule=l3rs-quickstart'):
+    plan = pipeline.build(load(quickstart, arg))
+    rows = {row.family: row for row in plan.meta_evaluate.baselines}
+    if 'celo' in arg:
+      began = plan.meta_train.rule.init(jax.random.key(0), {})
+      assert np.all(began['lstm_init_state']['cell'] == 0.5)
+      assert {'celo_released', 'celo_released_head', 'l3rs-quickstart'} <= rows.keys()
+  with pytest.raises(InputError, match='add velo=FILE'):
+    load(quickstart, 'rule=velo_ft')
+
+
 QUICK = ('quickstart',)  # the others take minutes
 
 
@@ -64,3 +84,23 @@ def test_its_smoke_variant_runs_to_results(path, tmp_path):
   run.run(config, tmp_path / 'run', default=load(path), overrides={})
   rows = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert rows
+
+
+def test_the_papers_scale_has_the_papers_sizes_and_its_states_have_shapes():
+  """Without its data: the network, the theta and the state of L3RS for all 110 layers."""
+  config = common.freeze(l3rs_paper.get_config())
+  model = build(MODELS, config['model'], 'model', num_classes=config['tasks']['num_ways'])
+  task = build(TASKS, config['task'], 'task', model=model, image_shape=(256, 256, 3))
+  rule = build(RULES, config['rule'], 'rule')
+  params, _ = jax.eval_shape(task.init, jax.random.key(0))
+  assert len(jax.tree.leaves(params)) == 110
+  theta = jax.eval_shape(rule.init, jax.random.key(0), params)
+  assert len(theta['embedding']) == 110
+  state = jax.eval_shape(lambda t, p: rule.bind(t, 10).init(p), theta, params)
+  numbers = [sum(x.size for x in jax.tree.leaves(tree)) for tree in (state, params)]
+  assert numbers[0] == pytest.approx(2 * numbers[1], rel=1e-3)
+  images = jax.ShapeDtypeStruct((64, 256, 256, 3), 'uint8')
+  batch = {'image': images, 'label': jax.ShapeDtypeStruct((64,), 'int32')}
+  _, model_state = jax.eval_shape(task.init, jax.random.key(0))
+  loss, _ = jax.eval_shape(task.loss, params, model_state, jax.random.key(0), batch)
+  assert loss.shape == ()

@@ -30,3 +30,13 @@ def test_a_split_larger_than_the_data_set_is_refused():
     split_classes(61, SIZES, seed=0)
   with pytest.raises(InputError, match=r'class_split\.meta_test must be at least 1, not 0'):
     split_classes(61, SIZES | {'meta_test': 0}, seed=0)
+
+
+def test_the_first_classes_are_those_of_the_data_set():
+  parts = split_classes(10, {'meta_train': 3, 'pretrain': {'first': 4}, 'meta_test': 3}, seed=1)
+  assert parts['pretrain'].tolist() == [0, 1, 2, 3]
+  assert sorted([*parts['meta_train'], *parts['meta_test']]) == [4, 5, 6, 7, 8, 9]
+  again = split_classes(10, {'meta_train': 3, 'pretrain': {'first': 4}, 'meta_test': 3}, seed=2)
+  assert again['meta_train'].tolist() != parts['meta_train'].tolist()
+  with pytest.raises(InputError, match='a and b cannot both have the first'):
+    split_classes(10, {'a': {'first': 4}, 'b': {'first': 4}}, seed=1)

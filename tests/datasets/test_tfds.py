@@ -56,6 +56,21 @@ def test_images_are_resized_if_asked_for(spec):
   assert datasets.load(spec | {'size': 4}, 'train').image_shape == (4, 4, 3)
 
 
+def test_read_record_by_record_it_is_the_same_data_set(spec):
+  whole = datasets.load(spec | {'size': 4}, 'train')
+  lazy = datasets.load(spec | {'size': 4, 'in_memory': False}, 'train')
+  assert len(lazy) == len(whole)
+  assert lazy.class_names == whole.class_names
+  assert lazy.image_shape == whole.image_shape
+  for ours, theirs in zip(lazy.class_index, whole.class_index, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+  for i in range(len(whole)):
+    np.testing.assert_array_equal(lazy[i].image, whole[i].image)
+    assert lazy[i].label == whole[i].label
+  with pytest.raises(InputError, match=r'set feed\.chunk_steps'):
+    lazy.arrays()
+
+
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
@@ -63,6 +78,7 @@ def test_images_are_resized_if_asked_for(spec):
     ({'label': 'kin'}, "no feature of stamps 'kin'.*did you mean 'kind'"),
     ({'label': 'weight'}, "'weight' is not a class label"),
     ({'validation_split': 'test'}, "no split 'test'; it has train, rest"),
+    ({'in_memory': False}, 'with in_memory = False needs a `size`'),
     ({'dataset': 'mnist'}, 'mnist is not prepared in .* set TFDS_DATA_DIR .* or download = True'),
   ],
 )

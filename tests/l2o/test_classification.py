@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
+from l2o.errors import InputError
 from l2o.models.mlp import MLP
-from l2o.tasks.classification import classification
+from l2o.tasks.classification import _augmented, classification
 
 
 class Normalised(nn.Module):
@@ -83,3 +85,57 @@ def test_pretrained_statistics_come_along():
   marked = jax.tree.map(lambda x: x + 3.0, state)
   _, started = task.init(jax.random.key(1), (params, marked))
   jax.tree.map(np.testing.assert_array_equal, started, marked)
+
+
+class Seen(nn.Module):
+  """Logits that say what the network was given: its size, and pixels in their places."""
+
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, images, train):
+    del train
+    self.param('scale', nn.initializers.ones, ())
+    return images.reshape((images.shape[0], -1)) * 255.0
+
+
+def test_training_sees_random_parts_and_mirror_images_of_them():
+  image = jnp.arange(20, dtype=jnp.uint8).reshape(4, 5, 1)
+  parts = {
+    image[top : top + 3, left : left + 3, 0].tobytes() for top in range(2) for left in range(3)
+  }
+  images = jnp.repeat(image[None], 64, axis=0)
+  cut, both = (
+    np.asarray(_augmented(jax.random.key(3), images, (3, 3, 1), mirror))[..., 0]
+    for mirror in (False, True)
+  )
+  assert {x.tobytes() for x in cut} == parts
+  unturned = [x for x in both if x.tobytes() in parts]
+  turned = [x for x in both if x[:, ::-1].tobytes() in parts]
+  assert len(unturned) + len(turned) == len(both)
+  assert 16 < len(turned) < 48  # of 64
+
+
+def test_the_key_of_a_step_decides_what_training_sees():
+  task = classification(MLP(3, features=(5,)), (4, 4, 1), crop=2)
+  params, state = task.init(jax.random.key(0))
+  data = {
+    'image': jnp.arange(32, dtype=jnp.uint8).reshape(2, 4, 4, 1) * 8,
+    'label': jnp.array([0, 2]),
+  }
+  losses = {float(task.loss(params, state, jax.random.key(k), data)[0]) for k in range(6)}
+  assert len(losses) > 2
+
+
+def test_evaluation_sees_the_middle():
+  task = classification(Seen(9), (5, 5, 1), crop=3)
+  params, state = task.init(jax.random.key(0))
+  image = np.zeros((5, 5, 1), np.uint8)
+  image[3, 3] = 1  # the last pixel of the middle
+  data = {'image': jnp.asarray(image[None]), 'label': jnp.array([8])}
+  assert task.evaluate(params, state, data)['accuracy'] == 1.0
+
+
+def test_a_crop_larger_than_the_image_is_refused():
+  with pytest.raises(InputError, match=r'task\.crop must be 0 to 4, not 5'):
+    classification(MLP(3), (4, 6, 1), crop=5)

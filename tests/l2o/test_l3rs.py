@@ -169,7 +169,7 @@ def test_embeddings_are_found_by_path_under_partition():
 def test_a_layer_without_an_embedding_is_named():
   rule = l2o.rule('l3rs')
   tx = rule.bind(rule.init(jax.random.key(0), {'old': jnp.ones(2)}), 10)
-  with pytest.raises(l2o.InputError, match='layer new: it has embeddings for old'):
+  with pytest.raises(l2o.InputError, match='layer new: it knows old'):
     tx.init({'new': jnp.ones(2)})
 
 

@@ -119,3 +119,16 @@ def test_the_stem_stride_halves_every_feature_map(rng):
     )
     stem = seen['intermediates']['Conv_0']['__call__'][0]
     assert stem.shape == (2, side, side, 4)
+
+
+def test_resnet_34_has_the_tree_of_the_paper():
+  model = ResNet(
+    1000, features=(64, 128, 256, 512), blocks=(3, 4, 6, 3), stem=7, stem_stride=2, stem_pool=True
+  )
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)), False))
+  leaves = jax.tree.leaves(shapes['params'])
+  assert len(leaves) == 110
+  assert sum(leaf.size for leaf in leaves) == 21_797_672  # torchvision's count
+  images = jnp.zeros((2, 224, 224, 3))
+  logits = jax.eval_shape(lambda v: model.apply(v, images, False), shapes)
+  assert logits.shape == (2, 1000)

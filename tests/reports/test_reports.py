@@ -142,3 +142,13 @@ def test_the_mixture_figure_draws_means_and_layers(rng):
   figure = figures.mixture_against_step(shares, norm, ['a', 'b'])
   np.testing.assert_allclose(line_data(figure.axes[0], 'adam'), mu[..., 1].mean(axis=(0, 2)))
   np.testing.assert_allclose(line_data(figure.axes[1], 'b'), mu[:, :, 1, 1].mean(axis=0))
+
+
+def test_a_papers_figures_stand_beside_their_rows(rows):
+  results.add_paper(rows, {'A': {'l3rs': [61.0, 86.5]}}, [10, 100])
+  assert row_of(rows, 'l3rs', 100)['paper'] == pytest.approx(0.865)
+  assert 'paper' not in row_of(rows, 'sgd 0.1', 100)
+  line = next(x for x in table.render(rows).splitlines() if x.startswith('  paper'))
+  assert line.split() == ['paper', '61.0', '86.5']
+  labels = [x.get_label() for x in figures.accuracy_against_steps(rows).axes[0].lines]
+  assert 'l3rs, paper' in labels

@@ -15,18 +15,18 @@ from trainers import sharding
 
 
 def test_minus_one_takes_what_the_other_axis_leaves():
-  assert dict(sharding.make_mesh(population=-1, data=1).shape) == {'population': 4, 'data': 1}
-  assert dict(sharding.make_mesh(population=-1, data=2).shape) == {'population': 2, 'data': 2}
-  assert dict(sharding.make_mesh(population=1, data=-1).shape) == {'population': 1, 'data': 4}
+  assert dict(sharding.make_mesh(population=-1, data=1).shape) == {'population': 8, 'data': 1}
+  assert dict(sharding.make_mesh(population=-1, data=2).shape) == {'population': 4, 'data': 2}
+  assert dict(sharding.make_mesh(population=1, data=-1).shape) == {'population': 1, 'data': 8}
 
 
 @pytest.mark.parametrize(
   ('spec', 'says'),
   [
-    ({'population': 3, 'data': 2}, 'train.mesh: 3 x 2 devices are more than the 4 here'),
+    ({'population': 5, 'data': 2}, 'train.mesh: 5 x 2 devices are more than the 8 here'),
     ({'population': -1, 'data': -1}, 'cannot both be -1'),
     ({'population': 0}, 'must be -1 or at least 1'),
-    ({'population': -1, 'data': 8}, 'are more than the 4 here'),
+    ({'population': -1, 'data': 16}, 'are more than the 8 here'),
     ({'model': 2}, "train.mesh has no 'model'; it takes population, data"),
   ],
 )
@@ -81,5 +81,5 @@ def test_a_batch_that_cannot_be_split_evenly_is_refused():
 
 def test_more_cpu_devices_after_the_first_computation_is_a_warning(caplog):
   sharding.set_cpu_devices(3)
-  assert jax.device_count() == 4
-  assert 'JAX already runs on 4 CPU devices, not 3' in caplog.text
+  assert jax.device_count() == 8
+  assert 'JAX already runs on 8 CPU devices, not 3' in caplog.text

@@ -1,0 +1,59 @@
+"""Experiments A to F of arXiv 2408.09310, sec. 5, with every baseline.
+
+python main.py --config=configs/l3rs_experiments.py --workdir=runs/experiments   # hours
+python main.py --config=configs/l3rs_experiments.py:smoke --workdir=runs/smoke   # minutes
+python main.py --config=configs/l3rs_experiments.py:rule=l3rs --workdir=runs/own # from scratch
+
+Two data sets and two networks: A, the classes and the network of meta-training's kind; B, other
+data; C, a network pretrained on other data; D, both; E, a network that was not pretrained. F, the
+speed-up, is computed from each of them. CIFAR-100 (through tensorflow-datasets, TFDS_DATA_DIR)
+stands for ImageNet and Tiny-ImageNet at 32x32 (L2O_TINY_IMAGENET) for Places. The optimizer is
+`l3rs-cifar100`, which comes with l2o and was meta-trained on the same split's 25 classes; with
+`rule=l3rs` one is meta-trained first, as in configs/l3rs_cifar100.py.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, l3rs_cifar100
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first."""
+  args = common.parse(arg, smoke=False, rule='l3rs-cifar100')
+  words = ['tiny_imagenet', f'rule={args.rule}'] + ['smoke'] * args.smoke
+  c = l3rs_cifar100.get_config(','.join(words))
+  c.class_split.tiny_imagenet = {'pretrain': 100, 'meta_test': 100}
+  c.pretrain.starts.other = {'source': 'tiny_imagenet', 'classes': 'pretrain', 'number': 1}
+  cifar, tiny = (
+    {'source': source, 'classes': 'meta_test'} for source in ('cifar100', 'tiny_imagenet')
+  )
+  c.meta_evaluate.experiments = {
+    'A': {**cifar, 'start': 'main'},
+    'B': {**tiny, 'start': 'main'},
+    'C': {**cifar, 'start': 'other'},
+    'D': {**tiny, 'start': 'other'},
+    'E': {**cifar, 'start': 'random'},
+  }
+  c.meta_evaluate.baselines = baselines()
+  if not args.smoke:
+    c.meta_evaluate.num_tasks = 20
+  return c
+
+
+def baselines() -> dict:
+  """Every hand-designed family of the paper and some since, each with its grid."""
+  adam, head, sign = (1e-2, 3e-3, 1e-3, 3e-4), (1e-1, 3e-2, 1e-2), (1e-3, 3e-4, 1e-4)
+  return {
+    'adam_cosine': common.baseline('adam', 'cosine', 'all', adam[:3]),
+    'adam_constant': common.baseline('adam', 'constant', 'all', adam),
+    'adam_cosine_head': common.baseline('adam', 'cosine', 'head', head),
+    'adam_constant_head': common.baseline('adam', 'constant', 'head', head),
+    'adamw': common.baseline('adamw', 'constant', 'all', adam),
+    'adamax': common.baseline('adamax', 'constant', 'all', (3e-2, 1e-2, 3e-3)),
+    'sgd': common.baseline('sgd', 'constant', 'all', (3e-1, 1e-1, 3e-2, 1e-2)),
+    'momentum': common.baseline('momentum', 'constant', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
+    'lion': common.baseline('lion', 'constant', 'all', sign),
+    'lamb': common.baseline('lamb', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
+    'prodigy': common.baseline('prodigy', 'constant', 'all', (3.0, 1.0)),
+    'schedule_free_adamw': common.baseline('schedule_free_adamw', 'constant', 'all', adam),
+  }

@@ -1,0 +1,61 @@
+"""Batches fed by the host, for data sets that do not fit on the device.
+
+A sampler draws positions; here they are read from the source, a chunk of steps at a time, by
+threads that run ahead of the device. What is read is a function of the draw alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grain
+import numpy as np
+
+from datasets.source import Source
+
+AHEAD = 2  # chunks that are read while the device computes
+
+
+def read(source: Source, drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """A drawn batch with its images: {'index', 'label'} [...] -> {'image' [..., H, W, C], 'label'}.
+
+  Args:
+    source: where the images are.
+    drawn: positions and labels, of any shape.
+  """
+  index = np.asarray(drawn['index'])
+  images = np.stack([source[int(i)].image for i in index.ravel()])
+  return {'image': images.reshape(*index.shape, *images.shape[1:]), 'label': drawn['label']}
+
+
+def chunks(
+  source: Source, drawn: Mapping[str, np.ndarray], num_steps: int, chunk_steps: int, threads: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+  """The training batches of some episodes, `chunk_steps` steps at a time.
+
+  Args:
+    source: where the images are.
+    drawn: 'index' and 'label' [b, K, B], K >= num_steps.
+    num_steps: how many steps are taken.
+    chunk_steps: C; the last chunk is filled up with its last batch, so that all have one shape.
+    threads: that read.
+
+  Yields:
+    (number of the chunk's first step, {'image' [C, b, B, H, W, C'], 'label' [C, b, B]}).
+
+  Example:
+    >>> from datasets.source import ArraySource
+    >>> source = ArraySource(np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4, int), ['a'])
+    >>> drawn = {'index': np.zeros((1, 5, 3), int), 'label': np.zeros((1, 5, 3), int)}
+    >>> [(first, chunk['image'].shape) for first, chunk in chunks(source, drawn, 3, 2, threads=1)]
+    [(0, (2, 1, 3, 2, 2, 1)), (2, (2, 1, 3, 2, 2, 1))]
+  """
+
+  def batch(step: int) -> dict[str, np.ndarray]:
+    step = min(step, num_steps - 1)
+    return read(source, {name: array[:, step] for name, array in drawn.items()})
+
+  steps = -(-num_steps // chunk_steps) * chunk_steps
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * chunk_steps)
+  batches = grain.MapDataset.range(steps).map(batch).to_iter_dataset(options)
+  for number, chunk in enumerate(batches.batch(chunk_steps)):
+    yield number * chunk_steps, chunk

@@ -1,0 +1,229 @@
+"""VeLO's tensor network: an LSTM, once per tensor, that sets a learning rate and mixes MLPs.
+
+One row per tensor: T tensors, F features, LSTM width H, a bank of N MLPs. Sources: Metz et al.,
+"VeLO: Training Versatile Learned Optimizers by Scaling Up", arXiv 2211.09760, and Moudgil et al.,
+"Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670. The names in
+theta are those of the released weights.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from l2o.types import Theta
+
+TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)  # fractions of K where a time feature is 0
+LOSS_DECAYS = 10
+UNSEEN = 999999999999.0  # the smallest loss before there was one
+CLOCK = len(TIMES) + LOSS_DECAYS - 1  # features that all tensors share; Celo has no others
+RANKS = 5
+TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
+NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
+BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, w0__0 and on
+ADAM = 'w0__8'  # the weights of g / sqrt(v + 1e-6)
+HIDDEN = 4
+OUTPUTS = 3  # the third is unused
+
+
+class LossBuffer(NamedTuple):
+  """Moving averages of the loss on ten time scales, log-spaced from 10 steps to K."""
+
+  means: jax.Array  # [10] float32, not bias-corrected
+  running_min: jax.Array  # [10] float32, of the bias-corrected averages
+
+
+class LSTM(NamedTuple):
+  """What the network remembers of each tensor."""
+
+  hidden: jax.Array  # [T, H] float32
+  cell: jax.Array  # [T, H] float32
+
+
+class MLP(NamedTuple):
+  """Weights of each tensor's own MLP, mixed from the bank."""
+
+  w0: jax.Array  # [T, 30, 4]
+  b0: jax.Array  # [T, 4]
+  w1: jax.Array  # [T, 4, 4]
+  b1: jax.Array  # [T, 4]
+  w2: jax.Array  # [T, 4, 3]
+  b2: jax.Array  # [T, 3]
+
+
+def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
+  """The tree of theta with a shape for each leaf.
+
+  Example:
+    >>> theta_shapes(30, 512, 256)['rnn_params']['rnn_to_controls']
+    {'w': (512, 256), 'b': (256,)}
+  """
+  F, H, N = num_features, lstm_width, bank_size
+
+  def linear(inputs: int, outputs: int) -> Theta:
+    return {'w': (inputs, outputs), 'b': (outputs,)}
+
+  bank: Theta = {f'w0__{i}': (N, width, HIDDEN) for i, width in enumerate(BLOCKS)}
+  bank |= {'b0': (N, HIDDEN), 'w1': (N, HIDDEN, HIDDEN), 'b1': (N, HIDDEN)}
+  bank |= {'w2': (N, HIDDEN, OUTPUTS), 'b2': (N, OUTPUTS)}
+  return {
+    'lstm_init_state': {'hidden': (1, H), 'cell': (1, H)},
+    'rnn_params': {
+      'linear': linear(F, H),  # in the released weights, but without an effect
+      'linear_1': linear(F, H),
+      'linear_2': linear(F, H),
+      'rnn': {'linear': linear(2 * H, 4 * H)},
+      'rnn_to_controls': linear(H, N),
+      'step_size': linear(H, 1),
+    },
+    'ff_mod_stack': {'~': bank},
+  }
+
+
+def init_theta(
+  key: jax.Array,
+  num_features: int,
+  lstm_width: int,
+  bank_size: int,
+  mixing: float,
+  descent: float = 0.0,
+) -> Theta:
+  """Random meta-parameters to meta-train from (ours).
+
+  Normal weights of standard deviation 1/sqrt(fan-in), zero biases and LSTM states, `step_size` at 0
+  but for its bias of 1. The bank is scaled so that the MLP mixed by equal controls has such weights
+  too. With `descent`, the bank's are a tenth of that, and to each is added an MLP that computes
+  out_0 = descent x, with x the normalised g / sqrt(v + 1e-6).
+
+  Args:
+    key: of the draw.
+    num_features: F.
+    lstm_width: H.
+    bank_size: N.
+    mixing: what the weights of one MLP of the bank are multiplied by before the mean over the bank,
+      while the LSTM's output is small.
+    descent: see above.
+  """
+  shapes = theta_shapes(num_features, lstm_width, bank_size)
+  flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
+
+  def draw(path: tuple, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
+    part, *_, name = (entry.key for entry in path)
+    if not name.startswith('w') or part == 'lstm_init_state':
+      return jnp.zeros(shape, jnp.float32)
+    first = name.startswith('w0')
+    fan_in = sum(BLOCKS) if first else shape[-2]
+    bank = math.sqrt(bank_size) / mixing if part == 'ff_mod_stack' else 1.0
+    bank *= 0.1 if descent and part == 'ff_mod_stack' else 1.0
+    return bank / math.sqrt(fan_in) * jax.random.normal(key, shape, jnp.float32)
+
+  keys = jax.random.split(key, len(flat))
+  leaves = [draw(path, shape, k) for (path, shape), k in zip(flat, keys, strict=True)]
+  theta = jax.tree.unflatten(treedef, leaves)
+  rnn = theta['rnn_params']
+  rnn['step_size'] = {'w': 0.0 * rnn['step_size']['w'], 'b': jnp.ones((1,), jnp.float32)}
+  rnn['rnn_to_controls']['b'] = jnp.ones((bank_size,), jnp.float32)
+  if descent:
+    _add_descent(theta['ff_mod_stack']['~'], descent, mixing)
+  return theta
+
+
+def _add_descent(bank: Theta, descent: float, mixing: float) -> None:
+  """x and -x go through a unit each, since a relu passes one sign."""
+  signs = jnp.array([[1.0, -1.0]])
+  bank[ADAM] = bank[ADAM].at[:, 0, :2].add(signs / mixing)
+  bank['w1'] = bank['w1'].at[:, [0, 1], [0, 1]].add(1.0 / mixing)
+  bank['w2'] = bank['w2'].at[:, :2, 0].add(descent * signs / mixing)
+
+
+def init_lstm(theta: Theta, num_tensors: int) -> LSTM:
+  """The LSTM's learned initial state for each tensor."""
+  start = theta['lstm_init_state']
+  hidden, cell = (jnp.asarray(start[name], jnp.float32) for name in ('hidden', 'cell'))
+  shape = (num_tensors, hidden.shape[-1])
+  return LSTM(jnp.broadcast_to(hidden, shape), jnp.broadcast_to(cell, shape))
+
+
+def init_loss_buffer() -> LossBuffer:
+  """A buffer that has seen no loss."""
+  return LossBuffer(jnp.zeros((LOSS_DECAYS,)), jnp.full((LOSS_DECAYS,), UNSEEN, jnp.float32))
+
+
+def update_loss_buffer(
+  buffer: LossBuffer, loss: Any, step: jax.Array, num_steps: Any
+) -> tuple[LossBuffer, jax.Array]:
+  """Takes in a loss, clipped at twice the largest average so far.
+
+  Args:
+    buffer: the averages.
+    loss: [].
+    step: [] int32, losses seen before this one.
+    num_steps: K.
+
+  Returns:
+    The new buffer, and the features [9]: how far the average on each time scale is above its
+    minimum, relative to the next longer one; zero for the first two losses.
+  """
+  horizons = jnp.exp(jnp.linspace(math.log(10.0), jnp.log(jnp.float32(num_steps)), LOSS_DECAYS))
+  decays = jnp.exp(-1.0 / horizons)
+  bias = 1.0 - decays ** (step + 1).astype(jnp.float32)
+  loss = jnp.asarray(loss, jnp.float32)
+  largest = jnp.where(step == 0, loss, jnp.max(buffer.means / bias))
+  loss = jnp.minimum(2.0 * jnp.abs(largest), loss)
+  means = decays * buffer.means + (1.0 - decays) * loss
+  corrected = means / bias
+  running_min = jnp.minimum(buffer.running_min, corrected)
+  low = running_min[:-1]
+  relative = (corrected[:-1] - low) / jnp.maximum(1e-8, corrected[1:] - low) - 1.0
+  features = jnp.where(step < 2, 0.0, jnp.clip(relative, -1.0, 1.0))
+  return LossBuffer(means, running_min), features
+
+
+def time_features(step: jax.Array, num_steps: Any) -> jax.Array:
+  """tanh(10 (t/K - s)) for the fractions s in TIMES: [9], t counted from 0."""
+  fraction = step.astype(jnp.float32) / num_steps
+  return jnp.tanh(10.0 * (fraction - jnp.array(TIMES, jnp.float32)))
+
+
+def log_magnitude(x: jax.Array) -> jax.Array:
+  """log(1e-8 + |10 x|), clipped to ±5 and halved."""
+  return 0.5 * jnp.clip(jnp.log(1e-8 + jnp.abs(10.0 * x)), -5.0, 5.0)
+
+
+def run_lstm(theta: Theta, features: jax.Array, state: LSTM) -> LSTM:
+  """Mixes the features [T, F] across tensors and takes one step of the LSTM on each."""
+  rnn = theta['rnn_params']
+  together = jnp.max(jax.nn.relu(_linear(rnn['linear_1'], features)), axis=0, keepdims=True)
+  x = _linear(rnn['linear_2'], features)
+  x += jnp.broadcast_to(together, x.shape)
+  gates = _linear(rnn['rnn']['linear'], jnp.concatenate([x, state.hidden], axis=1))
+  i, g, f, o = jnp.split(gates, 4, axis=1)
+  cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+  return LSTM(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+
+
+def read_out(
+  theta: Theta, hidden: jax.Array, interpolation: float, is_celo: bool
+) -> tuple[jax.Array, MLP]:
+  """The learning-rate multiplier [T] and the MLP of each tensor.
+
+  VeLO: lr_mult = step, and the controls weight the bank as they are. Celo: lr_mult = 0.1 exp(step),
+  and the controls go through a softmax.
+  """
+  rnn = theta['rnn_params']
+  controls = _linear(rnn['rnn_to_controls'], hidden)
+  lr_mult = _linear(rnn['step_size'], hidden)[:, 0]
+  if is_celo:
+    controls, lr_mult = jax.nn.softmax(controls, axis=1), 0.1 * jnp.exp(lr_mult)
+  bank = theta['ff_mod_stack']['~']
+  stacks = {name: bank[name] for name in ('b0', 'w1', 'b1', 'w2', 'b2')}
+  stacks['w0'] = jnp.concatenate([bank[f'w0__{i}'] for i in range(len(BLOCKS))], axis=1)
+  scale = interpolation / controls.shape[1]
+  return lr_mult, MLP(
+    **{name: scale * jnp.tensordot(controls, stack, 1) for name, stack in stacks.items()}
+  )
+
+
+def _linear(layer: Theta, x: jax.Array) -> jax.Array:
+  return x @ layer['w'] + layer['b'][None]

@@ -1,0 +1,91 @@
+"""What a run cannot do is said in one sentence, before anything is written."""
+
+import pathlib
+
+import pytest
+
+from l2o.errors import InputError, RunError
+from tests.tiny_run import execute, tiny
+
+
+@pytest.fixture(autouse=True)
+def no_idx_folder(monkeypatch):
+  monkeypatch.delenv('L2O_IDX_DIR', raising=False)
+
+
+def test_no_finite_candidate_stops_the_run_with_the_generation(tmp_path):
+  config = tiny()
+  config['rule'] = config['rule'] | {'log_step_norm': 200.0}  # exp(200) overflows
+  with pytest.raises(RunError, match='no candidate of generation 1 ended with a finite loss'):
+    execute(config, tmp_path / 'lost')
+
+
+def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
+  config = tiny(**{'pretrain.learning_rate': 1e30})
+  with pytest.raises(RunError, match=r'pretraining: the loss of step .* is not finite'):
+    execute(config, tmp_path / 'lost')
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'says'),
+  [
+    ('estimator.population', 31, 'population must be even and at least 2, not 31'),
+    ('class_split.glyphs.pretrain', 40, 'class_split.glyphs asks for 71 classes'),
+    ('class_split.glyphs', {'meta_test': 5}, 'class_split.glyphs must say how many .* meta_train'),
+    ('pretrain.starts.main.classes', 'pre', "no part of class_split.glyphs 'pre'"),
+    ('pretrain.starts.main', {'source': 'glyphs'}, 'pretrain.starts.main needs classes'),
+    ('meta_evaluate.experiments.A.start', 'rand', "no start 'rand'.*choose from main, random"),
+    ('meta_train.min_steps', 0, 'meta_train needs 1 <= min_steps <= max_steps, not 0'),
+    ('meta_evaluate.num_steps', (10, 0), 'must be different whole numbers from 1'),
+    ('meta_evaluate.num_tasks', 1, 'meta_evaluate.num_tasks must be at least 2'),
+    ('meta_train.num_generations', -1, 'meta_train.num_generations must be at least 0'),
+    ('model.name', 'transformer', "no model 'transformer'; choose from mlp, resnet"),
+    ('rule.name', 'vela', "no rule 'vela'"),
+    ('rule.directions', ('sgd', 'adem'), "no direction 'adem'"),
+    (
+      'sources.glyphs.name',
+      'idx',
+      "data set idx has no 'per_font', 'seed'; it takes split, folder",
+    ),
+    (
+      'sources.glyphs',
+      {'name': 'idx'},
+      'set its `folder` in the config or the variable L2O_IDX_DIR',
+    ),
+    ('source', 'mnist', "no source 'mnist'; choose from glyphs"),
+    ('meta_evaluate.experiments.A.classes', 'test', "'test'.*choose from all, meta_test"),
+    ('meta_train.mesh.population', 99, 'meta_train.mesh: 99 x 1 devices are more than the'),
+    ('meta_train.mapping', 'parallel', 'choose from auto, sequential, vectorized'),
+    ('meta_evaluate.baselines.sgd_constant.schedule', 'linear', "no schedule 'linear'"),
+    ('pretrain.num_steps', 0, 'pretrain.num_steps must be at least 1, not 0'),
+    ('pretrain.learning_rate', 0.0, 'pretrain.learning_rate must be above 0, not 0.0'),
+    ('pretrain.batch_size', 10**6, 'pretrain.batch_size must be 1 to'),
+    ('meta_train.learning_rate_halves_every', 0, 'meta_train.learning_rate_halves_every must be'),
+    ('meta_evaluate.num_steps', (5, 5), 'different whole numbers'),
+    ('meta_evaluate.num_steps', (2.5, 5.0), 'different whole numbers'),
+    ('meta_evaluate.num_steps', (), 'different whole numbers'),
+    ('meta_evaluate.experiments', {}, 'meta_evaluate.experiments must name at least one'),
+    ('meta_evaluate.baselines', {}, 'meta_evaluate.baselines must name at least one'),
+    ('model.features', (0,), 'cannot be built'),
+    ('seed', -1, 'seed must be at least 0, not -1'),
+    ('cpu_devices', 10**5, 'cpu_devices must be at most 256'),
+    ('keep_checkpoints', 0, 'keep_checkpoints must be at least 1'),
+    ('log_every_secs', 0.0, 'log_every_secs must be above 0'),
+    ('sources.glyphs.per_font', 0, 'glyphs.per_font must be at least 1'),
+    ('pretrain.starts', {'second': {}}, "starts must have 'main'"),
+    ('rule', {'name': 'artifact', 'path': 'none'}, "no optimizer in the zoo 'none'"),
+    ('meta_evaluate.baselines.sgd_constant', {'rule': {'name': 'l4rs'}}, "no rule 'l4rs'"),
+    ('tasks.num_ways', 16, 'tasks.num_ways must be 2 to 15, the classes of meta_train'),
+  ],
+)
+def test_bad_input_is_refused_before_anything_is_written(key, value, says, tmp_path):
+  config = tiny()
+  block = config
+  *path, last = key.split('.')
+  for part in path:
+    block = block[part]
+  assert last in block
+  block[last] = value
+  with pytest.raises(InputError, match=says):
+    execute(config, tmp_path / 'run')
+  assert not pathlib.Path(tmp_path / 'run').exists()

@@ -1,0 +1,88 @@
+"""A sweep: every row's difference to the base as a run of its own, and one table at the end."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from configs import common
+from l2o.build import build
+from l2o.errors import InputError, RunError
+from l2o.rules import RULES
+from reports import sweep as report
+from trainers import interrupt, sharding
+from trainers import workdir as files
+
+Runner = Callable[..., None]
+
+
+def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None:
+  """Runs what is not done yet, row by row, and writes results.json, table.txt and a figure.
+
+  A row that cannot go on (no finite loss) is reported as failed, and the others are run.
+
+  Args:
+    config: a frozen config with rows in `sweep`.
+    folder: of the sweep; each different run has a folder in it, by its difference and seed.
+    runner: `trainers.run.run`.
+
+  Raises:
+    InputError: a key that the base does not have or a rule that cannot be built, before any is
+      run; anything else in a row's config when its turn comes.
+  """
+  base = common.with_diff(config, {'sweep': [], 'sweep_seeds': [0]})
+  sharding.set_cpu_devices(config['cpu_devices'])  # before the rules below compute anything
+  plans = {}
+  for row in config['sweep']:
+    for seed in config['sweep_seeds']:
+      changed = common.with_diff(base, {**row['diff'], 'seed': seed})
+      build(RULES, changed['rule'], 'rule')
+      plans[_folder(folder, base, changed, seed)] = changed
+  failed = {}
+  for number, (where, changed) in enumerate(plans.items(), start=1):
+    print(f'[sweep] run {number}/{len(plans)}: {where.relative_to(folder)}', flush=True)
+    try:
+      runner(changed, where, default=base, overrides={})
+    except interrupt.TerminatedError:
+      raise
+    except RunError as error:
+      print(f'[sweep] failed: {error}', flush=True)
+      failed[where] = str(error)
+  rows = [_row(row, config['sweep_seeds'], folder, base, failed) for row in config['sweep']]
+  settings = config['meta_evaluate']['bootstrap_samples'], config['seed']
+  results = report.summarize(rows, *settings)
+  print(report.write(results, folder))
+  files.write_json(folder / files.RESULTS, results)
+
+
+def _folder(
+  folder: pathlib.Path, base: Mapping[str, Any], changed: Mapping[str, Any], seed: int
+) -> pathlib.Path:
+  """Rows that come to the same run share its folder."""
+  return folder / report.name(common.diff({**base, 'seed': seed}, changed)) / f'seed_{seed}'
+
+
+def _row(
+  row: Mapping[str, Any],
+  seeds: list[int],
+  folder: pathlib.Path,
+  base: Mapping[str, Any],
+  failed: Mapping[pathlib.Path, str],
+) -> report.Row:
+  """What a row's runs measured: the learned optimizer's accuracy at the longest horizon."""
+  steps = max(base['meta_evaluate']['num_steps'])
+  experiment = min(base['meta_evaluate']['experiments'])
+  measured = []
+  for seed in seeds:
+    changed = common.with_diff(base, {**row['diff'], 'seed': seed})
+    where = _folder(folder, base, changed, seed)
+    if where in failed:
+      continue
+    path = where / 'meta_evaluate' / 'outcomes.npz'
+    if not path.exists():
+      raise InputError(f'{path} is missing; delete {where} to run that row again')
+    with np.load(path) as outcomes:
+      measured.append(outcomes[f'{experiment}/{changed["rule"]["name"]}/{steps}/accuracy'])
+  changes = common.diff(base, common.with_diff(base, row['diff']))
+  return report.Row(row['table'], report.name(changes), row['paper'], measured)
