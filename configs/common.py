@@ -66,6 +66,29 @@ def base() -> ConfigDict:
   })  # fmt: skip
 
 
+def train_base() -> ConfigDict:
+  """The blocks that every training job has."""
+  c = base()
+  c.update(
+    cpu_devices=1,
+    stream={'name': 'nothing'},  # what it trains on, of datasets.streams
+    model={},  # none, for a task without one
+    task={},
+    rule={},
+    train={
+      'num_steps': 1,
+      'log_every': 10,  # steps
+      'eval_every': 100,  # steps; 0: at the end alone
+      'comparisons': 1,  # batches that LGL2O compares its proposals on
+      'nonfinite': {'name': 'stop'},  # or 'increase_steps', 'min_loss': trainers/reinit.py
+      'mesh': {'data': 1, 'model': 1},
+      'placement': (),  # (regular expression, axis of the mesh for each of the array) of parameters
+    },
+  )
+  return c
+
+
+# name -> a rule to meta-train; any other name is that of one that was meta-trained already.
 RULES = {
   'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
   # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.
@@ -104,6 +127,26 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
       c.meta_evaluate.baselines[f'{name}_released'] = {'rule': row}
       head = {'name': 'head_only', 'rule': row}
       c.meta_evaluate.baselines[f'{name}_released_head'] = {'rule': head}
+
+
+def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
+  """Rows of a sweep: a hand-designed optimizer, a learned one, and the two ways to have both.
+
+  Args:
+    hand_designed: a rule.
+    celo: a file of Celo's released weights; '' for the VeLO of the quickstart in the zoo.
+  """
+  learned = {'name': 'artifact', 'path': 'velo-quickstart'}
+  if celo:
+    learned = {'name': 'celo', 'weights': celo}
+  sides = {'hand_designed': hand_designed, 'learned': learned}
+  rules = {
+    hand_designed['optimizer']: hand_designed,
+    'learned': learned,
+    'lgl2o': {'name': 'lgl2o', **sides},
+    'hub': {'name': 'hub', **sides},
+  }
+  return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 
 def baseline(

@@ -15,6 +15,7 @@ import optax
 from l2o.build import check_arguments, check_bounds, choose
 from l2o.errors import InputError
 from l2o.head_only import train_head
+from l2o.schedules import schedule as build_schedule
 from l2o.types import LearnedRule, Params, PyTree, Theta, keep_params
 
 # name -> optax's factory, which takes the learning rate first.
@@ -29,32 +30,12 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
   'schedule_free_adamw': optax.contrib.schedule_free_adamw,  # Defazio et al., arXiv 2405.15682
   'sgd': optax.sgd,
 }
-SCHEDULES = ('constant', 'cosine')
 TRAINABLE = ('all', 'head')
-
-
-def learning_rate_schedule(name: str, learning_rate: Any, num_steps: Any) -> optax.Schedule:
-  """A learning-rate schedule that takes traced values, unlike optax's own.
-
-  constant: lr; cosine: lr (1 + cos(pi k / K)) / 2, with k the number of steps done, at most K.
-
-  Example:
-    >>> round(float(learning_rate_schedule('cosine', 0.1, 4)(2)), 6)
-    0.05
-  """
-  if choose(name, SCHEDULES, 'schedule') == 'constant':
-    return lambda count: jnp.asarray(learning_rate, jnp.float32)
-
-  def cosine(count: Any) -> jax.Array:
-    progress = jnp.minimum(count, num_steps) / num_steps
-    return 0.5 * learning_rate * (1.0 + jnp.cos(jnp.pi * progress))
-
-  return cosine
 
 
 def hand_designed(
   optimizer: str,
-  schedule: str = 'constant',
+  schedule: str | Mapping[str, Any] = 'constant',
   trainable: str = 'all',
   head: str = 'head',
   learning_rate: float | None = None,
@@ -68,9 +49,10 @@ def hand_designed(
 
   Args:
     optimizer: one of `OPTIMIZERS`.
-    schedule: 'constant', or 'cosine' to zero at step K.
+    schedule: of the learning rate; a name of `l2o.schedules`, or a block with its arguments.
     trainable: 'all', or 'head' to freeze every parameter outside the head.
     head: path of the head's module, such as 'head' or 'decoder/head'.
+    learning_rate: what theta begins with; by default optax's own, or 1e-3.
     learning_rate: what theta begins with; by default optax's own, or 1e-3.
     **kwargs: further arguments of the optax optimizer.
 
@@ -86,6 +68,7 @@ def hand_designed(
     {'decoder': {'body': Array([0.], dtype=float32), 'head': Array([-0.5], dtype=float32)}}
   """
   _check(optimizer, schedule, trainable, kwargs)
+  shape = build_schedule(schedule)
   factory = OPTIMIZERS[optimizer]
   schedule_free = optimizer == 'schedule_free_adamw'
   default = inspect.signature(factory).parameters['learning_rate'].default
@@ -97,7 +80,10 @@ def hand_designed(
     return {'learning_rate': jnp.asarray(start, jnp.float32)}
 
   def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-    rate = learning_rate_schedule(schedule, theta['learning_rate'], num_steps)
+
+    def rate(count: Any) -> jax.Array:
+      return theta['learning_rate'] * shape(count, num_steps)
+
     # The schedule-free one makes a schedule itself, its warm-up, and wants the number.
     tx = factory(rate(0) if schedule_free else rate, **kwargs)
     return _in_float32(tx)
@@ -106,9 +92,8 @@ def hand_designed(
   return train_head(rule, head) if trainable == 'head' else rule
 
 
-def _check(optimizer: str, schedule: str, trainable: str, kwargs: Mapping[str, Any]) -> None:
+def _check(optimizer: str, schedule: Any, trainable: str, kwargs: Mapping[str, Any]) -> None:
   choose(optimizer, OPTIMIZERS, 'optimizer')
-  choose(schedule, SCHEDULES, 'schedule')
   choose(trainable, TRAINABLE, 'set of trainable parameters')
   check_arguments(OPTIMIZERS[optimizer], kwargs, optimizer)
   if optimizer == 'schedule_free_adamw':

@@ -1,6 +1,7 @@
 """HUB and LGL2O as rules: their theta is that of both sides."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from l2o.guard import GuardState, lgl2o
 from l2o.hub import HubState, hub
 from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
 
-Wrap = Callable[[Any, Any], optax.GradientTransformationExtraArgs]
+Wrap = Callable[..., optax.GradientTransformationExtraArgs]
 
 
 def hub_rule(
@@ -45,7 +46,7 @@ def hub_rule(
     counts = ('nonfinite_hand_designed', 'nonfinite_learned')
     return statistics | {name: getattr(state, name) for name in counts}
 
-  return _pair(hand_designed, learned, lambda *sides: hub(*sides, weighting=weighting), facts)
+  return _pair(hand_designed, learned, partial(hub, weighting=weighting), facts)
 
 
 def lgl2o_rule(
@@ -67,7 +68,7 @@ def lgl2o_rule(
       name: getattr(state, name) for name in ('taken_hand_designed', 'taken_learned', 'skipped')
     }
 
-  return _pair(hand_designed, learned, lambda *sides: lgl2o(*sides, period=period), facts)
+  return _pair(hand_designed, learned, partial(lgl2o, period=period), facts)
 
 
 def _pair(

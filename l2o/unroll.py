@@ -5,6 +5,7 @@ learned optimizer's differ in the transformation alone.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -58,8 +59,18 @@ def inner_step(
   state: InnerState,
   key: jax.Array,
   batch: Batch,
+  fresh: Callable[[], Batch] | None = None,
 ) -> tuple[InnerState, Metrics]:
   """One step: loss and gradient, the optimizer's update, the new parameters.
+
+  Args:
+    task: the inner problem.
+    tx: the optimizer.
+    state: before the step.
+    key: [] randomness of the step.
+    batch: what the gradient is taken on.
+    fresh: gives other data, on which an optimizer that compares proposals takes the loss of
+      each, its `value_fn`; no other optimizer asks for them.
 
   Returns:
     The state after the step, and the metrics before it, the training loss under 'loss'.
@@ -76,12 +87,24 @@ def inner_step(
     >>> float(state.params), float(metrics['loss'])
     (2.0, 4.0)
   """
-  (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
-    state.params, state.model_state, key, batch
-  )
-  updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+
+  def loss_on(batch: Batch, params: Params) -> tuple:
+    return task.loss(params, state.model_state, key, batch)
+
+  on_batch = jax.value_and_grad(partial(loss_on, batch), has_aux=True)
+  (loss, (model_state, metrics)), grads = on_batch(state.params)
+  functions: dict[str, Any] = {}
+  if fresh is not None:
+    functions['value_fn'] = lambda params: loss_on(fresh(), params)[0]
+    functions['value_and_grad_fn'] = lambda params: _without_aux(on_batch(params))
+  updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss, **functions)
   params = optax.apply_updates(state.params, updates)
   return InnerState(params, model_state, opt_state), metrics | {'loss': loss}
+
+
+def _without_aux(result: tuple) -> tuple:
+  (value, _), grads = result
+  return value, grads
 
 
 def advance(
@@ -92,6 +115,7 @@ def advance(
   batch_at: Callable[[Any], Batch],
   first: Any,
   stop: Any,
+  fresh_at: Callable[[Any], Batch] | None = None,
 ) -> InnerState:
   """Inner steps number `first` to `stop` - 1: the inner loop, or a part of it.
 
@@ -103,6 +127,7 @@ def advance(
     batch_at: number of the step -> its batch.
     first: [] int32.
     stop: [] int32, traced like `first`: other values run the same program.
+    fresh_at: number of the step -> other data, see `inner_step`.
 
   Example:
     >>> task = Task(
@@ -118,7 +143,8 @@ def advance(
   """
 
   def step(k: Any, state: InnerState) -> InnerState:
-    return inner_step(task, tx, state, jax.random.fold_in(key, k), batch_at(k))[0]
+    fresh = None if fresh_at is None else partial(fresh_at, k)
+    return inner_step(task, tx, state, jax.random.fold_in(key, k), batch_at(k), fresh)[0]
 
   return jax.lax.fori_loop(first, stop, step, state)
 
@@ -132,6 +158,8 @@ def unroll(
   record: Callable[[InnerState, Metrics], PyTree] | None = None,
 ) -> tuple[InnerState, PyTree]:
   """`num_steps` inner steps on one episode.
+
+  What an optimizer compares proposals on is the next step's batch, and for the last step its own.
 
   Args:
     task: the inner problem.
@@ -165,11 +193,16 @@ def unroll(
     batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
     return fetch(store, batch)
 
+  def fresh_at(k: Any) -> Batch:
+    return batch_at(jnp.minimum(k + 1, num_steps - 1))
+
   if record is None:
-    return advance(task, tx, state, episode.key, batch_at, 0, num_steps), None
+    final = advance(task, tx, state, episode.key, batch_at, 0, num_steps, fresh_at)
+    return final, None
 
   def step(state: InnerState, k: Any) -> tuple[InnerState, Metrics]:
-    return inner_step(task, tx, state, jax.random.fold_in(episode.key, k), batch_at(k))
+    key = jax.random.fold_in(episode.key, k)
+    return inner_step(task, tx, state, key, batch_at(k), partial(fresh_at, k))
 
   def recorded(k: Any, carry: tuple) -> tuple:
     state, records = carry

@@ -248,6 +248,8 @@ def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) ->
   rates = arguments.pop('learning_rates', ())
   if not rates or min(rates) <= 0:
     raise InputError(f'{where} needs learning_rates above 0, not {rates}')
+  if 'learning_rate' in arguments:
+    raise InputError(f'{where} has learning_rates, so no learning_rate')
   rule = call(hand_designed, arguments, where)
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
   jax.eval_shape(rule.bind({'learning_rate': rates[0]}, 1).init, params)  # a missing head shows

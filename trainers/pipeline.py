@@ -16,7 +16,7 @@ from l2o.tasks import TASKS
 from l2o.types import Params, Task, Theta
 from reports import report
 from reports.results import Results, add_paper, save, summarize
-from trainers import meta_evaluate, meta_train, pretrain, sources, stage, workdir
+from trainers import meta_evaluate, meta_train, pretrain, sources, stage, train, workdir
 
 MAIN = 'main'  # the start that meta-training uses
 CARD = (  # of each row of the learned optimizer
@@ -35,7 +35,7 @@ CARD = (  # of each row of the learned optimizer
 class Pipeline(NamedTuple):
   """All stages, built."""
 
-  pretrain: Mapping[str, pretrain.Pretrain]  # one for each start
+  pretrain: Mapping[str, train.Train]  # one for each start
   meta_train: meta_train.MetaTrain
   meta_evaluate: meta_evaluate.MetaEvaluate
   options: stage.Options

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from l2o.build import check_bounds
@@ -45,15 +46,20 @@ def run(
     f'[run] importing and building; nothing is written to {folder} before all is checked',
     flush=True,
   )
-  from trainers import pipeline, sharding  # TensorFlow and Orbax: only for who computes
+  from trainers import job, pipeline, sharding  # TensorFlow and Orbax: only for who computes
 
   sharding.set_cpu_devices(config['cpu_devices'])
-  plan = pipeline.build(config)
+  if 'train' in config:
+    built = job.build(config)
+    go = partial(job.run, built, folder)
+  else:
+    plan = pipeline.build(config)
+    go = partial(pipeline.run, plan, folder, config)
   with files.lock(folder):
     files.is_finished(folder, config)  # once more: another run may have had it in the meantime
     files.describe(folder, config, default, overrides)
-    pipeline.run(plan, folder, config)
-  print(f'[run] done: {folder / files.RESULTS}, {folder / "table.txt"}, {folder / "figures"}')
+    go()
+  print(f'[run] done: {folder / files.RESULTS} and what lies beside it')
 
 
 def _check(config: Mapping[str, Any]) -> None:

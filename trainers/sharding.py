@@ -1,5 +1,7 @@
 """Meshes, and the spreading of independent work over them."""
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from l2o.build import call
+from l2o.build import call, choose
 from l2o.errors import InputError
 from l2o.types import MapFn, PyTree
 
@@ -28,23 +30,27 @@ def set_cpu_devices(count: int) -> None:
       logging.warning('JAX already runs on %d CPU devices, not %d', jax.device_count(), count)
 
 
-def make_mesh(population: int = 1, data: int = 1) -> Mesh:
-  """A mesh ('population', 'data') over the first devices; -1 means all that the other leaves.
+def make_mesh(population: int = 1, data: int = 1, model: int = 1) -> Mesh:
+  """A mesh ('population', 'data', 'model') over the first devices; -1: all that the others leave.
 
   Raises:
     InputError: more devices asked for than there are, or two axes of -1.
   """
-  there = jax.device_count()
-  if population == -1 and data == -1:
-    raise InputError('mesh.population and mesh.data cannot both be -1')
-  if population < -1 or data < -1 or 0 in (population, data):
-    raise InputError('mesh.population and mesh.data must be -1 or at least 1')
-  population = there // data if population == -1 else population
-  data = there // population if data == -1 else data
-  if not 1 <= population * data <= there:
-    raise InputError(f'mesh: {population} x {data} devices are more than the {there} here')
-  devices = np.asarray(jax.devices()[: population * data]).reshape(population, data)
-  return Mesh(devices, ('population', 'data'), axis_types=(AxisType.Auto,) * 2)
+  there, axes = jax.device_count(), {'population': population, 'data': data, 'model': model}
+  free = [name for name, size in axes.items() if size == -1]
+  if len(free) > 1:
+    raise InputError(f'mesh.{free[0]} and mesh.{free[1]} cannot both be -1')
+  for name, size in axes.items():
+    if size < -1 or size == 0:
+      raise InputError(f'mesh.{name} must be -1 or at least 1, not {size}')
+  taken = math.prod(size for size in axes.values() if size != -1)
+  axes |= dict.fromkeys(free, there // taken)
+  count = math.prod(axes.values())
+  if not 1 <= count <= there:
+    shape = ' x '.join(str(size) for size in axes.values())
+    raise InputError(f'mesh: {shape} devices are more than the {there} here')
+  devices = np.asarray(jax.devices()[:count]).reshape(tuple(axes.values()))
+  return Mesh(devices, tuple(axes), axis_types=(AxisType.Auto,) * 3)
 
 
 def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] = ()) -> Mesh:
@@ -73,6 +79,42 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharding(mesh: Mesh, axis: int) -> NamedSharding:
   """The sharding of batches whose axis number `axis` is spread over the mesh's 'data' axis."""
   return NamedSharding(mesh, P(*[None] * axis, 'data'))
+
+
+def placed(mesh: Mesh, rules: Sequence[tuple[str, Sequence[str | None]]], tree: PyTree) -> PyTree:
+  """Shardings for a state, by rules on the paths of its leaves.
+
+  Args:
+    mesh: of the job.
+    rules: (regular expression, axis of the mesh or None for each axis of the array). The first
+      rule applies that is found in a leaf's path and has its rank; other leaves are replicated. An
+      optimizer's moments have their parameter's path at the end of their own.
+    tree: arrays or their shapes.
+
+  Raises:
+    InputError: an axis that the mesh does not have or that does not divide the array's, or a rule
+      that applies to nothing.
+  """
+  used = set()
+
+  def place(path: tuple, leaf: Any) -> NamedSharding:
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    for number, (pattern, axes) in enumerate(rules):
+      if len(axes) == len(leaf.shape) and re.search(pattern, name):
+        used.add(number)
+        for size, axis in zip(leaf.shape, axes, strict=True):
+          if axis is not None and size % mesh.shape[choose(axis, mesh.shape, 'axis of the mesh')]:
+            raise InputError(
+              f'mesh.{axis} = {mesh.shape[axis]} does not divide {name} of shape {leaf.shape}'
+            )
+        return NamedSharding(mesh, P(*axes))
+    return replicated(mesh)
+
+  places = jax.tree_util.tree_map_with_path(place, tree)
+  unused = [pattern for number, (pattern, _) in enumerate(rules) if number not in used]
+  if unused:
+    raise InputError(f'placement: no array of the state matches {unused[0]!r}')
+  return places
 
 
 def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:

@@ -18,6 +18,11 @@ class Options(NamedTuple):
   keep_checkpoints: int
 
 
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Metrics [] as numbers."""
+  return {name: float(value) for name, value in metrics.items()}
+
+
 def train(
   step: Callable[[Any, Any], tuple[Any, Any]],
   state: Any,
@@ -29,6 +34,9 @@ def train(
   unit: str,
   folder: pathlib.Path,
   options: Options,
+  expand: Callable[[Mapping[str, Any]], Mapping[str, float]] = scalars,
+  evaluate: Callable[[int, Any], Mapping[str, float]] | None = None,
+  eval_every: int = 1,
 ) -> Any:
   """Runs a stage's loop from its newest checkpoint, if there is one, to the end.
 
@@ -42,6 +50,9 @@ def train(
     unit: what a step is called.
     folder: the stage's; gets `checkpoints`, `metrics.jsonl` and TensorBoard events.
     options: how often to report and save.
+    expand: metrics as fetched -> numbers to write.
+    evaluate: (steps done, state) -> further numbers to write, beside keeping what it wants to.
+    eval_every: steps between two evaluations; there is one at the end, too.
   """
   saved = Checkpoints(
     folder / 'checkpoints', options.checkpoint_every_secs, options.keep_checkpoints
@@ -50,12 +61,18 @@ def train(
   writer = metrics.create_writer(folder, start)
 
   def on_metrics(done: int, values: Any) -> None:
-    values = {name: float(x) for name, x in jax.device_get(values).items()}
+    values = jax.device_get(values)
     if done % log_every == 0 or done == stop:
-      writer.write_scalars(done, values)
+      writer.write_scalars(done, expand(values))
     check(done, values)
 
-  report = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
+  progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
+
+  def report(done: int, state: Any) -> None:
+    if evaluate and (done % eval_every == 0 or done == stop):
+      writer.write_scalars(done, evaluate(done, state))
+    progress(done, state)
+
   with interrupt.on_sigterm() as request:
 
     def due() -> bool:

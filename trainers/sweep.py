@@ -11,10 +11,13 @@ from l2o.build import build
 from l2o.errors import InputError, RunError
 from l2o.rules import RULES
 from reports import sweep as report
+from reports import training
+from reports.results import read_lines
 from trainers import interrupt, sharding
 from trainers import workdir as files
 
 Runner = Callable[..., None]
+Failed = Mapping[pathlib.Path, str]  # the run's folder -> why
 
 
 def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None:
@@ -38,8 +41,8 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
     for seed in config['sweep_seeds']:
       changed = common.with_diff(base, {**row['diff'], 'seed': seed})
       build(RULES, changed['rule'], 'rule')
-      plans[_folder(folder, base, changed, seed)] = changed
-  failed = {}
+      plans[_folder(folder, base, row, seed)] = changed
+  failed: dict[pathlib.Path, str] = {}
   for number, (where, changed) in enumerate(plans.items(), start=1):
     print(f'[sweep] run {number}/{len(plans)}: {where.relative_to(folder)}', flush=True)
     try:
@@ -49,6 +52,13 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
     except RunError as error:
       print(f'[sweep] failed: {error}', flush=True)
       failed[where] = str(error)
+  compare = _compare_jobs if 'train' in config else _compare_meta_trained
+  compare(config, folder, base, failed)
+
+
+def _compare_meta_trained(
+  config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
+) -> None:
   rows = [_row(row, config['sweep_seeds'], folder, base, failed) for row in config['sweep']]
   settings = config['meta_evaluate']['bootstrap_samples'], config['seed']
   results = report.summarize(rows, *settings)
@@ -56,11 +66,27 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
   files.write_json(folder / files.RESULTS, results)
 
 
+def _compare_jobs(
+  config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
+) -> None:
+  rows = []
+  for row in config['sweep']:
+    places = [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
+    ended = [read_lines(p / 'train' / 'metrics.jsonl') for p in places if p not in failed]
+    reasons = [failed[p] for p in places if p in failed]
+    rows.append(training.Runs(row['table'], ended, reasons))
+  print(training.write(rows, folder))
+  files.write_json(folder / files.RESULTS, training.summarize(rows))
+
+
 def _folder(
-  folder: pathlib.Path, base: Mapping[str, Any], changed: Mapping[str, Any], seed: int
+  folder: pathlib.Path, base: Mapping[str, Any], row: Mapping[str, Any], seed: int
 ) -> pathlib.Path:
-  """Rows that come to the same run share its folder."""
-  return folder / report.name(common.diff({**base, 'seed': seed}, changed)) / f'seed_{seed}'
+  """Of a row's run; those of meta-training that come to the same run share it."""
+  if 'train' in base:
+    return folder / row['table'] / f'seed_{seed}'
+  changes = common.diff(base, common.with_diff(base, row['diff']))
+  return folder / report.name(changes) / f'seed_{seed}'
 
 
 def _row(
@@ -68,7 +94,7 @@ def _row(
   seeds: list[int],
   folder: pathlib.Path,
   base: Mapping[str, Any],
-  failed: Mapping[pathlib.Path, str],
+  failed: Failed,
 ) -> report.Row:
   """What a row's runs measured: the learned optimizer's accuracy at the longest horizon."""
   steps = max(base['meta_evaluate']['num_steps'])
@@ -76,7 +102,7 @@ def _row(
   measured = []
   for seed in seeds:
     changed = common.with_diff(base, {**row['diff'], 'seed': seed})
-    where = _folder(folder, base, changed, seed)
+    where = _folder(folder, base, row, seed)
     if where in failed:
       continue
     path = where / 'meta_evaluate' / 'outcomes.npz'

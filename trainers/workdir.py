@@ -100,6 +100,11 @@ def describe(
   write_json(path, [*starts, _versions()])  # one entry for each time the run was started
 
 
+def read_json(path: pathlib.Path) -> Any:
+  """What `write_json` wrote."""
+  return json.loads(path.read_text())
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a file that is there whole or not at all."""
   partial = path.with_suffix('.partial')

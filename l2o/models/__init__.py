@@ -1,10 +1,16 @@
 """Networks, by the name a config gives them.
 
-A model is a flax module called as `model(images [B, H, W, C] float32, train=bool)`, whose last
-layer is named 'head': what a fresh task replaces and what head-only training trains.
+A model of the task `classification` is a flax module called as
+`model(images [B, H, W, C] float32, train=bool)`, whose last layer is named 'head': what a fresh
+task replaces and what head-only training trains. Those of `regression` take the names of the
+batch's inputs.
 """
 
 MODELS = {
+  'lstm': 'l2o.models.lstm:LSTM',
+  'ltc': 'l2o.models.ltc:LTC',
   'mlp': 'l2o.models.mlp:MLP',
+  'neural_ode': 'l2o.models.neural_ode:NeuralODE',
   'resnet': 'l2o.models.resnet:ResNet',
+  'siren': 'l2o.models.siren:Siren',
 }

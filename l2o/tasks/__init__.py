@@ -1,3 +1,7 @@
 """Inner problems, by the name a config gives them."""
 
-TASKS = {'classification': 'l2o.tasks.classification:classification'}
+TASKS = {
+  'classification': 'l2o.tasks.classification:classification',
+  'function': 'l2o.tasks.function:function',
+  'regression': 'l2o.tasks.regression:regression',
+}

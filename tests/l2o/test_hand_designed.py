@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import l2o
-from l2o.hand_designed import OPTIMIZERS, learning_rate_schedule
+from l2o.hand_designed import OPTIMIZERS
+from l2o.schedules import schedule
 from tests.l2o import references
 from tests.problems import coupled_problem
 
@@ -205,8 +206,41 @@ def test_schedule_free_is_judged_by_its_averages():
 
 
 def test_cosine_reaches_zero_at_the_horizon_and_stays():
-  at = learning_rate_schedule('cosine', 2.0, jnp.int32(8))
-  np.testing.assert_allclose([at(0), at(2), at(8), at(9)], [2.0, 1 + 2**-0.5, 0, 0], atol=1e-6)
+  cosine = schedule('cosine')
+  at = [2.0 * cosine(k, jnp.int32(8)) for k in (0, 2, 8, 9)]
+  np.testing.assert_allclose(at, [2.0, 1 + 2**-0.5, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('spec', 'theirs'),
+  [
+    (
+      {'name': 'cosine', 'warmup': 0.1},
+      lambda lr: optax.join_schedules(
+        [optax.linear_schedule(lr / 11, lr, 10), optax.cosine_decay_schedule(lr, 90)], [10]
+      ),
+    ),
+    (
+      {'name': 'step', 'every': 30, 'factor': 0.3},
+      lambda lr: optax.exponential_decay(lr, 30, 0.3, staircase=True),
+    ),
+  ],
+)
+def test_a_schedule_is_optax_own(spec, theirs):
+  """For sgd, whose update is the learning rate."""
+  tx = l2o.rule('hand_designed', optimizer='sgd', schedule=spec).bind({'learning_rate': 0.2}, 100)
+
+  def step(state, _):
+    updates, state = tx.update(jnp.float32(1.0), state, jnp.float32(0.0), value=0.0)
+    return state, -updates
+
+  _, taken = jax.lax.scan(step, tx.init(jnp.float32(0.0)), length=100)
+  np.testing.assert_allclose(taken, jax.vmap(theirs(0.2))(jnp.arange(100)), rtol=1e-5, atol=1e-7)
+
+
+def test_the_learning_rate_is_what_theta_begins_with():
+  rule = l2o.rule('hand_designed', optimizer='sgd', learning_rate=0.25)
+  assert rule.init(jax.random.key(0), {}) == {'learning_rate': 0.25}
 
 
 def test_a_stack_of_learning_rates_is_a_grid():
@@ -228,7 +262,8 @@ def test_a_stack_of_learning_rates_is_a_grid():
     ({'optimizer': 'adam', 'trainable': 'tail'}, "'tail'.*all, head"),
     ({'optimizer': 'sgd', 'b1': 0.9}, "sgd has no 'b1'"),
     ({'optimizer': 'prodigy', 'b1': 0.9}, "prodigy has no 'b1'.*betas"),
-    ({'optimizer': 'lamb', 'learning_rate': 0.1}, 'rate of lamb is its theta'),
+    ({'optimizer': 'sgd', 'schedule': {'name': 'cosine', 'warmup': 1}}, 'warm-up'),
+    ({'optimizer': 'sgd', 'schedule': {'name': 'step', 'every': 0, 'factor': 1}}, 'every must be'),
     ({'optimizer': 'schedule_free_adamw', 'schedule': 'cosine'}, 'schedule must be constant'),
     ({'optimizer': 'schedule_free_adamw', 'b1': 0}, 'b1 must be above 0'),
   ],

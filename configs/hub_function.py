@@ -1,0 +1,29 @@
+"""Minimize a function of 1000 variables that waves ever faster towards its minimum: HUB, CPU.
+
+python main.py --config=configs/hub_function.py --workdir=runs/function        # minutes
+python main.py --config=configs/hub_function.py:smoke --workdir=runs/smoke     # seconds
+
+f(x) = s (1 + 0.01 s + cos(1 / s)), s = ‖x‖₁, of arXiv 2305.16823: Adam, a learned optimizer, LGL2O
+and HUB of the two, five seeds each. The learned optimizer is Celo if `celo=FILE` names its released
+weights, otherwise `velo-quickstart`, which was meta-trained on perceptrons.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 1e-2}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke` for a few steps, `celo=FILE` for Celo's released weights."""
+  args = common.parse(arg, smoke=False, celo='')
+  c = common.train_base()
+  c.task = {'name': 'function', 'dimension': 1000}
+  c.train.update(num_steps=10_000, log_every=20, eval_every=1_000)
+  c.rule = ADAM
+  c.sweep, c.sweep_seeds = common.hub_rows(ADAM, args.celo), (0, 1, 2, 3, 4)
+  if args.smoke:
+    c.train.update(num_steps=20, log_every=5, eval_every=10)
+    c.sweep_seeds = (0,)
+  return c

@@ -1,0 +1,42 @@
+"""Fit trajectories with an LTC network or a neural ODE: HUB, at a CPU's scale.
+
+python main.py --config=configs/hub_trajectories.py --workdir=runs/trajectories    # half an hour
+python main.py --config=configs/hub_trajectories.py:smoke --workdir=runs/smoke     # a minute
+python main.py --config=configs/hub_trajectories.py:model=neural_ode,noise=0.1 --workdir=runs/ode
+
+The optimizers of arXiv 2305.16823 on its trajectory task: Adam (0.01), a learned optimizer alone,
+with LGL2O, in HUB, and with both policies of re-initialisation. Curves and lengths are ours. The
+learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+from l2o.build import choose
+
+MODELS = {
+  'ltc': ({'name': 'ltc', 'num_outputs': 1, 'units': 8}, {'name': 'sines'}),
+  'neural_ode': ({'name': 'neural_ode', 'features': (32, 32)}, {'name': 'spiral'}),
+}
+ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 1e-2}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke`, `model=neural_ode`, `noise`: standard deviation, `celo=FILE`."""
+  args = common.parse(arg, smoke=False, model='ltc', noise=0.0, celo='')
+  c = common.train_base()
+  c.model, stream = MODELS[choose(args.model, MODELS, 'model')]
+  c.stream = {**stream, 'noise': args.noise}
+  c.task = {'name': 'regression'}
+  c.train.update(num_steps=2_000, log_every=20, eval_every=100)
+  c.rule = ADAM
+  c.sweep, c.sweep_seeds = common.hub_rows(ADAM, args.celo), (0, 1, 2, 3, 4)
+  learned = c.sweep[1]['diff']['rule']
+  for policy in ('increase_steps', 'min_loss'):
+    diff = {'rule': learned, 'train.nonfinite': {'name': policy}}
+    c.sweep.append(common.sweep_row(f'learned, {policy}', None, diff))
+  if args.smoke:
+    c.stream.num_steps = 8
+    c.train.update(num_steps=4, log_every=2, eval_every=2)
+    c.sweep_seeds = (0,)
+  return c

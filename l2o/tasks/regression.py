@@ -1,0 +1,60 @@
+"""Regression: the mean squared error of a network's outputs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from l2o.types import Batch, Metrics, Params, PyTree, Task
+
+TARGET = 'target'
+
+
+def regression(model: nn.Module, example: Mapping[str, Any], scale: float = 1.0) -> Task:
+  """Mean squared error on `{'target': [B, ...], **inputs}`, the inputs by the model's names.
+
+      loss = mean (model(inputs) - target)²,    evaluate's mse = scale² loss
+
+  Args:
+    model: called as `model(**inputs, train=bool)`, to the target's shape.
+    example: a batch, of which the shapes are taken.
+    scale: units of the target in one, for an error in degrees of a target in radians, say.
+
+  Example:
+    >>> from l2o.models.lstm import LSTM
+    >>> batch = {'inputs': jnp.zeros((2, 5, 3)), 'target': jnp.ones((2, 5, 1))}
+    >>> task = regression(LSTM(num_outputs=1, features=4), batch, scale=10.0)
+    >>> params, state = task.init(jax.random.key(0))
+    >>> {name: float(x) for name, x in task.evaluate(params, state, batch).items()}
+    {'loss': 1.0, 'mse': 100.0}
+  """
+
+  def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
+    if pretrained is not None:
+      return pretrained
+    zeros = {name: jnp.zeros(x.shape, x.dtype) for name, x in _inputs(example).items()}
+    variables = dict(model.init(key, **zeros, train=False))
+    return variables.pop('params'), variables
+
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+    settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
+    variables = {'params': params, **model_state}
+    output, new_state = model.apply(variables, **_inputs(batch), train=True, **settings)
+    return _mse(output, batch), (new_state, {})
+
+  def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
+    variables: Mapping[str, Any] = {'params': params, **model_state}
+    error = _mse(model.apply(variables, **_inputs(batch), train=False), batch)
+    return {'loss': error, 'mse': scale**2 * error}
+
+  return Task(init, loss, evaluate)
+
+
+def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: x for name, x in batch.items() if name != TARGET}
+
+
+def _mse(output: jax.Array, batch: Batch) -> jax.Array:
+  return jnp.mean(jnp.square(output - batch[TARGET]))

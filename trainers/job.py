@@ -1,0 +1,107 @@
+"""The other main job: train one network, or one function's argument, with one optimizer."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from datasets import streams
+from l2o.build import build as build_from
+from l2o.build import call, check_bounds
+from l2o.errors import InputError
+from l2o.models import MODELS
+from l2o.rules import RULES
+from l2o.tasks import TASKS
+from reports.results import read_lines
+from trainers import reinit, sharding, sources, stage, train, workdir
+
+
+class Job(NamedTuple):
+  """A training job and how often it reports."""
+
+  plan: train.Train
+  options: stage.Options
+
+
+class _Spec(NamedTuple):
+  """The config's block `train`."""
+
+  num_steps: int
+  log_every: int
+  eval_every: int
+  comparisons: int
+  nonfinite: Mapping[str, Any]
+  mesh: Mapping[str, int]
+  placement: list
+
+
+def build(config: Mapping[str, Any]) -> Job:
+  """Builds the job; no computation but small ones, nothing written.
+
+  Raises:
+    InputError: anything in the config that cannot be done.
+  """
+  spec = call(_Spec, config['train'], 'train')
+  least = {'num_steps': 1, 'log_every': 1, 'eval_every': 0, 'comparisons': 0}
+  check_bounds(config['train'], 'train', least)
+  seed = sources.stream_seed(config['seed'], 'train')
+  stream = streams.load(config['stream'], seed)
+  model = build_from(MODELS, config['model'], 'model') if config['model'] else None
+  task = build_from(TASKS, config['task'], 'task', model=model, example=stream.example)
+  rule = build_from(RULES, config['rule'], 'rule')
+  sizes = [len(x) for x in stream.example.values()][:1]
+  plan = train.Train(
+    name='train',
+    task=task,
+    rule=rule,
+    theta=None,
+    sample=stream.sample,
+    fresh=(lambda number: _fresh(stream, spec, number)) if spec.comparisons else None,
+    store={},
+    evaluation=stream.evaluation,
+    num_steps=spec.num_steps,
+    log_every=spec.log_every,
+    eval_every=spec.eval_every,
+    mesh=sharding.build_mesh(spec.mesh, 'train', sizes),
+    placement=spec.placement,
+    policy=build_from(reinit.POLICIES, spec.nonfinite, 'policy'),
+    seed=seed,
+    remedy='change rule or train.nonfinite',
+  )
+  _try_shapes(plan, config)
+  return Job(plan, stage.Options(**{name: config[name] for name in stage.Options._fields}))
+
+
+def run(job: Job, folder: pathlib.Path) -> None:
+  """Trains, and writes results.json: the last and the best evaluation, and what it took."""
+  where = folder / 'train'
+  train.run(job.plan, where, job.options)
+  rows = read_lines(where / 'metrics.jsonl')
+  last = [row for row in rows if 'eval_loss' in row][-1]
+  best = where / f'{train.BEST}.json'
+  results = {
+    'final': last,
+    'best': workdir.read_json(best) if best.exists() else None,
+    'restarts': max((row.get('restarts', 0) for row in rows), default=0),
+  }
+  print(f'[train] evaluation after {last["step"]} steps: loss {last["eval_loss"]}')
+  workdir.write_json(folder / workdir.RESULTS, results)
+
+
+def _fresh(stream: streams.Stream, spec: _Spec, number: int) -> dict[str, np.ndarray]:
+  """The batches after this step's own as one: as many as `train.comparisons`."""
+  batches = [stream.sample(number + 1 + i) for i in range(spec.comparisons)]
+  return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _try_shapes(plan: train.Train, config: Mapping[str, Any]) -> None:
+  """The first step with shapes alone: what does not fit together shows before all is begun."""
+  try:
+    train.check_shapes(plan)
+  except InputError:
+    raise
+  except Exception as error:  # whatever a network may raise
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    parts = f'model {dict(config["model"])}, task {dict(config["task"])}'
+    raise InputError(f'{parts} and stream do not fit together: {reason}') from error

@@ -1,0 +1,240 @@
+"""A training job: any task, any optimizer, by config; pretraining is one.
+
+Data-parallel over the mesh's axis 'data', parameters placed over its axis 'model' by rules.
+"""
+
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from checkpoints import Checkpoints
+from l2o.errors import RunError
+from l2o.features import layer_paths
+from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
+from l2o.unroll import InnerState, fetch, inner_step
+from trainers import reinit, sharding, stage
+from trainers.workdir import read_json, write_json
+
+BEST = 'best'
+
+
+class Train(NamedTuple):
+  """A training job, built."""
+
+  name: str  # of the config's block, for messages
+  task: Task
+  rule: LearnedRule
+  theta: Theta | None  # None: what the rule's `init` gives
+  sample: Callable[[int], Batch]  # number of the step -> its batch
+  fresh: Callable[[int], Batch] | None  # likewise what a guard compares on
+  store: PyTree  # arrays that batches look up
+  evaluation: Batch | None
+  num_steps: int
+  log_every: int
+  eval_every: int  # 0: at the end alone
+  mesh: Mesh
+  placement: Sequence[tuple[str, Sequence[str | None]]]  # (regular expression, axes) of parameters
+  policy: reinit.Policy
+  seed: int
+  remedy: str  # where the loss is not finite
+
+
+class JobState(NamedTuple):
+  """What a job carries from step to step."""
+
+  step: jax.Array  # [] int32, steps done
+  inner: InnerState
+  kept: reinit.Kept | None
+
+
+class Measured(NamedTuple):
+  """An optimizer's state, and the effective learning rate of its last step."""
+
+  inner: PyTree
+  effective_learning_rate: jax.Array  # [] float32, norm of the update over that of the gradient
+
+
+def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[JobState, Theta]:
+  """Trains, or goes on where the folder's checkpoint ends; returns the last state and theta.
+
+  Leaves `metrics.jsonl`, `parameters.txt`, and with an evaluation batch `best/`, the model with the
+  lowest evaluation loss.
+
+  Raises:
+    RunError: the loss is not finite, under the policy `stop`.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  theta = plan.theta if plan.theta is not None else _theta(plan)
+  theta = jax.device_put(theta, sharding.replicated(plan.mesh))
+  store = jax.device_put(plan.store, sharding.replicated(plan.mesh))
+  state = _init(plan, theta)
+  layers = layer_paths(state.inner.params)
+  overview = parameter_overview.get_parameter_overview(state.inner.params)
+  (folder / 'parameters.txt').write_text(overview + '\n')
+  spread = sharding.batch_sharding(plan.mesh, axis=0)
+  advance = jax.jit(_step(plan), donate_argnums=0)
+
+  def feed(number: int) -> tuple[Batch, Batch | None]:
+    return plan.sample(number), plan.fresh(number) if plan.fresh else None
+
+  def step(state: JobState, batches: tuple) -> tuple[JobState, Metrics]:
+    return advance(state, jax.device_put(batches, spread), theta, store)
+
+  state = stage.train(
+    step,
+    state,
+    feed=feed,
+    stop=plan.num_steps,
+    check=lambda number, metrics: _check(plan, number, metrics),
+    log_every=plan.log_every,
+    unit='step',
+    folder=folder,
+    options=options,
+    expand=lambda metrics: expand(metrics, layers),
+    evaluate=Evaluation(plan, folder) if plan.evaluation is not None else None,
+    eval_every=plan.eval_every or plan.num_steps,
+  )
+  return state, theta
+
+
+def check_shapes(plan: Train) -> None:
+  """The first step, with shapes alone. Raises what the parts of the job raise."""
+  theta = plan.theta if plan.theta is not None else jax.eval_shape(lambda: _theta(plan))
+  state = jax.eval_shape(lambda theta: _start(plan, theta), theta)
+  sharding.placed(plan.mesh, plan.placement, state)
+  batches = plan.sample(0), plan.fresh(0) if plan.fresh else None
+  jax.eval_shape(_step(plan), state, batches, theta, plan.store)
+
+
+def trained(plan: Train, state: JobState) -> tuple[Params, PyTree]:
+  """What was trained, on the host: (params, model_state)."""
+  inner = state.inner
+  params = plan.rule.readout(inner.opt_state.inner, inner.params)
+  return jax.device_get((params, inner.model_state))
+
+
+class Evaluation:
+  """Evaluates a job's state, and keeps the best one in `best/`.
+
+  Args:
+    plan: the job, with an evaluation batch.
+    folder: the job's.
+  """
+
+  def __init__(self, plan: Train, folder: pathlib.Path):
+    self._plan, self._folder = plan, folder
+    self._batch = jax.device_put(plan.evaluation, sharding.replicated(plan.mesh))
+    self._store = jax.device_put(plan.store, sharding.replicated(plan.mesh))
+    self._evaluate = jax.jit(self._measure)
+
+  def __call__(self, step: int, state: JobState) -> dict[str, float]:
+    measured = jax.device_get(self._evaluate(state.inner, self._batch, self._store))
+    found = {name: float(value) for name, value in measured.items()}
+    if math.isfinite(found['loss']) and found['loss'] < self._best():
+      saved = Checkpoints(self._folder / BEST, keep=1)
+      saved.save(step, state.inner)
+      saved.close()
+      write_json(self._folder / f'{BEST}.json', {'step': step, **found})
+    return {f'eval_{name}': value for name, value in found.items()}
+
+  def _best(self) -> float:
+    path = self._folder / f'{BEST}.json'
+    return read_json(path)['loss'] if path.exists() else math.inf
+
+  def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
+    params = self._plan.rule.readout(inner.opt_state.inner, inner.params)
+    return self._plan.task.evaluate(params, inner.model_state, fetch(store, batch))
+
+
+def expand(metrics: Mapping[str, Any], layers: Sequence[str]) -> dict[str, float]:
+  """Metrics as numbers: one a layer where there are as many as layers.
+
+  Example:
+    >>> expand({'loss': np.float32(0.5), 'mu': np.array([1.0, 2.0])}, ['a', 'b/c'])
+    {'loss': 0.5, 'mu/a': 1.0, 'mu/b/c': 2.0}
+  """
+  flat: dict[str, float] = {}
+  for name, value in metrics.items():
+    if np.ndim(value) == 0:
+      flat[name] = float(value)
+    elif np.shape(value) == (len(layers),):
+      flat |= {f'{name}/{layer}': float(x) for layer, x in zip(layers, value, strict=True)}
+  return flat
+
+
+def _theta(plan: Train) -> Theta:
+  shapes = jax.eval_shape(lambda key: plan.task.init(key)[0], jax.random.key(0))
+  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # the network's
+  return plan.rule.init(jax.random.fold_in(key, 1), shapes)
+
+
+def _bind(plan: Train, theta: Theta, kept: reinit.Kept | None) -> Any:
+  """The optimizer; under a policy that changes the horizon, with the horizon as it is now."""
+  horizon = plan.num_steps if kept is None else kept.num_steps
+  return _measured(plan.rule.bind(theta, horizon))
+
+
+def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+  def init(params: Params) -> Measured:
+    return Measured(tx.init(params), jnp.zeros((), jnp.float32))
+
+  def update(grads: PyTree, state: Measured, params: Params | None = None, **extra: Any) -> tuple:
+    updates, inner = tx.update(grads, state.inner, params, **extra)
+    length, slope = optax.tree.norm(updates), optax.tree.norm(grads)
+    rate = jnp.where(slope > 0, length / jnp.where(slope > 0, slope, 1.0), 0.0)
+    return updates, Measured(inner, rate.astype(jnp.float32))
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _init(plan: Train, theta: Theta) -> JobState:
+  start = partial(_start, plan)
+  places = sharding.placed(plan.mesh, plan.placement, jax.eval_shape(start, theta))
+  return jax.jit(start, out_shardings=places)(theta)
+
+
+def _start(plan: Train, theta: Theta) -> JobState:
+  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # step k has number k + 1
+  params, model_state = plan.task.init(key)
+  tx = _measured(plan.rule.bind(theta, plan.num_steps))
+  inner = InnerState(params, model_state, tx.init(params))
+  return JobState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
+
+
+def _step(plan: Train) -> Callable[..., tuple[JobState, Metrics]]:
+  def step(
+    state: JobState, batches: tuple[Batch, Batch | None], theta: Theta, store: PyTree
+  ) -> tuple[JobState, Metrics]:
+    key = jax.random.fold_in(jax.random.key(plan.seed), state.step + 1)
+    batch, fresh = batches
+    after, metrics = inner_step(
+      plan.task,
+      _bind(plan, theta, state.kept),
+      state.inner,
+      key,
+      fetch(store, batch),
+      None if fresh is None else lambda: fetch(store, fresh),
+    )
+    opt_state = after.opt_state
+    metrics |= plan.rule.facts(opt_state.inner)
+    metrics['effective_learning_rate'] = opt_state.effective_learning_rate
+    inner, kept = plan.policy.apply(state.kept, state.inner, after, metrics['loss'])
+    if kept is not None:
+      metrics['restarts'] = kept.restarts
+    return JobState(state.step + 1, inner, kept), metrics
+
+  return step
+
+
+def _check(plan: Train, step: int, metrics: Mapping[str, Any]) -> None:
+  if plan.policy.stops and not math.isfinite(metrics['loss']):
+    raise RunError(f'{plan.name}: the loss of step {step} is not finite; {plan.remedy}')
