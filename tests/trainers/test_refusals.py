@@ -54,7 +54,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     ),
     ('source', 'mnist', "no source 'mnist'; choose from glyphs"),
     ('meta_evaluate.experiments.A.classes', 'test', "'test'.*choose from all, meta_test"),
-    ('meta_train.mesh.population', 99, 'meta_train.mesh: 99 x 1 devices are more than the'),
+    ('meta_train.mesh.population', 99, 'meta_train.mesh: 99 x 1 x 1 devices are more than the'),
     ('meta_train.mapping', 'parallel', 'choose from auto, sequential, vectorized'),
     ('meta_evaluate.baselines.sgd_constant.schedule', 'linear', "no schedule 'linear'"),
     ('pretrain.num_steps', 0, 'pretrain.num_steps must be at least 1, not 0'),

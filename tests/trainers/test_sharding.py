@@ -15,19 +15,31 @@ from trainers import sharding
 
 
 def test_minus_one_takes_what_the_other_axis_leaves():
-  assert dict(sharding.make_mesh(population=-1, data=1).shape) == {'population': 8, 'data': 1}
-  assert dict(sharding.make_mesh(population=-1, data=2).shape) == {'population': 4, 'data': 2}
-  assert dict(sharding.make_mesh(population=1, data=-1).shape) == {'population': 1, 'data': 8}
+  assert dict(sharding.make_mesh(population=-1, data=1).shape) == {
+    'population': 8,
+    'data': 1,
+    'model': 1,
+  }
+  assert dict(sharding.make_mesh(population=-1, data=2).shape) == {
+    'population': 4,
+    'data': 2,
+    'model': 1,
+  }
+  assert dict(sharding.make_mesh(population=1, data=-1).shape) == {
+    'population': 1,
+    'data': 8,
+    'model': 1,
+  }
 
 
 @pytest.mark.parametrize(
   ('spec', 'says'),
   [
-    ({'population': 5, 'data': 2}, 'train.mesh: 5 x 2 devices are more than the 8 here'),
+    ({'population': 5, 'data': 2}, 'train.mesh: 5 x 2 x 1 devices are more than the 8 here'),
     ({'population': -1, 'data': -1}, 'cannot both be -1'),
     ({'population': 0}, 'must be -1 or at least 1'),
     ({'population': -1, 'data': 16}, 'are more than the 8 here'),
-    ({'model': 2}, "train.mesh has no 'model'; it takes population, data"),
+    ({'modle': 2}, "train.mesh has no 'modle'.*it takes population, data, model"),
   ],
 )
 def test_a_mesh_that_cannot_be_is_refused(spec, says):

@@ -1,0 +1,91 @@
+"""HUB and LGL2O as rules: they are the wrappers around what the sides bind to."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import l2o
+from l2o.unroll import unroll
+from tests.problems import quadratic_task, quadratic_tasks, tree
+
+ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.05}
+SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.05}
+HARMFUL = SGD | {'learning_rate': -1.0}
+
+
+def test_a_hub_rule_is_a_hub_of_the_two_transformations():
+  params = tree()
+  rule = l2o.rule('hub', hand_designed=ADAM, learned={'name': 'l3rs'}, weighting='inverted')
+  theta = rule.init(jax.random.key(0), params)
+  sides = [l2o.rule(**ADAM), l2o.rule('l3rs')]
+  parts = [side.bind(theta[name], 9) for side, name in zip(sides, theta, strict=True)]
+  assert list(theta) == ['hand_designed', 'learned']
+  wanted = l2o.hub(*parts, weighting='inverted')
+  tx = rule.bind(theta, 9)
+  (got, _), (expected, _) = (
+    t.update(params, t.init(params), params, value=1.0) for t in (tx, wanted)
+  )
+  jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_facts_are_those_of_the_mixture_and_of_both_sides():
+  params = {'w': jnp.ones(3)}
+  rule = l2o.rule('hub', hand_designed={'name': 'l3rs'}, learned={'name': 'l3rs'})
+  tx = rule.bind(rule.init(jax.random.key(0), params), 9)
+  _, state = tx.update(params, tx.init(params), params, value=1.0)
+  facts = rule.facts(state)
+  sides = {
+    f'{side}/{name}' for side in ('hand_designed', 'learned') for name in ('mu/adam', 'lambda')
+  }
+  assert sides | {'weight_mean', 'weight_share', 'nonfinite_learned'} <= facts.keys()
+
+
+def test_theta_for_other_layers_is_adapted_side_by_side():
+  rule = l2o.rule('hub', hand_designed=ADAM, learned={'name': 'l3rs'})
+  theta = rule.init(jax.random.key(0), {'a': jnp.ones(2)})
+  other = {'b': jnp.ones(2), 'c': jnp.ones(3)}
+  with pytest.raises(l2o.InputError, match='layers'):
+    rule.adapt(theta, other)
+  adapted = rule.adapt(theta, other, on_mismatch='mean_embedding')
+  tx = rule.bind(adapted, 9)
+  tx.update(other, tx.init(other), other, value=1.0)
+
+
+@pytest.mark.parametrize(('learned', 'taken'), [(HARMFUL, 'hand_designed'), (ADAM, 'both')])
+def test_in_the_inner_loop_a_guard_compares_on_the_next_batch(learned, taken):
+  task, tasks = quadratic_task(), quadratic_tasks(jax.random.key(2), num_steps=6)
+  rule = l2o.rule('lgl2o', hand_designed=SGD, learned=learned)
+  episode = jax.tree.map(lambda x: x[0], tasks.episodes)
+  theta = rule.init(jax.random.key(0), episode.params)
+  alone = l2o.rule(**SGD)
+
+  @jax.jit
+  def final(num_steps):
+    tx = rule.bind(theta, num_steps)
+    guarded, _ = unroll(task, tx, episode, {}, num_steps)
+    tx = alone.bind({'learning_rate': 0.05}, num_steps)
+    return guarded, unroll(task, tx, episode, {}, num_steps)[0]
+
+  guarded, fallback = final(jnp.int32(6))
+  facts = rule.facts(guarded.opt_state)
+  if taken == 'hand_designed':
+    assert facts['taken_hand_designed'] == 6
+    np.testing.assert_allclose(guarded.params['w'], fallback.params['w'], rtol=1e-5)
+  else:
+    assert facts['taken_learned'] > 0
+  assert facts['taken_hand_designed'] + facts['taken_learned'] + facts['skipped'] == 6
+
+
+@pytest.mark.parametrize(
+  ('spec', 'says'),
+  [
+    ({'name': 'hub', 'hand_designed': ADAM, 'learned': {'name': 'vela'}}, "no rule 'vela'"),
+    ({'name': 'hub', 'hand_designed': ADAM, 'learned': SGD, 'weighting': 'half'}, 'weighting'),
+    ({'name': 'lgl2o', 'hand_designed': ADAM, 'learned': SGD, 'period': 0}, 'at least 1, not 0'),
+    ({'name': 'lgl2o', 'hand_designed': ADAM}, 'needs learned'),
+  ],
+)
+def test_what_cannot_be_is_refused(spec, says):
+  with pytest.raises(l2o.InputError, match=says):
+    l2o.rule(**spec)
