@@ -1,7 +1,8 @@
 """The figures of a run, each a function from data to a matplotlib Figure."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,9 @@ from reports import results, speedup
 LEARNED = '#D55E00'
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
 NAMED_LAYERS = 12  # more of them are told apart by colour alone
-LINES = ('-', '--', ':', '-.')  # of the learned: the run's own first
+DASHES = ('-', '--', ':', '-.')  # one for each round through the colours
+# Of further learned optimizers, beside the run's own.
+ALSO_LEARNED = (('#7F3B08', '--'), ('#F4A15D', '-'), ('#7F3B08', ':'), ('#B22222', '-.'))
 STYLE = {
   'axes.spines.right': False,
   'axes.spines.top': False,
@@ -33,12 +36,12 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
     figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.2))
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, experiment in zip(panels, names, strict=True):
-      for colour, family in zip(itertools.cycle(COLOURS), _families(rows), strict=False):
+      for style, family in zip(_hand_designed_styles(), _families(rows), strict=False):
         steps, accuracy = results.envelope(rows, experiment, family)
-        axes.plot(steps, accuracy, 'o-', color=colour, ms=3, lw=1, label=f'{family}, best rate')
-      for line, optimizer in zip(itertools.cycle(LINES), results.learned(rows), strict=False):
+        axes.plot(steps, accuracy, marker='o', ms=3, lw=1, label=f'{family}, best rate', **style)
+      for style, optimizer in zip(_learned_styles(), results.learned(rows), strict=False):
         steps, accuracy = results.curve(rows, experiment, optimizer)
-        axes.plot(steps, accuracy, f'o{line}', color=LEARNED, ms=4, lw=2, label=optimizer)
+        axes.plot(steps, accuracy, marker='o', ms=4, label=optimizer, **style)
         if paper := results.paper_curve(rows, experiment, optimizer):
           axes.plot(
             steps, paper, 'D:', color=LEARNED, ms=4, mfc='white', label=f'{optimizer}, paper'
@@ -121,9 +124,9 @@ def speedup_curve(rows: results.Results) -> Figure:
         ours = results.curve(rows, experiment, optimizer)
         theirs = results.envelope(rows, experiment)
         _speedup_line(axes, ours, theirs, color='black', lw=5, alpha=0.2, label='best of all')
-        for colour, family in zip(itertools.cycle(COLOURS), _families(rows), strict=False):
+        for style, family in zip(_hand_designed_styles(), _families(rows), strict=False):
           theirs = results.envelope(rows, experiment, family)
-          _speedup_line(axes, ours, theirs, color=colour, lw=1, label=f'{family}, best rate')
+          _speedup_line(axes, ours, theirs, lw=1, label=f'{family}, best rate', **style)
       axes.axhline(1.0, color='black', lw=0.6, ls=':')
       axes.set(title=f'{experiment}: speed-up of {optimizer}', xlabel='accuracy')
       axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -140,6 +143,18 @@ def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> No
   targets = np.linspace(low, high, 60) if high > low else np.empty(0)
   ratio = [speedup.steps_to_reach(*theirs, t) / speedup.steps_to_reach(*ours, t) for t in targets]
   axes.plot(targets, ratio, **style)
+
+
+def _hand_designed_styles() -> Iterator[dict[str, str]]:
+  for dash in DASHES:
+    for colour in COLOURS:
+      yield {'color': colour, 'ls': dash}
+
+
+def _learned_styles() -> Iterator[dict[str, Any]]:
+  yield {'color': LEARNED, 'ls': '-', 'lw': 2.2}
+  for colour, dash in itertools.cycle(ALSO_LEARNED):
+    yield {'color': colour, 'ls': dash, 'lw': 1.6}
 
 
 def _families(rows: results.Results) -> list[str]:
