@@ -159,7 +159,7 @@ def unroll(
 ) -> tuple[InnerState, PyTree]:
   """`num_steps` inner steps on one episode.
 
-  What an optimizer compares proposals on is the next step's batch, and for the last step its own.
+  An optimizer that compares proposals does so on the next batch, at the last step on its own.
 
   Args:
     task: the inner problem.
@@ -187,11 +187,7 @@ def unroll(
     (1.25, [2.0, 1.5, 1.25, 0.0])
   """
   state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
-  train = episode.train
-
-  def batch_at(k: Any) -> Batch:
-    batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
-    return fetch(store, batch)
+  batch_at = partial(_batch_at, episode.train, store)
 
   def fresh_at(k: Any) -> Batch:
     return batch_at(jnp.minimum(k + 1, num_steps - 1))
@@ -200,20 +196,24 @@ def unroll(
     final = advance(task, tx, state, episode.key, batch_at, 0, num_steps, fresh_at)
     return final, None
 
-  def step(state: InnerState, k: Any) -> tuple[InnerState, Metrics]:
+  def step(state: InnerState, k: Any) -> tuple[InnerState, PyTree]:
     key = jax.random.fold_in(episode.key, k)
-    return inner_step(task, tx, state, key, batch_at(k), partial(fresh_at, k))
+    state, metrics = inner_step(task, tx, state, key, batch_at(k), partial(fresh_at, k))
+    return state, record(state, metrics)
 
   def recorded(k: Any, carry: tuple) -> tuple:
-    state, records = carry
-    state, metrics = step(state, k)
-    records = jax.tree.map(lambda all_, now: all_.at[k].set(now), records, record(state, metrics))
-    return state, records
+    state, seen = step(carry[0], k)
+    return state, jax.tree.map(lambda all_, now: all_.at[k].set(now), carry[1], seen)
 
-  shapes = jax.eval_shape(lambda s: record(*step(s, 0)), state)
-  longest = jax.tree.leaves(train)[0].shape[0]
+  shapes = jax.eval_shape(step, state, 0)[1]
+  longest = jax.tree.leaves(episode.train)[0].shape[0]
   records = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), shapes)
   return jax.lax.fori_loop(0, num_steps, recorded, (state, records))
+
+
+def _batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
+  batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
+  return fetch(store, batch)
 
 
 def start_episodes(

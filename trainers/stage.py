@@ -18,6 +18,13 @@ class Options(NamedTuple):
   keep_checkpoints: int
 
 
+class Evaluate(NamedTuple):
+  """An evaluation every so many steps, and at the end."""
+
+  every: int
+  measure: Callable[[int, Any], Mapping[str, float]]  # (steps done, state) -> numbers to write
+
+
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
   """Metrics [] as numbers."""
   return {name: float(value) for name, value in metrics.items()}
@@ -35,8 +42,7 @@ def train(
   folder: pathlib.Path,
   options: Options,
   expand: Callable[[Mapping[str, Any]], Mapping[str, float]] = scalars,
-  evaluate: Callable[[int, Any], Mapping[str, float]] | None = None,
-  eval_every: int = 1,
+  evaluate: Evaluate | None = None,
 ) -> Any:
   """Runs a stage's loop from its newest checkpoint, if there is one, to the end.
 
@@ -49,10 +55,9 @@ def train(
     log_every: steps between two rows of metrics.
     unit: what a step is called.
     folder: the stage's; gets `checkpoints`, `metrics.jsonl` and TensorBoard events.
-    options: how often to report and save.
+    options: see there.
     expand: metrics as fetched -> numbers to write.
-    evaluate: (steps done, state) -> further numbers to write, beside keeping what it wants to.
-    eval_every: steps between two evaluations; there is one at the end, too.
+    evaluate: what to look at now and then, if anything.
   """
   saved = Checkpoints(
     folder / 'checkpoints', options.checkpoint_every_secs, options.keep_checkpoints
@@ -61,18 +66,13 @@ def train(
   writer = metrics.create_writer(folder, start)
 
   def on_metrics(done: int, values: Any) -> None:
-    values = jax.device_get(values)
+    fetched = jax.device_get(values)
     if done % log_every == 0 or done == stop:
-      writer.write_scalars(done, expand(values))
-    check(done, values)
+      writer.write_scalars(done, expand(fetched))
+    check(done, fetched)
 
   progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
-
-  def report(done: int, state: Any) -> None:
-    if evaluate and (done % eval_every == 0 or done == stop):
-      writer.write_scalars(done, evaluate(done, state))
-    progress(done, state)
-
+  report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
   with interrupt.on_sigterm() as request:
 
     def due() -> bool:
@@ -81,10 +81,7 @@ def train(
     def save(done: int, state: Any) -> None:
       saved.save(done, state)
       if request.made:
-        raise interrupt.TerminatedError(
-          f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}, saved; the same '
-          f'command goes on from there'
-        )
+        raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')
 
     try:
       state = loop.run(step, state, feed, start, stop, on_metrics, report, due, save)
@@ -93,3 +90,16 @@ def train(
       saved.close()
       writer.close()
   return state
+
+
+def _terminated(what: str) -> interrupt.TerminatedError:
+  return interrupt.TerminatedError(f'{what}, saved; the same command goes on from there')
+
+
+def _evaluating(evaluate: Evaluate, report: loop.Action, writer: Any, stop: int) -> loop.Action:
+  def action(done: int, state: Any) -> None:
+    if done % evaluate.every == 0 or done == stop:
+      writer.write_scalars(done, evaluate.measure(done, state))
+    report(done, state)
+
+  return action

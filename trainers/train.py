@@ -100,10 +100,15 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[JobS
     folder=folder,
     options=options,
     expand=lambda metrics: expand(metrics, layers),
-    evaluate=Evaluation(plan, folder) if plan.evaluation is not None else None,
-    eval_every=plan.eval_every or plan.num_steps,
+    evaluate=_evaluate(plan, folder),
   )
   return state, theta
+
+
+def _evaluate(plan: Train, folder: pathlib.Path) -> stage.Evaluate | None:
+  if plan.evaluation is None:
+    return None
+  return stage.Evaluate(plan.eval_every or plan.num_steps, Evaluation(plan, folder))
 
 
 def check_shapes(plan: Train) -> None:
