@@ -20,7 +20,7 @@ def get_config(arg: str = '') -> ConfigDict:
   args = common.parse(arg, smoke=False, celo='')
   c = common.train_base()
   c.task = {'name': 'function', 'dimension': 1000}
-  c.train.update(num_steps=10_000, log_every=20, eval_every=1_000)
+  c.train.update(num_steps=10_000, log_every=1, eval_every=1_000)  # every point of the path
   c.rule = ADAM
   c.sweep, c.sweep_seeds = common.hub_rows(ADAM, args.celo), (0, 1, 2, 3, 4)
   if args.smoke:
