@@ -49,7 +49,7 @@ def cosine(warmup: float = 0.0) -> Schedule:
   """
 
   def factor(k: Any, K: Any) -> jax.Array:
-    w = warmup * K
+    w = warmup * K if warmup else 0  # whole numbers stay so, and their ratio has full precision
     progress = (jnp.minimum(k, K) - w) / (K - w)
     return 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 

@@ -50,7 +50,6 @@ RULES = {
   'velo': ({'name': 'velo', 'lstm_width': 8, 'bank_size': 4, 'initial_step': 0.03}, {}),
   'celo': ({'name': 'celo', 'lstm_width': 8, 'bank_size': 2, 'initial_step': 0.03}, {}),
   'hub': pair('hub'),
-  'hub inverted': pair('hub', weighting='inverted'),
   'hub of two l3rs': (
     {'name': 'hub', 'hand_designed': {'name': 'l3rs'}, 'learned': {'name': 'l3rs'}},
     {},

@@ -18,7 +18,7 @@ from l2o.types import TaskBatch
 from l2o.unroll import meta_loss, run_episode, start_episodes
 from tests.problems import quadratic_task
 from tests.tiny_run import execute, tiny
-from trainers import meta_evaluate, meta_train, pipeline, pretrain
+from trainers import meta_evaluate, meta_train, pipeline, pretrain, train
 from trainers.meta_train import draw
 from trainers.stage import Options
 from trainers.state import MetaState
@@ -168,10 +168,8 @@ def test_every_experiment_looks_up_its_own_images(tmp_path):
 def stage_start(folder):
   """The pretrained network of a run, from its checkpoint."""
   plan = pipeline.build(tiny()).pretrain['main']
-  tx = plan.rule.bind({'learning_rate': plan.learning_rate}, plan.num_steps)
-  state, step = Checkpoints(folder / 'pretrain' / 'checkpoints').restore_or(
-    pretrain._init(plan, tx, plan.mesh)
-  )
+  start = train._init(plan, plan.theta)
+  state, step = Checkpoints(folder / 'pretrain' / 'checkpoints').restore_or(start)
   assert step == plan.num_steps
   return state.inner.params, state.inner.model_state
 
@@ -180,10 +178,9 @@ def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
   spec = {'optimizer': 'schedule_free_adamw', 'schedule': 'constant'}
   plan = pipeline.build(tiny(**{'pretrain.optimizer': spec})).pretrain['main']
   params, _ = pretrain.run(plan, tmp_path, Options(60.0, 60.0, 1))
-  tx = plan.rule.bind({'learning_rate': plan.learning_rate}, plan.num_steps)
-  start = pretrain._init(plan, tx, plan.mesh)
+  start = train._init(plan, plan.theta)
   inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
-  expected = plan.rule.readout(inner.opt_state, inner.params)
+  expected = plan.rule.readout(inner.opt_state.inner, inner.params)
   for got, want, trained in zip(
     *map(jax.tree.leaves, (params, expected, inner.params)), strict=True
   ):
@@ -196,7 +193,7 @@ def test_each_stage_draws_from_its_own_classes_and_images():
   parts = split_classes(62, tiny()['class_split']['glyphs'], seed=0)
   source = datasets.load({'name': 'glyphs', 'per_font': 4}, 'train')
   labels = np.array([source[i].label for i in range(len(source))])
-  batch = plan.pretrain['main'].batches.sample(0)
+  batch = plan.pretrain['main'].sample(0)
   assert set(labels[batch['index']]) <= set(parts['pretrain'])
   drawn, _ = draw(plan.meta_train, 0)
   assert set(labels[drawn['train']['index'].ravel()]) <= set(parts['meta_train'])

@@ -39,7 +39,11 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     ('meta_evaluate.num_steps', (10, 0), 'must be different whole numbers from 1'),
     ('meta_evaluate.num_tasks', 1, 'meta_evaluate.num_tasks must be at least 2'),
     ('meta_train.num_generations', -1, 'meta_train.num_generations must be at least 0'),
-    ('model.name', 'transformer', "no model 'transformer'; choose from mlp, resnet"),
+    (
+      'model.name',
+      'transformer',
+      "no model 'transformer'; choose from lstm, ltc, mlp, neural_ode, resnet",
+    ),
     ('rule.name', 'vela', "no rule 'vela'"),
     ('rule.directions', ('sgd', 'adem'), "no direction 'adem'"),
     (
