@@ -19,6 +19,7 @@ NAMED_LAYERS = 12  # more of them are told apart by colour alone
 DASHES = ('-', '--', ':', '-.')  # one for each round through the colours
 # Of further learned optimizers, beside the run's own.
 ALSO_LEARNED = (('#7F3B08', '--'), ('#F4A15D', '-'), ('#7F3B08', ':'), ('#B22222', '-.'))
+COLUMNS = 3  # of a figure with a panel for each experiment
 STYLE = {
   'axes.spines.right': False,
   'axes.spines.top': False,
@@ -33,8 +34,7 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
   """Accuracy at each horizon, of learned optimizers and of each family's best rate there."""
   names = results.experiments(rows)
   with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.2))
-    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    figure, panels = _grid(len(names), sharey=True)
     for axes, experiment in zip(panels, names, strict=True):
       for style, family in zip(_hand_designed_styles(), _families(rows), strict=False):
         steps, accuracy = results.envelope(rows, experiment, family)
@@ -117,8 +117,7 @@ def speedup_curve(rows: results.Results) -> Figure:
   """Steps each family of settings needs over the steps a learned optimizer needs, per accuracy."""
   names = results.experiments(rows)
   with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.2))
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    figure, panels = _grid(len(names), sharey=False)
     for axes, experiment in zip(panels, names, strict=True):
       for optimizer in results.learned(rows)[:1]:
         ours = results.curve(rows, experiment, optimizer)
@@ -134,6 +133,17 @@ def speedup_curve(rows: results.Results) -> Figure:
     panels[0].set_ylabel('steps needed / steps of the learned')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right center')
   return figure
+
+
+def _grid(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
+  """A panel for each experiment, three in a row, and room for a legend on the right."""
+  columns = min(count, COLUMNS)
+  rows = -(-count // columns)
+  figure = Figure(figsize=(3.6 * columns + 1.4, 3.2 * rows))
+  panels = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+  for empty in panels[count:]:
+    empty.set_visible(False)
+  return figure, panels[:count]
 
 
 def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> None:

@@ -19,7 +19,8 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
     for experiment in results.experiments(rows)
     for optimizer in results.learned(rows)
   ]
-  text = '\n'.join([table.render(rows), '', *lines, ''])
+  families = speedup.table(rows, results.learned(rows)[0])
+  text = '\n'.join([table.render(rows), '', *lines, '', families, ''])
   (folder / 'table.txt').write_text(text)
   drawn = {
     'accuracy': figures.accuracy_against_steps(rows),

@@ -37,6 +37,42 @@ def steps_to_reach(steps: Sequence[int], accuracy: Sequence[float], target: floa
   return math.inf
 
 
+def over(rows: results.Results, experiment: str, optimizer: str, family: str) -> float:
+  """Steps a family of settings takes to its highest accuracy over those the learned one needs.
+
+  Returns:
+    The ratio; infinity if the learned optimizer is above that at its first horizon already, since
+    then it is not known, and 0 if it never gets there.
+  """
+  theirs = results.envelope(rows, experiment, family)
+  target = max(theirs[1])
+  ours = results.curve(rows, experiment, optimizer)
+  if ours[1][0] >= target:
+    return math.inf
+  needed = steps_to_reach(*ours, target)
+  return theirs[0][theirs[1].index(target)] / needed  # x / inf is 0
+
+
+def table(rows: results.Results, optimizer: str) -> str:
+  """`over` for every family (rows) and experiment (columns)."""
+  names = results.experiments(rows)
+  families = list(dict.fromkeys(row['family'] for row in rows if row['hand_designed']))
+  width = max(map(len, families)) + 2
+  lines = [
+    f'Speed-up of {optimizer}: steps of the family to its highest accuracy / steps to the same',
+    ' ' * width + ''.join(f'{name:>8}' for name in names),
+  ]
+  for family in families:
+    ratios = [over(rows, name, optimizer, family) for name in names]
+    lines.append(f'{family:<{width}}' + ''.join(f'{_said(ratio):>8}' for ratio in ratios))
+  lines.append('inf: above it at the first horizon already; never: does not get there')
+  return '\n'.join(lines)
+
+
+def _said(ratio: float) -> str:
+  return f'{ratio:.1f}x' if 0 < ratio < math.inf else 'inf' if ratio else 'never'
+
+
 def line(rows: results.Results, experiment: str, optimizer: str) -> str:
   """One sentence: the steps a learned optimizer needs for the best hand-designed accuracy."""
   rivals = [row for row in rows if row['experiment'] == experiment and row['hand_designed']]

@@ -1,6 +1,7 @@
 """Rows, table, interval, speed-up and figures, on numbers whose answers are known."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -152,3 +153,19 @@ def test_a_papers_figures_stand_beside_their_rows(rows):
   assert line.split() == ['paper', '61.0', '86.5']
   labels = [x.get_label() for x in figures.accuracy_against_steps(rows).axes[0].lines]
   assert 'l3rs, paper' in labels
+
+
+def test_speed_up_over_each_family_on_a_logarithmic_axis():
+  def row(optimizer, steps, accuracy, hand_designed=True):
+    return {
+      'experiment': 'A', 'optimizer': optimizer, 'family': optimizer.split()[0],
+      'hand_designed': hand_designed, 'num_steps': steps, 'accuracy_mean': accuracy,
+    }  # fmt: skip
+
+  rows = [row('l3rs', 10, 0.4, False), row('l3rs', 1000, 0.8, False)]
+  rows += [row('adam 0.1', 10, 0.2), row('adam 0.1', 1000, 0.6), row('adam 0.01', 1000, 0.5)]
+  rows += [row('sgd 0.1', 10, 0.1), row('sgd 0.1', 1000, 0.3)]
+  rows += [row('lion 0.1', 10, 0.5), row('lion 0.1', 1000, 0.9)]
+  assert speedup.over(rows, 'A', 'l3rs', 'adam') == pytest.approx(10.0)  # 1000 / 100
+  text = speedup.table(rows, 'l3rs')
+  assert re.search(r'adam +10.0x\nsgd +inf\nlion +never\n', text)
