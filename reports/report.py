@@ -36,5 +36,6 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
   target = folder / 'figures'
   target.mkdir(exist_ok=True)
   for name, figure in drawn.items():
-    figure.savefig(target / f'{name}.png', dpi=120)
+    tall = figure.get_figheight() > 6  # two rows of panels: enough to read, and below 200 kB
+    figure.savefig(target / f'{name}.png', dpi=90 if tall else 120)
   return text

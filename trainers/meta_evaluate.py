@@ -93,7 +93,7 @@ def build(
   seed = sources.stream_seed(data.seed, 'meta_evaluate')
   baselines = [_baseline(name, block, params, seed) for name, block in spec['baselines'].items()]
   mesh = sharding.build_mesh(spec['mesh'], 'meta_evaluate')
-  name = config['rule']['name']
+  name = _label(config['rule'], spec['baselines'])
   return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed)
 
 
@@ -236,6 +236,14 @@ def _check(spec: Mapping[str, Any]) -> None:
   for key in ('experiments', 'baselines'):
     if not spec[key]:
       raise InputError(f'meta_evaluate.{key} must name at least one')
+
+
+def _label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+  """The name of the learned row: the rule's, or that of the file it comes from."""
+  if rule['name'] != 'artifact':
+    return rule['name']
+  stem = pathlib.Path(rule['path']).stem
+  return rule['name'] if stem in taken else stem
 
 
 def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) -> Row:

@@ -107,7 +107,7 @@ def _save_optimizer(
   ours = [
     {key: row[key] for key in CARD if key in row}
     for row in rows
-    if row['optimizer'] == config['rule']['name']
+    if row['optimizer'] == plan.meta_evaluate.rule_name
   ]
   card = {
     'config': config,

@@ -268,7 +268,7 @@ def test_what_was_meta_trained_is_evaluated_the_same_when_it_comes_from_the_file
   }
   for row in json.loads((finished / 'results.json').read_text()):
     if row['optimizer'] == 'l3rs':
-      again = rows['artifact', row['num_steps']]
+      again = rows[path.stem, row['num_steps']]
       assert again['accuracy_mean'] == row['accuracy_mean']
       assert again['loss_mean'] == row['loss_mean']
       assert rows['untrained', row['num_steps']]['loss_mean'] != row['loss_mean']
