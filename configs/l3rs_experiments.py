@@ -15,11 +15,14 @@ stands for ImageNet and Tiny-ImageNet at 32x32 (L2O_TINY_IMAGENET) for Places. T
 from ml_collections import ConfigDict
 
 from configs import common, l3rs_cifar100
+from l2o.build import choose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first."""
-  args = common.parse(arg, smoke=False, rule='l3rs-cifar100')
+  """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first, `family=sgd` for
+  one family of baselines alone.
+  """
+  args = common.parse(arg, smoke=False, rule='l3rs-cifar100', family='')
   words = ['tiny_imagenet', f'rule={args.rule}'] + ['smoke'] * args.smoke
   c = l3rs_cifar100.get_config(','.join(words))
   c.class_split.tiny_imagenet = {'pretrain': 100, 'meta_test': 100}
@@ -34,7 +37,10 @@ def get_config(arg: str = '') -> ConfigDict:
     'D': {**tiny, 'start': 'other'},
     'E': {**cifar, 'start': 'random'},
   }
-  c.meta_evaluate.baselines = baselines()
+  families = baselines()
+  if args.family:
+    families = {args.family: families[choose(args.family, families, 'family')]}
+  c.meta_evaluate.baselines = families
   if not args.smoke:
     c.meta_evaluate.num_tasks = 20
   return c
