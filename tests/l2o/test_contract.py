@@ -50,10 +50,6 @@ RULES = {
   'velo': ({'name': 'velo', 'lstm_width': 8, 'bank_size': 4, 'initial_step': 0.03}, {}),
   'celo': ({'name': 'celo', 'lstm_width': 8, 'bank_size': 2, 'initial_step': 0.03}, {}),
   'hub': pair('hub'),
-  'hub of two l3rs': (
-    {'name': 'hub', 'hand_designed': {'name': 'l3rs'}, 'learned': {'name': 'l3rs'}},
-    {},
-  ),
   'lgl2o': pair('lgl2o'),
   'lgl2o, period 3': pair('lgl2o', period=3),
   'lgl2o of a hub': (
