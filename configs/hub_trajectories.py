@@ -1,7 +1,7 @@
 """Fit trajectories with an LTC network or a neural ODE: HUB, at a CPU's scale.
 
-python main.py --config=configs/hub_trajectories.py --workdir=runs/trajectories    # half an hour
-python main.py --config=configs/hub_trajectories.py:smoke --workdir=runs/smoke     # a minute
+python main.py --config=configs/hub_trajectories.py --workdir=runs/trajectories    # 30 runs
+python main.py --config=configs/hub_trajectories.py:smoke --workdir=runs/smoke     # minutes
 python main.py --config=configs/hub_trajectories.py:model=neural_ode,noise=0.1 --workdir=runs/ode
 
 The optimizers of arXiv 2305.16823 on its trajectory task: Adam (0.01), a learned optimizer alone,

@@ -6,13 +6,15 @@ import jax
 
 from l2o.types import PyTree, Theta
 from l2o.unroll import InnerState
+from trainers.reinit import Kept
 
 
 class TrainState(NamedTuple):
-  """State of ordinary training."""
+  """State of a training job, pretraining included."""
 
   step: jax.Array  # [] int32, steps done
   inner: InnerState  # params, model_state, opt_state
+  kept: Kept | None  # what a policy of `trainers.reinit` goes on from; None for 'stop'
 
 
 class MetaState(NamedTuple):

@@ -22,6 +22,7 @@ from l2o.features import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
 from l2o.unroll import InnerState, fetch, inner_step
 from trainers import reinit, sharding, stage
+from trainers.state import TrainState
 from trainers.workdir import read_json, write_json
 
 BEST = 'best'
@@ -48,14 +49,6 @@ class Train(NamedTuple):
   remedy: str  # where the loss is not finite
 
 
-class JobState(NamedTuple):
-  """What a job carries from step to step."""
-
-  step: jax.Array  # [] int32, steps done
-  inner: InnerState
-  kept: reinit.Kept | None
-
-
 class Measured(NamedTuple):
   """An optimizer's state, and the effective learning rate of its last step."""
 
@@ -63,7 +56,7 @@ class Measured(NamedTuple):
   effective_learning_rate: jax.Array  # [] float32, norm of the update over that of the gradient
 
 
-def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[JobState, Theta]:
+def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[TrainState, Theta]:
   """Trains, or goes on where the folder's checkpoint ends; returns the last state and theta.
 
   Leaves `metrics.jsonl`, `parameters.txt`, and with an evaluation batch `best/`, the model with the
@@ -86,7 +79,7 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[JobS
   def feed(number: int) -> tuple[Batch, Batch | None]:
     return plan.sample(number), plan.fresh(number) if plan.fresh else None
 
-  def step(state: JobState, batches: tuple) -> tuple[JobState, Metrics]:
+  def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
     return advance(state, jax.device_put(batches, spread), theta, store)
 
   state = stage.train(
@@ -120,7 +113,7 @@ def check_shapes(plan: Train) -> None:
   jax.eval_shape(_step(plan), state, batches, theta, plan.store)
 
 
-def trained(plan: Train, state: JobState) -> tuple[Params, PyTree]:
+def trained(plan: Train, state: TrainState) -> tuple[Params, PyTree]:
   """What was trained, on the host: (params, model_state)."""
   inner = state.inner
   params = plan.rule.readout(inner.opt_state.inner, inner.params)
@@ -141,7 +134,7 @@ class Evaluation:
     self._store = jax.device_put(plan.store, sharding.replicated(plan.mesh))
     self._evaluate = jax.jit(self._measure)
 
-  def __call__(self, step: int, state: JobState) -> dict[str, float]:
+  def __call__(self, step: int, state: TrainState) -> dict[str, float]:
     measured = jax.device_get(self._evaluate(state.inner, self._batch, self._store))
     found = {name: float(value) for name, value in measured.items()}
     if math.isfinite(found['loss']) and found['loss'] < self._best():
@@ -201,24 +194,24 @@ def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransf
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _init(plan: Train, theta: Theta) -> JobState:
+def _init(plan: Train, theta: Theta) -> TrainState:
   start = partial(_start, plan)
   places = sharding.placed(plan.mesh, plan.placement, jax.eval_shape(start, theta))
   return jax.jit(start, out_shardings=places)(theta)
 
 
-def _start(plan: Train, theta: Theta) -> JobState:
+def _start(plan: Train, theta: Theta) -> TrainState:
   key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # step k has number k + 1
   params, model_state = plan.task.init(key)
   tx = _measured(plan.rule.bind(theta, plan.num_steps))
   inner = InnerState(params, model_state, tx.init(params))
-  return JobState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
+  return TrainState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
 
 
-def _step(plan: Train) -> Callable[..., tuple[JobState, Metrics]]:
+def _step(plan: Train) -> Callable[..., tuple[TrainState, Metrics]]:
   def step(
-    state: JobState, batches: tuple[Batch, Batch | None], theta: Theta, store: PyTree
-  ) -> tuple[JobState, Metrics]:
+    state: TrainState, batches: tuple[Batch, Batch | None], theta: Theta, store: PyTree
+  ) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(plan.seed), state.step + 1)
     batch, fresh = batches
     after, metrics = inner_step(
@@ -235,7 +228,7 @@ def _step(plan: Train) -> Callable[..., tuple[JobState, Metrics]]:
     inner, kept = plan.policy.apply(state.kept, state.inner, after, metrics['loss'])
     if kept is not None:
       metrics['restarts'] = kept.restarts
-    return JobState(state.step + 1, inner, kept), metrics
+    return TrainState(state.step + 1, inner, kept), metrics
 
   return step
 

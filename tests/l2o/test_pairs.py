@@ -53,7 +53,7 @@ def test_theta_for_other_layers_is_adapted_side_by_side():
 
 
 @pytest.mark.parametrize(('learned', 'taken'), [(HARMFUL, 'hand_designed'), (ADAM, 'both')])
-def test_in_the_inner_loop_a_guard_compares_on_the_next_batch(learned, taken):
+def test_in_the_inner_loop_a_guard_takes_the_better_side(learned, taken):
   task, tasks = quadratic_task(), quadratic_tasks(jax.random.key(2), num_steps=6)
   rule = l2o.rule('lgl2o', hand_designed=SGD, learned=learned)
   episode = jax.tree.map(lambda x: x[0], tasks.episodes)
@@ -75,6 +75,24 @@ def test_in_the_inner_loop_a_guard_compares_on_the_next_batch(learned, taken):
   else:
     assert facts['taken_learned'] > 0
   assert facts['taken_hand_designed'] + facts['taken_learned'] + facts['skipped'] == 6
+
+
+def test_in_the_inner_loop_a_guard_compares_on_the_next_batch():
+  """The batches pull in turn to either side, and on its own a long step looks good: at the last."""
+  task, tasks = quadratic_task(), quadratic_tasks(jax.random.key(2), num_steps=5)
+  rule = l2o.rule('lgl2o', hand_designed=SGD, learned=SGD | {'learning_rate': 0.9})
+  episode = jax.tree.map(lambda x: x[0], tasks.episodes)
+  pulls = jnp.where(jnp.arange(6) % 2, 10.0, -10.0)[:, None].repeat(5, axis=1)
+  episode = episode._replace(train={'slope': pulls})
+  theta = rule.init(jax.random.key(0), episode.params)
+
+  @jax.jit
+  def facts(num_steps):
+    final, _ = unroll(task, rule.bind(theta, num_steps), episode, {}, num_steps)
+    return rule.facts(final.opt_state)
+
+  seen = facts(jnp.int32(5))
+  assert (seen['taken_hand_designed'], seen['taken_learned']) == (4, 1)
 
 
 @pytest.mark.parametrize(
