@@ -5,18 +5,15 @@ val/val_annotations.txt. Source: Y. Le and X. Yang, "Tiny ImageNet Visual Recogn
 Stanford CS 231N (2015). Nothing is unpacked to disk.
 """
 
-import io
 import os
 import pathlib
 import re
-import zipfile
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
-from PIL import Image, UnidentifiedImageError
 
+from datasets.archive import BadRecordError, Files, below, open_files, read_jpeg
 from datasets.images import resized
 from datasets.source import ArraySource
 from l2o.build import check_bounds, choose
@@ -24,20 +21,8 @@ from l2o.errors import InputError
 
 VARIABLE = 'L2O_TINY_IMAGENET'
 SIDE = 64  # pixels of an original image
-MAX_BYTES = 8 << 20  # of one file; the originals have about 2 kB, words.txt 2.6 MB
-MAX_RATIO = 200  # unpacked to packed size of a zip member
+MAX_SIDE = 16 * SIDE
 ON_BAD_RECORD = ('error', 'skip')
-
-
-class BadRecordError(Exception):
-  """A file that is not what its place says; the message names it."""
-
-
-class _Files(NamedTuple):
-  """A folder or zip file, from the folder that holds wnids.txt on."""
-
-  names: Sequence[str]  # sorted
-  read: Callable[[str], bytes]
 
 
 def tiny_imagenet(
@@ -85,7 +70,7 @@ def tiny_imagenet(
   return ArraySource(np.stack(images), np.asarray(labels), names)
 
 
-def _train(files: _Files, wnids: Sequence[str]) -> list[tuple[str, int]]:
+def _train(files: Files, wnids: Sequence[str]) -> list[tuple[str, int]]:
   """(name, label) of every train image, by class and number; -1 for a label that is wrong."""
   label_of = {wnid: label for label, wnid in enumerate(wnids)}
   listed = []
@@ -97,7 +82,7 @@ def _train(files: _Files, wnids: Sequence[str]) -> list[tuple[str, int]]:
   return [(name, label) for label, _, name in sorted(listed)]
 
 
-def _validation(files: _Files, wnids: Sequence[str], where: pathlib.Path) -> list[tuple[str, int]]:
+def _validation(files: Files, wnids: Sequence[str], where: pathlib.Path) -> list[tuple[str, int]]:
   label_of = {wnid: label for label, wnid in enumerate(wnids)}
   annotations = {}
   for line in _text(files, 'val/val_annotations.txt', where).splitlines():
@@ -107,54 +92,20 @@ def _validation(files: _Files, wnids: Sequence[str], where: pathlib.Path) -> lis
   return sorted((name, annotations.get(name, -1)) for name in there | set(annotations))
 
 
-def _image(files: _Files, name: str, label: int, size: int) -> np.ndarray:
+def _image(files: Files, name: str, label: int, size: int) -> np.ndarray:
   if label < 0:
     raise BadRecordError(
       f'{name} is labelled with a class that it does not belong to or is unknown'
     )
-  try:
-    with Image.open(io.BytesIO(files.read(name))) as image:
-      if image.format != 'JPEG' or max(image.size) > 16 * SIDE:
-        raise BadRecordError(f'{name} is no JPEG of the expected size')
-      return resized(np.asarray(image.convert('RGB')), size)
-  except (OSError, KeyError, SyntaxError, UnidentifiedImageError, zipfile.BadZipFile) as error:
-    raise BadRecordError(f'{name} is truncated or no image ({error})') from error
+  return resized(read_jpeg(files, name, MAX_SIDE), size)
 
 
-def _open(where: pathlib.Path) -> _Files:
-  if where.is_dir():
-    root = where if (where / 'wnids.txt').is_file() else where / 'tiny-imagenet-200'
-    names = sorted(p.relative_to(root).as_posix() for p in root.rglob('*') if p.is_file())
-    return _Files(names, lambda name: (root / name).read_bytes())
-  try:
-    archive = zipfile.ZipFile(where)
-  except (OSError, zipfile.BadZipFile) as error:
-    raise InputError(f'{where} is neither a folder nor a readable zip file ({error})') from error
-  for member in archive.infolist():
-    _refuse_unsafe(member, where)
-  everything = archive.namelist()
-  tops = [name.removesuffix('wnids.txt') for name in everything if name.endswith('wnids.txt')]
-  top = min(tops, key=len, default='')
-  names = sorted(
-    name.removeprefix(top) for name in everything if name.startswith(top) and name[-1] != '/'
-  )
-  return _Files(names, lambda name: archive.read(top + name))
+def _open(where: pathlib.Path) -> Files:
+  inside = where / 'tiny-imagenet-200'
+  return below(open_files(inside if inside.is_dir() else where), 'wnids.txt')
 
 
-def _refuse_unsafe(member: zipfile.ZipInfo, where: pathlib.Path) -> None:
-  path = pathlib.PurePosixPath(member.filename.replace('\\', '/'))
-  if path.is_absolute() or '..' in path.parts or ':' in member.filename:
-    raise InputError(
-      f'{where} is not to be trusted: its member {member.filename!r} leaves the folder'
-    )
-  if member.file_size > MAX_BYTES or member.file_size > MAX_RATIO * max(member.compress_size, 1):
-    raise InputError(
-      f'{where} is not to be trusted: its member {member.filename!r} unpacks to '
-      f'{member.file_size} bytes from {member.compress_size}'
-    )
-
-
-def _text(files: _Files, name: str, where: pathlib.Path) -> str:
+def _text(files: Files, name: str, where: pathlib.Path) -> str:
   if name not in files.names:
     raise InputError(f'{where} has no {name}: it is not laid out like tiny-imagenet-200')
   return files.read(name).decode()

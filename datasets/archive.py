@@ -1,0 +1,93 @@
+"""The user's own files, in a folder or a zip file; nothing is unpacked to disk."""
+
+import io
+import pathlib
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from l2o.errors import InputError
+
+MAX_BYTES = 8 << 20  # of one file: photographs have some hundred kB
+MAX_RATIO = 200  # unpacked to packed size of a zip member
+
+
+class BadRecordError(Exception):
+  """A file that is not what its place says; the message names it."""
+
+
+class Files(NamedTuple):
+  """What lies in a folder or a zip file."""
+
+  names: Sequence[str]  # sorted, with '/' between folders
+  read: Callable[[str], bytes]
+
+
+def open_files(where: pathlib.Path) -> Files:
+  """Lists a folder or a zip file.
+
+  Raises:
+    InputError: neither of the two, or a zip file one of whose members leaves the folder or unpacks
+      to absurdly much.
+  """
+  if where.is_dir():
+    names = sorted(p.relative_to(where).as_posix() for p in where.rglob('*') if p.is_file())
+    return Files(names, lambda name: (where / name).read_bytes())
+  try:
+    archive = zipfile.ZipFile(where)
+  except (OSError, zipfile.BadZipFile) as error:
+    raise InputError(f'{where} is neither a folder nor a readable zip file ({error})') from error
+  for member in archive.infolist():
+    _refuse_unsafe(member, where)
+  return Files(sorted(name for name in archive.namelist() if name[-1] != '/'), archive.read)
+
+
+def below(files: Files, marker: str) -> Files:
+  """The part from the topmost folder on that holds a file `marker`; all of it if none does.
+
+  Example:
+    >>> files = Files(['a/b/x', 'a/marker', 'y'], lambda name: name.encode())
+    >>> part = below(files, 'marker')
+    >>> part.names, part.read('b/x')
+    (['b/x', 'marker'], b'a/b/x')
+  """
+  tops = [name.removesuffix(marker) for name in files.names if f'/{name}'.endswith(f'/{marker}')]
+  top = min(tops, key=len, default='')
+  names = [name.removeprefix(top) for name in files.names if name.startswith(top)]
+  return Files(names, lambda name: files.read(top + name))
+
+
+def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
+  """An image [H, W, 3] uint8, a greyscale one as colour.
+
+  Args:
+    files: where it lies.
+    name: its name there.
+    max_side: pixels; a larger one is not decoded.
+
+  Raises:
+    BadRecordError: it is truncated, larger, or no JPEG.
+  """
+  try:
+    with Image.open(io.BytesIO(files.read(name))) as image:
+      if image.format != 'JPEG' or max(image.size) > max_side:
+        raise BadRecordError(f'{name} is no JPEG of the expected size')
+      return np.asarray(image.convert('RGB'))
+  except (OSError, KeyError, SyntaxError, UnidentifiedImageError, zipfile.BadZipFile) as error:
+    raise BadRecordError(f'{name} is truncated or no image ({error})') from error
+
+
+def _refuse_unsafe(member: zipfile.ZipInfo, where: pathlib.Path) -> None:
+  path = pathlib.PurePosixPath(member.filename.replace('\\', '/'))
+  if path.is_absolute() or '..' in path.parts or ':' in member.filename:
+    raise InputError(
+      f'{where} is not to be trusted: its member {member.filename!r} leaves the folder'
+    )
+  if member.file_size > MAX_BYTES or member.file_size > MAX_RATIO * max(member.compress_size, 1):
+    raise InputError(
+      f'{where} is not to be trusted: its member {member.filename!r} unpacks to '
+      f'{member.file_size} bytes from {member.compress_size}'
+    )
