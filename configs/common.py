@@ -75,6 +75,8 @@ def train_base() -> ConfigDict:
     model={},  # none, for a task without one
     task={},
     rule={},
+    start='',  # workdir of an ended job, from whose best model this one starts with a fresh head
+    first=[],  # of a sweep: a `sweep_row`, whose job each seed's rows start from
     train={
       'num_steps': 1,
       'log_every': 10,  # steps

@@ -8,9 +8,13 @@ import numpy as np
 from l2o.build import build, check_bounds
 
 STREAMS = {
+  'images': 'datasets.labelled:images',
+  'lane_keeping': 'datasets.lane_keeping:lane_keeping',
   'nothing': 'datasets.streams:nothing',
   'sines': 'datasets.streams:sines',
+  'photograph': 'datasets.fields:photograph',
   'spiral': 'datasets.streams:spiral',
+  'volume': 'datasets.fields:volume',
 }
 
 Arrays = dict[str, np.ndarray]
@@ -22,6 +26,8 @@ class Stream(NamedTuple):
   sample: Callable[[int], Arrays]  # number of the step -> its batch, always the same
   evaluation: Arrays
   example: Arrays
+  test: Arrays | None = None  # for the model that was best in the evaluation, once
+  grid: tuple[int, ...] = ()  # the shape of the picture that the evaluation's targets are
 
 
 def load(spec: Mapping[str, Any], seed: int) -> Stream:

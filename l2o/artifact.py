@@ -22,7 +22,7 @@ from l2o.build import choose
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.rules import rule
-from l2o.types import LearnedRule, Params, Theta
+from l2o.types import LearnedRule, Params, PyTree, Theta
 from l2o.velo_weights import load_released
 
 SEPARATOR = '::'  # between the keys of nested dicts; layers' paths have slashes of their own
@@ -71,7 +71,7 @@ def save(
     >>> tx = load(path, params, num_steps=100)
     >>> updates, state = tx.update(params, tx.init(params), params, value=1.0)
   """
-  arrays = _flatten(theta)
+  arrays = flatten(theta)
   paths, shapes = layer_paths(params), _shapes(params)
   about = {
     'format': FORMAT,
@@ -117,7 +117,7 @@ def read(path_or_name: str | os.PathLike) -> Artifact:
   if about['format'] != FORMAT:
     raise InputError(f'{path} has format {about["format"]}, this version of l2o reads {FORMAT}')
   layers = {layer: tuple(shape) for layer, shape in about['layers'].items()}
-  return Artifact(rule(**about['spec']), _unflatten(arrays), about['spec'], layers, about['card'])
+  return Artifact(rule(**about['spec']), unflatten(arrays), about['spec'], layers, about['card'])
 
 
 def load(
@@ -189,20 +189,35 @@ def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
   return digest.hexdigest()
 
 
-def _flatten(tree: Theta, prefix: str = '') -> dict[str, np.ndarray]:
+def flatten(tree: PyTree, prefix: str = '') -> dict[str, np.ndarray]:
+  """Nested dicts of arrays as one dict, for a file.
+
+  Raises:
+    ValueError: a branch that is not a dict, or a key with the separator '::' in it.
+
+  Example:
+    >>> list(flatten({'a': {'b': np.ones(2)}, 'c': np.zeros(1)}))
+    ['a::b', 'c']
+  """
   if not isinstance(tree, dict):
     if isinstance(tree, (list, tuple)):
-      raise ValueError(f'theta must be nested dicts, but {prefix!r} is a {type(tree).__name__}')
+      raise ValueError(f'it must be nested dicts, but {prefix!r} is a {type(tree).__name__}')
     return {prefix: np.asarray(tree)}
   flat: dict[str, np.ndarray] = {}
   for key, branch in tree.items():
     if SEPARATOR in key:
-      raise ValueError(f'theta cannot be saved: the key {key!r} contains {SEPARATOR!r}')
-    flat |= _flatten(branch, f'{prefix}{SEPARATOR}{key}' if prefix else key)
+      raise ValueError(f'it cannot be saved: the key {key!r} contains {SEPARATOR!r}')
+    flat |= flatten(branch, f'{prefix}{SEPARATOR}{key}' if prefix else key)
   return flat
 
 
-def _unflatten(arrays: Mapping[str, np.ndarray]) -> Theta:
+def unflatten(arrays: Mapping[str, np.ndarray]) -> PyTree:
+  """What `flatten` was given.
+
+  Example:
+    >>> unflatten({'a::b': 1, 'c': 2})
+    {'a': {'b': 1}, 'c': 2}
+  """
   theta: dict = {}
   for name, array in arrays.items():
     *branch, leaf = name.split(SEPARATOR)

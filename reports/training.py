@@ -20,11 +20,13 @@ class Runs(NamedTuple):
 
   label: str
   metrics: Sequence[Sequence[Mapping[str, Any]]]  # of each seed that ended, the rows it logged
+  results: Sequence[Mapping[str, Any]]  # likewise its results.json
   failed: Sequence[str]  # what the others said
 
 
 def summarize(rows: Sequence[Runs]) -> list[dict[str, Any]]:
-  """Mean and standard deviation over seeds of the last and the lowest evaluation loss.
+  """Mean and standard deviation over seeds: of the last and the lowest evaluation loss, and of the
+  other measures of the model with the lowest one, in the evaluation and in the test.
 
   Returns:
     One dict a row; its losses are None where no seed ended.
@@ -37,7 +39,13 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
   text = render(summarize(rows))
   (folder / 'table.txt').write_text(text + '\n')
   (folder / 'figures').mkdir(exist_ok=True)
-  drawn = {'training': loss_curves(rows)}
+  drawn = {'training': curves(rows, 'loss', 'training loss')}
+  measures = {name for row in rows for seed in row.results for name in _measures(seed['best'])}
+  for name in sorted(measures - {'mse'}):  # a multiple of the loss
+    drawn[name] = curves(rows, f'eval_{name}', name, log=False)
+  weights = hub_weights(rows)
+  if weights:
+    (folder / 'hub_weights.txt').write_text(weights + '\n')
   if any('x_2' in seed[0] for row in rows for seed in row.metrics):
     drawn['path'] = paths(rows)
   for name, figure in drawn.items():
@@ -47,29 +55,48 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
 
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
   """A Markdown table."""
-  lines = [
-    '| optimizer | seeds | last loss | lowest loss | of the last step |',
-    '|---|---|---|---|---|',
-  ]
+  measures = sorted({name for row in rows for name in row['measures']})
+  names = ['optimizer', 'seeds', 'last loss', 'lowest loss', *measures, 'of the last step']
+  lines = [_line(names), '|---' * len(names) + '|']
   for row in rows:
     facts = ', '.join(f'{name} {value:.4g}' for name, value in row['facts'].items())
-    last, lowest = _plus_minus(row, 'final'), _plus_minus(row, 'best')
-    lines.append(f'| {row["optimizer"]} | {row["seeds"]} | {last} | {lowest} | {facts} |')
-    lines += [f'|  | failed | {reason} |  |  |' for reason in row['failed']]
+    losses = [_plus_minus(row[name]) for name in ('final', 'best')]
+    others = [_plus_minus(row['measures'].get(name)) for name in measures]
+    lines.append(_line([row['optimizer'], row['seeds'], *losses, *others, facts]))
+    lines += [_line(['', 'failed', reason, *[''] * (len(names) - 3)]) for reason in row['failed']]
   legend = (
-    'Losses on the evaluation batch: mean ± standard deviation over seeds; means of the facts.'
+    'Losses in the evaluation: mean ± standard deviation over seeds; means of the facts.'
+    + ' Everything between is of the model with the lowest loss.' * bool(measures)
   )
   return '\n'.join([*lines, '', legend])
 
 
-def loss_curves(rows: Sequence[Runs]) -> Figure:
-  """Training loss against the step: mean over seeds, and a band from the lowest to the highest."""
+def hub_weights(rows: Sequence[Runs]) -> str:
+  """A Markdown table of HUB's weights of its hand-designed side, by layer; '' without a HUB."""
+  lines = []
+  for row in rows:
+    for layer in _layers(row):
+      found = [
+        np.array([_column(seed, f'weight_{name}/{layer}')[1] for seed in row.metrics])
+        for name in ('min', 'mean', 'max')
+      ]
+      low, mean, high = found[0].min(), found[1].mean(), found[2].max()
+      lines.append(_line([row.label, layer, *(f'{x:.3g}' for x in (low, mean, high))]))
+  if not lines:
+    return ''
+  names = ['optimizer', 'layer', 'lowest weight', 'mean weight', 'highest weight']
+  legend = 'The weight of the hand-designed side: over entries, logged steps and seeds.'
+  return '\n'.join([_line(names), '|---' * len(names) + '|', *lines, '', legend])
+
+
+def curves(rows: Sequence[Runs], name: str, label: str, log: bool = True) -> Figure:
+  """A metric against the step: mean over seeds, and a band from the lowest to the highest."""
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(5.6, 3.4))
     axes = figure.subplots()
     for colour, row in zip(itertools.cycle(COLOURS), rows, strict=False):
-      _draw_losses(axes, row, colour)
-    axes.set(xlabel='step', ylabel='training loss', yscale='log')
+      _draw(axes, row, name, colour)
+    axes.set(xlabel='step', ylabel=label, yscale='log' if log else 'linear')
     figure.legend(loc='outside right center')
   return figure
 
@@ -95,9 +122,13 @@ def _summary(row: Runs) -> dict[str, Any]:
   found |= {'failed': list(row.failed), 'facts': {}}
   losses = [_column(seed, 'eval_loss')[1] for seed in row.metrics]
   for name, pick in (('final', lambda x: x[-1]), ('best', np.nanmin)):
-    values = np.array([pick(seed) for seed in losses])
-    found[f'{name}_mean'] = float(values.mean()) if len(values) else None
-    found[f'{name}_std'] = float(values.std()) if len(values) else None
+    found[name] = _mean_std([pick(seed) for seed in losses])
+  best = [seed['best'] for seed in row.results]
+  found['measures'] = {name: _over(best, name) for name in _measures(*best[:1])}
+  test = [seed['test'] for seed in row.results if seed['test']]
+  found['measures'] |= {
+    f'test {name}': _over(test, name) for name in _measures(*test[:1]) or (test[:1] and ['loss'])
+  }
   for fact in FACTS:
     last = [_column(seed, fact)[1] for seed in row.metrics]
     if last and all(len(values) for values in last):
@@ -111,16 +142,37 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
   return np.array([row['step'] for row in there]), np.array([row[name] for row in there], float)
 
 
-def _draw_losses(axes: Axes, row: Runs, colour: str) -> None:
+def _draw(axes: Axes, row: Runs, name: str, colour: str) -> None:
   if not row.metrics:
     return
-  steps = _column(row.metrics[0], 'loss')[0]
-  losses = np.stack([_column(seed, 'loss')[1] for seed in row.metrics])
-  axes.plot(steps, losses.mean(axis=0), color=colour, lw=1.4, label=row.label)
-  axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.2, lw=0)
+  steps = _column(row.metrics[0], name)[0]
+  values = np.stack([_column(seed, name)[1] for seed in row.metrics])
+  axes.plot(steps, values.mean(axis=0), color=colour, lw=1.4, label=row.label)
+  axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
 
 
-def _plus_minus(row: Mapping[str, Any], name: str) -> str:
-  if row[f'{name}_mean'] is None:
-    return 'failed'
-  return f'{row[f"{name}_mean"]:.4g} ± {row[f"{name}_std"]:.2g}'
+def _measures(best: Mapping[str, Any] | None = None) -> list[str]:
+  """What an evaluation found beside the loss."""
+  return [name for name in best or () if name not in ('step', 'loss')]
+
+
+def _over(found: Sequence[Mapping[str, Any] | None], name: str) -> dict[str, float] | None:
+  values = [seed[name] for seed in found if seed and seed[name] is not None]
+  return _mean_std(values) if len(values) == len(found) else None
+
+
+def _mean_std(values: Sequence[float]) -> dict[str, float] | None:
+  return {'mean': float(np.mean(values)), 'std': float(np.std(values))} if len(values) else None
+
+
+def _layers(row: Runs) -> list[str]:
+  first = next((rows for seed in row.metrics for rows in seed if 'loss' in rows), {})
+  return [name.partition('/')[2] for name in first if name.startswith('weight_mean')]
+
+
+def _line(cells: Sequence[Any]) -> str:
+  return '| ' + ' | '.join(map(str, cells)) + ' |'
+
+
+def _plus_minus(value: Mapping[str, float] | None) -> str:
+  return f'{value["mean"]:.4g} ± {value["std"]:.2g}' if value else 'failed'

@@ -2,9 +2,12 @@
 
 import pathlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from flax import linen as nn
 
 from datasets import streams
 from l2o.build import build as build_from
@@ -13,15 +16,21 @@ from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.rules import RULES
 from l2o.tasks import TASKS
+from l2o.tasks.regression import predict
+from l2o.types import Params, PyTree
 from reports.results import read_lines
-from trainers import reinit, sharding, sources, stage, train, workdir
+from trainers import metrics, reinit, sharding, sources, stage, train, trained, workdir
+
+PICTURE = 'picture.npz'
 
 
 class Job(NamedTuple):
-  """A training job and how often it reports."""
+  """A training job, how often it reports, and what it looks at when it has ended."""
 
   plan: train.Train
   options: stage.Options
+  stream: streams.Stream
+  model: nn.Module | None
 
 
 class _Spec(NamedTuple):
@@ -42,13 +51,18 @@ def build(config: Mapping[str, Any]) -> Job:
   Raises:
     InputError: anything in the config that cannot be done.
   """
+  if config['first']:
+    raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
   spec = call(_Spec, config['train'], 'train')
   least = {'num_steps': 1, 'log_every': 1, 'eval_every': 0, 'comparisons': 0}
   check_bounds(config['train'], 'train', least)
   seed = sources.stream_seed(config['seed'], 'train')
   stream = streams.load(config['stream'], seed)
   model = build_from(MODELS, config['model'], 'model') if config['model'] else None
-  task = build_from(TASKS, config['task'], 'task', model=model, example=stream.example)
+  image_shape = np.shape(stream.example.get('image'))[1:]
+  task = build_from(
+    TASKS, config['task'], 'task', model=model, example=stream.example, image_shape=image_shape
+  )
   rule = build_from(RULES, config['rule'], 'rule')
   sizes = [len(x) for x in stream.example.values()][:1]
   plan = train.Train(
@@ -67,26 +81,53 @@ def build(config: Mapping[str, Any]) -> Job:
     placement=spec.placement,
     policy=build_from(reinit.POLICIES, spec.nonfinite, 'policy'),
     seed=seed,
+    start=trained.load(pathlib.Path(config['start'])) if config['start'] else None,
     remedy='change rule or train.nonfinite',
   )
   _try_shapes(plan, config)
-  return Job(plan, stage.Options(**{name: config[name] for name in stage.Options._fields}))
+  options = stage.Options(**{name: config[name] for name in stage.Options._fields})
+  return Job(plan, options, stream, model)
 
 
 def run(job: Job, folder: pathlib.Path) -> None:
-  """Trains, and writes results.json: the last and the best evaluation, and what it took."""
+  """Trains, and writes results.json: the last and the best evaluation, and what it took.
+
+  Beside it lies the best model, and where the data are a picture, what the model makes of it.
+  """
   where = folder / 'train'
-  train.run(job.plan, where, job.options)
+  state, _ = train.run(job.plan, where, job.options)
+  params, model_state = train.trained(job.plan, train.best(where, state))
+  trained.save(folder, params, model_state)
+  if job.stream.grid:
+    _draw(job, params, model_state, folder)
   rows = read_lines(where / 'metrics.jsonl')
   last = [row for row in rows if 'eval_loss' in row][-1]
   best = where / f'{train.BEST}.json'
   results = {
     'final': last,
     'best': workdir.read_json(best) if best.exists() else None,
+    'test': _test(job, params, model_state),
     'restarts': max((row.get('restarts', 0) for row in rows), default=0),
   }
   print(f'[train] evaluation after {last["step"]} steps: loss {last["eval_loss"]}')
   workdir.write_json(folder / workdir.RESULTS, results)
+
+
+def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | None] | None:
+  """The best model's metrics on the data kept for it."""
+  if job.stream.test is None:
+    return None
+  measured = jax.device_get(jax.jit(job.plan.task.evaluate)(params, model_state, job.stream.test))
+  return {name: metrics.number(value) for name, value in measured.items()}
+
+
+def _draw(job: Job, params: Params, model_state: PyTree, folder: pathlib.Path) -> None:
+  batch = job.stream.evaluation
+  output = jax.jit(partial(predict, job.model))(params, model_state, batch)
+  pictures = {'target': batch['target'], 'output': np.asarray(output)}
+  shaped = {name: x.reshape(*job.stream.grid, -1) for name, x in pictures.items()}
+  with (folder / PICTURE).open('wb') as file:
+    np.savez(file, **shaped)
 
 
 def _fresh(stream: streams.Stream, spec: _Spec, number: int) -> dict[str, np.ndarray]:

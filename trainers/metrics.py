@@ -29,7 +29,7 @@ class JsonLinesWriter(interface.MetricWriter):
     self._file = path.open('a')
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
-    self._write({'step': int(step)} | {name: _number(x) for name, x in scalars.items()})
+    self._write({'step': int(step)} | {name: number(x) for name, x in scalars.items()})
 
   def flush(self) -> None:
     self._file.flush()
@@ -57,7 +57,7 @@ def create_writer(folder: pathlib.Path, start: int = 0) -> interface.MetricWrite
   return metric_writers.MultiWriter([metric_writers.SummaryWriter(str(folder)), lines])
 
 
-def _number(x: Any) -> float | None:
+def number(x: Any) -> float | None:
   """A JSON number; JSON has no NaN or infinity."""
   value = float(np.asarray(x))
   return value if math.isfinite(value) else None

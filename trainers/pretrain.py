@@ -54,6 +54,7 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> train.Tr
     placement=(),
     policy=reinit.stop(),
     seed=seed,
+    start=None,
     remedy='lower pretrain.learning_rate',
   )
 
@@ -66,4 +67,4 @@ def _start(source: str, classes: str, number: int = 0) -> dict[str, Any]:
 def run(plan: train.Train, folder: pathlib.Path, options: stage.Options) -> tuple[PyTree, PyTree]:
   """Trains, or goes on where the folder's checkpoint ends; returns (params, model_state)."""
   state, _ = train.run(plan, folder, options)
-  return train.trained(plan, state)
+  return train.trained(plan, state.inner)

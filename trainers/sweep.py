@@ -34,12 +34,13 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
     InputError: a key that the base does not have or a rule that cannot be built, before any is
       run; anything else in a row's config when its turn comes.
   """
-  base = common.with_diff(config, {'sweep': [], 'sweep_seeds': [0]})
+  base = common.with_diff(config, {'sweep': [], 'sweep_seeds': [0], **_no_first(config)})
   sharding.set_cpu_devices(config['cpu_devices'])  # before the rules below compute anything
-  plans = {}
+  plans = _first(config, folder, base)
+  starts = {changed['seed']: {'start': str(where)} for where, changed in plans.items()}
   for row in config['sweep']:
     for seed in config['sweep_seeds']:
-      changed = common.with_diff(base, {**row['diff'], 'seed': seed})
+      changed = common.with_diff(base, {**row['diff'], 'seed': seed, **starts.get(seed, {})})
       build(RULES, changed['rule'], 'rule')
       plans[_folder(folder, base, row, seed)] = changed
   failed: dict[pathlib.Path, str] = {}
@@ -54,6 +55,21 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
       failed[where] = str(error)
   compare = _compare_jobs if 'train' in config else _compare_meta_trained
   compare(config, folder, base, failed)
+
+
+def _first(
+  config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any]
+) -> dict[pathlib.Path, dict[str, Any]]:
+  """The jobs that run before the rows, one a seed; none if the config names no `first`."""
+  return {
+    _folder(folder, base, row, seed): common.with_diff(base, {**row['diff'], 'seed': seed})
+    for row in config.get('first', [])[:1]
+    for seed in config['sweep_seeds']
+  }
+
+
+def _no_first(config: Mapping[str, Any]) -> dict[str, Any]:
+  return {'first': []} if 'first' in config else {}
 
 
 def _compare_meta_trained(
@@ -72,9 +88,11 @@ def _compare_jobs(
   rows = []
   for row in config['sweep']:
     places = [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
-    ended = [read_lines(p / 'train' / 'metrics.jsonl') for p in places if p not in failed]
+    ended = [p for p in places if p not in failed]
+    seen = [read_lines(p / 'train' / 'metrics.jsonl') for p in ended]
+    results = [files.read_json(p / files.RESULTS) for p in ended]
     reasons = [failed[p] for p in places if p in failed]
-    rows.append(training.Runs(row['table'], ended, reasons))
+    rows.append(training.Runs(row['table'], seen, results, reasons))
   print(training.write(rows, folder))
   files.write_json(folder / files.RESULTS, training.summarize(rows))
 

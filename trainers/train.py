@@ -46,7 +46,16 @@ class Train(NamedTuple):
   placement: Sequence[tuple[str, Sequence[str | None]]]  # (regular expression, axes) of parameters
   policy: reinit.Policy
   seed: int
+  start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to go on from
   remedy: str  # where the loss is not finite
+
+
+class Given(NamedTuple):
+  """What a compiled step takes beside state and batches; runs that differ in it share programs."""
+
+  theta: Theta
+  store: PyTree
+  key: jax.Array  # of all random draws
 
 
 class Measured(NamedTuple):
@@ -66,10 +75,8 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[Trai
     RunError: the loss is not finite, under the policy `stop`.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  theta = plan.theta if plan.theta is not None else _theta(plan)
-  theta = jax.device_put(theta, sharding.replicated(plan.mesh))
-  store = jax.device_put(plan.store, sharding.replicated(plan.mesh))
-  state = _init(plan, theta)
+  given = jax.device_put(_given(plan), sharding.replicated(plan.mesh))
+  state = _init(plan, given)
   layers = layer_paths(state.inner.params)
   overview = parameter_overview.get_parameter_overview(state.inner.params)
   (folder / 'parameters.txt').write_text(overview + '\n')
@@ -80,7 +87,7 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[Trai
     return plan.sample(number), plan.fresh(number) if plan.fresh else None
 
   def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
-    return advance(state, jax.device_put(batches, spread), theta, store)
+    return advance(state, jax.device_put(batches, spread), given)
 
   state = stage.train(
     step,
@@ -95,7 +102,7 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[Trai
     expand=lambda metrics: expand(metrics, layers),
     evaluate=_evaluate(plan, folder),
   )
-  return state, theta
+  return state, given.theta
 
 
 def _evaluate(plan: Train, folder: pathlib.Path) -> stage.Evaluate | None:
@@ -106,16 +113,22 @@ def _evaluate(plan: Train, folder: pathlib.Path) -> stage.Evaluate | None:
 
 def check_shapes(plan: Train) -> None:
   """The first step, with shapes alone. Raises what the parts of the job raise."""
-  theta = plan.theta if plan.theta is not None else jax.eval_shape(lambda: _theta(plan))
-  state = jax.eval_shape(lambda theta: _start(plan, theta), theta)
+  given = jax.eval_shape(lambda: _given(plan))
+  state = jax.eval_shape(partial(_start, plan), given, plan.start)
   sharding.placed(plan.mesh, plan.placement, state)
   batches = plan.sample(0), plan.fresh(0) if plan.fresh else None
-  jax.eval_shape(_step(plan), state, batches, theta, plan.store)
+  jax.eval_shape(_step(plan), state, batches, given)
 
 
-def trained(plan: Train, state: TrainState) -> tuple[Params, PyTree]:
+def best(folder: pathlib.Path, last: TrainState) -> InnerState:
+  """The state with the lowest evaluation loss of a job in `folder`, or if it kept none the last."""
+  if not (folder / f'{BEST}.json').exists():
+    return last.inner
+  return Checkpoints(folder / BEST).restore_or(last.inner)[0]
+
+
+def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
   """What was trained, on the host: (params, model_state)."""
-  inner = state.inner
   params = plan.rule.readout(inner.opt_state.inner, inner.params)
   return jax.device_get((params, inner.model_state))
 
@@ -169,10 +182,13 @@ def expand(metrics: Mapping[str, Any], layers: Sequence[str]) -> dict[str, float
   return flat
 
 
-def _theta(plan: Train) -> Theta:
-  shapes = jax.eval_shape(lambda key: plan.task.init(key)[0], jax.random.key(0))
-  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # the network's
-  return plan.rule.init(jax.random.fold_in(key, 1), shapes)
+def _given(plan: Train) -> Given:
+  key = jax.random.key(plan.seed)
+  if plan.theta is not None:
+    return Given(plan.theta, plan.store, key)
+  shapes = jax.eval_shape(lambda key: plan.task.init(key)[0], key)
+  of_theta = jax.random.fold_in(jax.random.fold_in(key, 0), 1)  # 0: the network's
+  return Given(plan.rule.init(of_theta, shapes), plan.store, key)
 
 
 def _bind(plan: Train, theta: Theta, kept: reinit.Kept | None) -> Any:
@@ -194,33 +210,32 @@ def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransf
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _init(plan: Train, theta: Theta) -> TrainState:
+def _init(plan: Train, given: Given) -> TrainState:
   start = partial(_start, plan)
-  places = sharding.placed(plan.mesh, plan.placement, jax.eval_shape(start, theta))
-  return jax.jit(start, out_shardings=places)(theta)
+  places = sharding.placed(plan.mesh, plan.placement, jax.eval_shape(start, given, plan.start))
+  return jax.jit(start, out_shardings=places)(given, plan.start)
 
 
-def _start(plan: Train, theta: Theta) -> TrainState:
-  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # step k has number k + 1
-  params, model_state = plan.task.init(key)
-  tx = _measured(plan.rule.bind(theta, plan.num_steps))
+def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) -> TrainState:
+  key = jax.random.fold_in(given.key, 0)  # step k has number k + 1
+  params, model_state = plan.task.init(key, pretrained)
+  tx = _measured(plan.rule.bind(given.theta, plan.num_steps))
   inner = InnerState(params, model_state, tx.init(params))
   return TrainState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
 
 
 def _step(plan: Train) -> Callable[..., tuple[TrainState, Metrics]]:
   def step(
-    state: TrainState, batches: tuple[Batch, Batch | None], theta: Theta, store: PyTree
+    state: TrainState, batches: tuple[Batch, Batch | None], given: Given
   ) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(jax.random.key(plan.seed), state.step + 1)
     batch, fresh = batches
     after, metrics = inner_step(
       plan.task,
-      _bind(plan, theta, state.kept),
+      _bind(plan, given.theta, state.kept),
       state.inner,
-      key,
-      fetch(store, batch),
-      None if fresh is None else lambda: fetch(store, fresh),
+      jax.random.fold_in(given.key, state.step + 1),
+      fetch(given.store, batch),
+      None if fresh is None else lambda: fetch(given.store, fresh),
     )
     opt_state = after.opt_state
     metrics |= plan.rule.facts(opt_state.inner)

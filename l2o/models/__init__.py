@@ -7,6 +7,7 @@ batch's inputs.
 """
 
 MODELS = {
+  'lane_keeping': 'l2o.models.lane_keeping:lane_keeping',
   'lstm': 'l2o.models.lstm:LSTM',
   'ltc': 'l2o.models.ltc:LTC',
   'mlp': 'l2o.models.mlp:MLP',

@@ -1,8 +1,13 @@
 """Lane keeping: a convolutional network looks at each frame, a recurrent one at the sequence."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 from flax import linen as nn
 
+from l2o.build import build
+from l2o.models import MODELS
 from l2o.models.conv import Conv
 
 CONVOLUTIONS = (
@@ -48,6 +53,23 @@ class FrameEncoder(nn.Module):
     for width in (100, 50):
       x = nn.elu(nn.Dense(width)(x))
     return x
+
+
+def lane_keeping(recurrent: Mapping[str, Any], dropout: float = 0.2) -> 'LaneKeeping':
+  """`LaneKeeping` as a config describes it.
+
+  Args:
+    recurrent: name and arguments of a model of sequences, see `l2o.models.MODELS`.
+    dropout: of the encoder.
+
+  Raises:
+    InputError: as `l2o.build.build`.
+
+  Example:
+    >>> lane_keeping({'name': 'lstm', 'num_outputs': 1}).recurrent.features
+    64
+  """
+  return LaneKeeping(build(MODELS, recurrent, 'recurrent model'), dropout)
 
 
 class LaneKeeping(nn.Module):

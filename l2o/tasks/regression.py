@@ -12,15 +12,20 @@ from l2o.types import Batch, Metrics, Params, PyTree, Task
 TARGET = 'target'
 
 
-def regression(model: nn.Module, example: Mapping[str, Any], scale: float = 1.0) -> Task:
+def regression(
+  model: nn.Module, example: Mapping[str, Any], scale: float = 1.0, peak: float = 0.0
+) -> Task:
   """Mean squared error on `{'target': [B, ...], **inputs}`, the inputs by the model's names.
 
-      loss = mean (model(inputs) - target)²,    evaluate's mse = scale² loss
+      loss = mean (model(inputs) - target)²
+      evaluate's mse = scale² loss,    psnr = 10 log10(peak² / loss) in dB
 
   Args:
     model: called as `model(**inputs, train=bool)`, to the target's shape.
     example: a batch, of which the shapes are taken.
-    scale: units of the target in one, for an error in degrees of a target in radians, say.
+    scale: units of the target in one, for an error in degrees of a target in radians, say; 1 for no
+      `mse` beside the loss.
+    peak: the width of the target's range; 0 for no `psnr`.
 
   Example:
     >>> from l2o.models.lstm import LSTM
@@ -45,11 +50,21 @@ def regression(model: nn.Module, example: Mapping[str, Any], scale: float = 1.0)
     return _mse(output, batch), (new_state, {})
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    variables: Mapping[str, Any] = {'params': params, **model_state}
-    error = _mse(model.apply(variables, **_inputs(batch), train=False), batch)
-    return {'loss': error, 'mse': scale**2 * error}
+    error = _mse(predict(model, params, model_state, batch), batch)
+    metrics = {'loss': error}
+    if scale != 1.0:
+      metrics['mse'] = scale**2 * error
+    if peak:
+      metrics['psnr'] = 10.0 * jnp.log10(peak**2 / error)
+    return metrics
 
   return Task(init, loss, evaluate)
+
+
+def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch) -> jax.Array:
+  """The model's outputs, of the target's shape, for a batch's inputs."""
+  variables: Mapping[str, Any] = {'params': params, **model_state}
+  return model.apply(variables, **_inputs(batch), train=False)
 
 
 def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def test_what_is_no_optimizer_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
   ('theta', 'card', 'says'),
   [
-    ({'a::b': np.ones(2)}, {}, 'theta'),
-    ({'a': [np.ones(2)]}, {}, 'theta'),
+    ({'a::b': np.ones(2)}, {}, "'a::b' contains"),
+    ({'a': [np.ones(2)]}, {}, 'nested dicts'),
     ({'a': np.ones(2)}, {'config': object()}, 'JSON'),
     ({'a': np.ones(2)}, {'result': float('nan')}, 'JSON'),
   ],

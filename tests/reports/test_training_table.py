@@ -13,32 +13,50 @@ def seed(losses, **facts):
   return rows
 
 
+def ended(loss, mse, test_mse):
+  return {'best': {'step': 20, 'loss': loss, 'mse': mse}, 'test': {'loss': 0.5, 'mse': test_mse}}
+
+
 ROWS = [
-  training.Runs('adam', [seed([4.0, 1.0, 3.0]), seed([4.0, 2.0, 5.0])], []),
-  training.Runs('lgl2o', [seed([4.0, 1.0, 1.0], taken_learned=7)], ['the loss of step 3']),
-  training.Runs('lost', [], ['no finite loss']),
+  training.Runs(
+    'adam',
+    [seed([4.0, 1.0, 3.0]), seed([4.0, 2.0, 5.0])],
+    [ended(1.0, 9.0, 7.0), ended(2.0, 11.0, 8.0)],
+    [],
+  ),
+  training.Runs(
+    'lgl2o',
+    [seed([4.0, 1.0, 1.0], taken_learned=7)],
+    [ended(1.0, 6.0, 5.0)],
+    ['the loss of step 3'],
+  ),
+  training.Runs('lost', [], [], ['no finite loss']),
 ]
 
 
 def test_last_and_lowest_losses_over_seeds():
   adam, guarded, lost = training.summarize(ROWS)
-  assert (adam['final_mean'], adam['final_std']) == (4.0, 1.0)
-  assert (adam['best_mean'], adam['best_std']) == (1.5, 0.5)
+  assert adam['final'] == {'mean': 4.0, 'std': 1.0}
+  assert adam['best'] == {'mean': 1.5, 'std': 0.5}
+  assert adam['measures'] == {
+    'mse': {'mean': 10.0, 'std': 1.0},
+    'test mse': {'mean': 7.5, 'std': 0.5},
+  }
   assert guarded['facts'] == {'taken_learned': 7.0}
-  assert lost['final_mean'] is None
+  assert lost['final'] is None
 
 
 def test_the_table_says_what_failed(tmp_path):
   text = training.write(ROWS, tmp_path)
-  assert '| adam | 2 | 4 ± 1 | 1.5 ± 0.5 |  |' in text
-  assert '| lgl2o | 1 | 1 ± 0 | 1 ± 0 | taken_learned 7 |' in text
+  assert '| adam | 2 | 4 ± 1 | 1.5 ± 0.5 | 10 ± 1 | 7.5 ± 0.5 |  |' in text
+  assert '| lgl2o | 1 | 1 ± 0 | 1 ± 0 | 6 ± 0 | 5 ± 0 | taken_learned 7 |' in text
   assert 'no finite loss' in text
   assert (tmp_path / 'figures' / 'training.png').exists()
   assert not (tmp_path / 'figures' / 'path.png').exists()
 
 
 def test_the_figure_draws_a_line_for_each_that_ended():
-  figure = training.loss_curves(ROWS)
+  figure = training.curves(ROWS, 'loss', 'training loss')
   (axes,) = figure.axes
   assert [line.get_label() for line in axes.lines] == ['adam', 'lgl2o']
   np.testing.assert_allclose(axes.lines[0].get_ydata(), [4.0, 1.5, 4.0])
@@ -46,6 +64,25 @@ def test_the_figure_draws_a_line_for_each_that_ended():
 
 def test_paths_begin_where_the_run_began():
   rows = [{'step': k, 'loss': 1.0, 'x_1': 3.0 - k, 'x_2': 0.5 * k} for k in (1, 2, 3)]
-  figure = training.paths([training.Runs('adam', [rows], [])])
+  figure = training.paths([training.Runs('adam', [rows], [], [])])
   path = figure.axes[0].lines[0]
   assert path.get_xydata() == pytest.approx(np.array([[2.0, 0.5], [1.0, 1.0], [0.0, 1.5]]))
+
+
+def test_hub_s_weights_are_told_layer_by_layer():
+  """Lowest and highest over entries, steps and seeds; mean over steps and seeds."""
+
+  def of(low, mean, high):
+    named = {'min': low, 'mean': mean, 'max': high}
+    return {f'weight_{name}/head/bias': x for name, x in named.items()}
+
+  def logged(*rows):
+    return [{'step': k, 'loss': 1.0} | row for k, row in enumerate(rows)]
+
+  seeds = [
+    logged(of(0.1, 0.2, 0.3), of(0.05, 0.4, 0.5)),
+    logged(of(0.2, 0.2, 0.2), of(0.1, 0.4, 0.9)),
+  ]
+  text = training.hub_weights([training.Runs('hub', seeds, [], []), *ROWS])
+  assert '| hub | head/bias | 0.05 | 0.3 | 0.9 |' in text
+  assert training.hub_weights(ROWS) == ''

@@ -44,6 +44,7 @@ def plan(**changes):
     'placement': (),
     'policy': reinit.stop(),
     'seed': 3,
+    'start': None,
     'remedy': 'change rule',
   }
   return train.Train(**(settings | changes))
@@ -63,7 +64,7 @@ def test_it_is_gradient_descent_on_the_sampled_batches(tmp_path):
   built = plan()
   state, _ = train.run(built, tmp_path, OPTIONS)
   points, losses = descended(12)
-  np.testing.assert_allclose(train.trained(built, state)[0]['w'], points[-1], rtol=1e-5)
+  np.testing.assert_allclose(train.trained(built, state.inner)[0]['w'], points[-1], rtol=1e-5)
   rows = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'loss' in row]
   np.testing.assert_allclose([row['loss'] for row in rows], losses, rtol=1e-5)
   np.testing.assert_allclose([row['effective_learning_rate'] for row in rows], 0.1, rtol=1e-5)
@@ -252,8 +253,8 @@ def test_a_sweep_over_optimizers_ends_in_one_table(tmp_path, capsys):
   run.run(common.freeze(common.ConfigDict(swept)), tmp_path / 'run', config(), {})
   adam, huge = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert adam['seeds'] == 2
-  assert adam['final_std'] > 0
-  assert huge['final_mean'] is None
+  assert adam['final']['std'] > 0
+  assert huge['final'] is None
   assert len(huge['failed']) == 2
   assert 'the loss of step' in (tmp_path / 'run' / 'table.txt').read_text()
   assert (tmp_path / 'run' / 'figures' / 'training.png').stat().st_size > 5_000

@@ -1,0 +1,72 @@
+"""Move a CIFAR-100 network to 50 new classes with a new head: HUB for fine-tuning, on a CPU.
+
+python main.py --config=configs/hub_finetune.py --workdir=runs/finetune        # 50 runs, an hour
+python main.py --config=configs/hub_finetune.py:smoke --workdir=runs/smoke     # minutes
+
+Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR. A ResNet-8 is trained on 50
+classes, once for each seed; then all of it is trained on the other 50, from a new head: AdamW at
+four rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise,
+and the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
+learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+RATES = (1e-2, 3e-3, 1e-3, 3e-4)
+HUB_RATE = 3e-3  # of the AdamW in HUB and LGL2O
+
+
+def adamw(learning_rate: float) -> dict:
+  """The hand-designed side."""
+  schedule = {'name': 'cosine', 'warmup': 0.1}
+  return {
+    'name': 'hand_designed',
+    'optimizer': 'adamw',
+    'schedule': schedule,
+    'learning_rate': learning_rate,
+  }
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke`, `celo=FILE`."""
+  args = common.parse(arg, smoke=False, celo='')
+  c = common.train_base()
+  c.stream = {
+    'name': 'images',
+    'source': {'name': 'tfds', 'dataset': 'cifar100', 'download': False},
+    'split': {'pretrain': 50, 'finetune': 50},
+    'classes': 'finetune',
+    'batch_size': 32,
+    'num_evaluated': 1_000,
+  }
+  c.model = {
+    'name': 'resnet', 'num_classes': 50, 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2,
+  }  # fmt: skip
+  c.task = {'name': 'classification'}
+  c.train.update(num_steps=500, log_every=10, eval_every=50)
+  c.rule = adamw(HUB_RATE)
+  adam = {'name': 'hand_designed', 'optimizer': 'adam', 'schedule': 'cosine', 'learning_rate': 3e-3}
+  pretraining = {
+    'stream.classes': 'pretrain', 'stream.batch_size': 128, 'rule': adam,
+    'train.num_steps': 2_000, 'train.eval_every': 500, 'train.comparisons': 0,
+  }  # fmt: skip
+  c.sweep, c.sweep_seeds = _rows(args.celo), (0, 1, 2, 3, 4)
+  if args.smoke:
+    c.train.update(num_steps=2, log_every=1, eval_every=1)
+    c.stream.update(batch_size=4, num_evaluated=16)
+    pretraining |= {'stream.batch_size': 8, 'train.num_steps': 2, 'train.eval_every': 1}
+    c.sweep_seeds = (0,)
+  c.first = [common.sweep_row('pretrained', None, pretraining)]
+  return c
+
+
+def _rows(celo: str) -> list:
+  _, learned, lgl2o, hub = common.hub_rows(adamw(HUB_RATE), celo)
+  rules = {f'adamw {rate:g}': adamw(rate) for rate in RATES}
+  rules |= {'learned': learned['diff']['rule'], 'lgl2o': lgl2o['diff']['rule']}
+  for weighting in ('inverted', 'block_wise'):
+    rules[f'hub {weighting}'] = {**hub['diff']['rule'], 'weighting': weighting}
+  rules['l3rs'] = {'name': 'artifact', 'path': 'l3rs-cifar100'}
+  return [common.sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]

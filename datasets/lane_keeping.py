@@ -1,0 +1,141 @@
+"""`lane_keeping`: video frames of a small car and the angle it was steered at.
+
+JPEG frames in a folder or a zip file, named VIDEO_NUMBER_ANGLE.jpg, with the angle in degrees, 90
+for straight on. Those of DeepPiCar (M. Bechtel et al., arXiv 1712.08644) are such a set.
+"""
+
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from datasets.archive import BadRecordError, Files, open_files, read_jpeg
+from datasets.streams import Arrays, Stream
+from l2o.build import check_bounds
+from l2o.errors import InputError
+
+VARIABLE = 'L2O_LANE_KEEPING'
+HEIGHT, WIDTH = 66, 200  # of what the network sees
+MAX_SIDE = 4096  # pixels of a frame
+STRAIGHT = 90  # degrees
+ENDS = (0.75, 0.85)  # of a video's frames: where training ends, and validation
+NAME = re.compile(r'(?:.*/)?([^/]+)_(\d+)_(\d+)\.jpe?g', re.IGNORECASE)
+
+
+class _Video(NamedTuple):
+  """Consecutive frames."""
+
+  frames: np.ndarray  # [N, 66, 200, 3] uint8
+  angles: np.ndarray  # [N] degrees from straight on
+
+
+def lane_keeping(
+  seed: int, path: str = '', num_steps: int = 11, batch_size: int = 4, unit: float = 1.0
+) -> Stream:
+  """Sequences of frames in, steering angles out; time-blocked 75:10:15, since neighbours are alike.
+
+      frames [B, T, 66, 200, 3] in [0, 1],    target [B, T, 1] = (angle - 90) / unit
+
+  Of each video the first 75 % of the frames are for training, in batches of sequences that begin
+  anywhere; the next 10 % are evaluated and the last 15 % tested, as sequences that follow each
+  other. What is left over behind the last whole one is not used. Of each frame the lower half is
+  seen, which has the road.
+
+  Args:
+    seed: of the choice of sequences.
+    path: the folder or zip file; if empty, the variable L2O_LANE_KEEPING says.
+    num_steps: T, frames of a sequence.
+    batch_size: sequences of a batch.
+    unit: degrees in one unit of the target.
+
+  Raises:
+    InputError: no data, a frame that is named or numbered otherwise or cannot be read, a block too
+      short for a sequence, or a number below its least.
+  """
+  sizes = {'num_steps': num_steps, 'batch_size': batch_size, 'unit': unit}
+  check_bounds(sizes, 'stream', {'num_steps': 1, 'batch_size': 1}, {'unit': 0})
+  if not (path or os.environ.get(VARIABLE)):
+    raise InputError(
+      f"the stream 'lane_keeping' needs frames: set stream.path or the variable {VARIABLE} to a "
+      f'folder or zip file of frames named like video01_117_073.jpg'
+    )
+  where = pathlib.Path(path or os.environ[VARIABLE])
+  parts = [_blocks(video) for video in _videos(open_files(where), where)]
+  training, validation, test = zip(*parts, strict=True)
+  if shortest := [len(block.angles) for block in validation if len(block.angles) < num_steps]:
+    raise InputError(
+      f'stream.num_steps must be at most {min(shortest)}, the frames of a block of {where}, '
+      f'not {num_steps}'
+    )
+
+  def batch(sequences: Sequence[_Video]) -> Arrays:
+    frames = np.stack([s.frames for s in sequences]).astype(np.float32) / 255.0
+    angles = np.stack([s.angles for s in sequences]).astype(np.float32)
+    return {'frames': frames, 'target': angles[..., None] / np.float32(unit)}
+
+  starts = [(v, k) for v in training for k in range(len(v.angles) - num_steps + 1)]
+
+  def sample(number: int) -> Arrays:
+    chosen = np.random.default_rng((seed, number)).integers(len(starts), size=batch_size)
+    return batch([_part(*starts[i], num_steps) for i in chosen])
+
+  def tiled(blocks: Sequence[_Video]) -> Arrays:
+    whole = [range(0, len(v.angles) - num_steps + 1, num_steps) for v in blocks]
+    return batch([_part(v, k, num_steps) for v, at in zip(blocks, whole, strict=True) for k in at])
+
+  return Stream(sample, tiled(validation), sample(0), tiled(test))
+
+
+def _part(video: _Video, start: int, length: int) -> _Video:
+  return _Video(video.frames[start : start + length], video.angles[start : start + length])
+
+
+def _blocks(video: _Video) -> list[_Video]:
+  """Training, validation and test."""
+  ends = [round(end * len(video.angles)) for end in ENDS]
+  edges = [0, *ends, len(video.angles)]
+  return [_part(video, a, b - a) for a, b in itertools.pairwise(edges)]
+
+
+def _videos(files: Files, where: pathlib.Path) -> list[_Video]:
+  listed: dict[str, dict[int, tuple[str, int]]] = {}
+  for name in files.names:
+    if not name.lower().endswith(('.jpg', '.jpeg')):
+      continue
+    match = NAME.fullmatch(name)
+    if match is None or not int(match[3]) <= 2 * STRAIGHT:
+      raise InputError(
+        f'{where}: {name} is not named VIDEO_NUMBER_ANGLE.jpg with an angle of 0 to 180 degrees'
+      )
+    frames = listed.setdefault(match[1], {})
+    if int(match[2]) in frames:
+      raise InputError(f'{where}: {name} has the number of {frames[int(match[2])][0]}')
+    frames[int(match[2])] = name, int(match[3])
+  if not listed:
+    raise InputError(f'{where} has no frames named like video01_117_073.jpg')
+  return [_video(files, video, frames, where) for video, frames in sorted(listed.items())]
+
+
+def _video(
+  files: Files, video: str, frames: Mapping[int, tuple[str, int]], where: pathlib.Path
+) -> _Video:
+  first, last = min(frames), max(frames)
+  if missing := [number for number in range(first, last) if number not in frames]:
+    raise InputError(f'{where}: {video} lacks frame {missing[0]}; its frames must be consecutive')
+  ordered = [frames[number] for number in range(first, last + 1)]
+  try:
+    images = np.stack([_seen(read_jpeg(files, name, MAX_SIDE)) for name, _ in ordered])
+  except BadRecordError as error:
+    raise InputError(f'{where}: {error}') from error
+  return _Video(images, np.array([angle - STRAIGHT for _, angle in ordered]))
+
+
+def _seen(frame: np.ndarray) -> np.ndarray:
+  """The lower half of a frame, as the network sees it."""
+  road = Image.fromarray(frame[frame.shape[0] // 2 :])
+  return np.asarray(road.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
