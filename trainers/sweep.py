@@ -10,10 +10,10 @@ from configs import common
 from l2o.build import build
 from l2o.errors import InputError, RunError
 from l2o.rules import RULES
+from reports import pictures, training
 from reports import sweep as report
-from reports import training
 from reports.results import read_lines
-from trainers import interrupt, sharding
+from trainers import interrupt, job, sharding
 from trainers import workdir as files
 
 Runner = Callable[..., None]
@@ -85,7 +85,7 @@ def _compare_meta_trained(
 def _compare_jobs(
   config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
 ) -> None:
-  rows = []
+  rows, shown = [], {}
   for row in config['sweep']:
     places = [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
     ended = [p for p in places if p not in failed]
@@ -93,8 +93,22 @@ def _compare_jobs(
     results = [files.read_json(p / files.RESULTS) for p in ended]
     reasons = [failed[p] for p in places if p in failed]
     rows.append(training.Runs(row['table'], seen, results, reasons))
+    shown[row['table']] = next((p / job.PICTURE for p in ended if (p / job.PICTURE).exists()), None)
+  _draw(shown, folder)
   print(training.write(rows, folder))
   files.write_json(folder / files.RESULTS, training.summarize(rows))
+
+
+def _draw(shown: Mapping[str, pathlib.Path | None], folder: pathlib.Path) -> None:
+  """What the rows' first seeds made of a picture, where they made one."""
+  found = {}
+  for label, path in shown.items():
+    if path is not None:
+      with np.load(path) as arrays:
+        found[label] = pictures.Picture(arrays['target'], arrays['output'])
+  if found:
+    (folder / 'figures').mkdir(exist_ok=True)
+    pictures.compared(found).savefig(folder / 'figures' / 'pictures.png', dpi=120)
 
 
 def _folder(

@@ -28,7 +28,7 @@ import numpy as np
 from flax import linen as nn
 
 from l2o.errors import InputError
-from l2o.models.optional import require
+from l2o.optional import require
 
 EPSILON = 1e-8  # keeps a neuron without leak or synapse from dividing zero by zero
 # Ranges of the uniform initialisation, those of the authors' released code.

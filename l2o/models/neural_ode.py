@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from l2o.models.optional import require
+from l2o.optional import require
 
 
 class _Field(nn.Module):

@@ -1,4 +1,4 @@
-"""Packages that only some models need."""
+"""Packages that only some models and streams need."""
 
 import importlib
 from typing import Any
@@ -6,8 +6,13 @@ from typing import Any
 from l2o.errors import InputError
 
 
-def require(module: str) -> Any:
-  """Imports `module`, of the extra 'models'.
+def require(module: str, extra: str = 'models', what: str = 'model') -> Any:
+  """Imports `module`, which an extra of l2o installs.
+
+  Args:
+    module: its dotted name.
+    extra: the extra, as `pip install 'l2o[extra]'` takes it.
+    what: what needs it, for the error message.
 
   Raises:
     InputError: it is not installed; the message says how it is.
@@ -24,4 +29,4 @@ def require(module: str) -> Any:
     package = module.split('.')[0]
     if error.name is None or error.name.split('.')[0] != package:
       raise
-    raise InputError(f"this model needs {package}: pip install 'l2o[models]'") from None
+    raise InputError(f"this {what} needs {package}: pip install 'l2o[{extra}]'") from None

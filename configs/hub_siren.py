@@ -1,0 +1,49 @@
+"""Compress a brain or a photograph into the parameters of a Siren: HUB, at a CPU's scale.
+
+python main.py --config=configs/hub_siren.py --workdir=runs/siren              # 20 runs
+python main.py --config=configs/hub_siren.py:smoke --workdir=runs/smoke        # minutes
+python main.py --config=configs/hub_siren.py:data=volume --workdir=runs/brain  # needs l2o[volumes]
+
+The optimizers of arXiv 2305.16823 on its compression task: Adamax (0.001, cosine), a learned
+optimizer alone, with LGL2O and in HUB. Seven layers, as wide as the raw bytes, one a voxel or
+channel, divided by `compression` allow. The paper compresses its volumes x256; the default here is
+16, since 1/256 of so few bytes are some 200 numbers. The learned optimizer is Celo if `celo=FILE`
+names its released weights, otherwise `velo-quickstart`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+from l2o.build import choose
+from l2o.models.siren import siren_width
+
+ADAMAX = {
+  'name': 'hand_designed', 'optimizer': 'adamax', 'schedule': 'cosine', 'learning_rate': 1e-3,
+}  # fmt: skip
+PEAK = 2.0  # values lie in [-1, 1]
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke`, `data=volume`, `compression`: raw bytes over those of the network,
+  `celo=FILE`.
+  """
+  args = common.parse(arg, smoke=False, data='photograph', compression=16, celo='')
+  crop = 16 if args.smoke else {'photograph': 256, 'volume': 64}.get(args.data, 0)
+  size = {  # (raw bytes, inputs, outputs)
+    'photograph': (3 * crop**2, 2, 3),
+    'volume': (crop**3, 3, 1),
+  }
+  raw, inputs, outputs = size[choose(args.data, size, 'data')]
+  c = common.train_base()
+  c.stream = {'name': args.data, 'crop': crop, 'batch_size': 4_096}
+  width = siren_width(raw / args.compression, num_inputs=inputs, num_outputs=outputs)
+  c.model = {'name': 'siren', 'features': width, 'num_outputs': outputs}
+  c.task = {'name': 'regression', 'peak': PEAK}
+  c.train.update(num_steps=1_500, log_every=20, eval_every=100)
+  c.rule = ADAMAX
+  c.sweep, c.sweep_seeds = common.hub_rows(ADAMAX, args.celo), (0, 1, 2, 3, 4)
+  if args.smoke:
+    c.stream.batch_size = 64
+    c.train.update(num_steps=2, log_every=1, eval_every=1)
+    c.sweep_seeds = (0,)
+  return c

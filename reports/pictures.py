@@ -1,0 +1,50 @@
+"""What networks make of a picture or a volume, beside the original."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from reports.figures import STYLE
+
+COLUMNS = 3
+
+
+class Picture(NamedTuple):
+  """[H, W, C] or [X, Y, Z, C], values in [-1, 1]: an original, and what a network made of it."""
+
+  target: np.ndarray
+  output: np.ndarray
+
+
+def compared(pictures: Mapping[str, Picture]) -> Figure:
+  """The original and each network's version with its PSNR; of a volume the slice in the middle.
+
+  Args:
+    pictures: label -> picture, all of one target.
+  """
+  first = next(iter(pictures.values()))
+  shown = {'original': first.target}
+  for label, picture in pictures.items():
+    error = float(np.mean((picture.output - picture.target) ** 2))
+    shown[f'{label}: {10 * np.log10(4.0 / error):.1f} dB'] = picture.output
+  rows = -(-len(shown) // COLUMNS)
+  with mpl.rc_context(STYLE):
+    figure = Figure(figsize=(2.1 * COLUMNS, 2.3 * rows))
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in panels:
+      axes.axis('off')
+    for axes, (title, values) in zip(panels, shown.items(), strict=False):
+      axes.imshow(_slice(values), cmap='gray', vmin=0, vmax=1, interpolation='nearest')
+      axes.set_title(title)
+  return figure
+
+
+def _slice(values: np.ndarray) -> np.ndarray:
+  """[H, W, 3] or [H, W] in [0, 1]."""
+  scaled = np.clip((values + 1.0) / 2.0, 0.0, 1.0)
+  if values.ndim == 4:
+    scaled = np.rot90(scaled[:, :, values.shape[2] // 2])
+  return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
