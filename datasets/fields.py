@@ -44,13 +44,13 @@ def volume(seed: int, path: str = '', crop: int = 64, batch_size: int = 4_096) -
 
 
 def photograph(
-  seed: int, name: str = 'china.jpg', crop: int = 256, batch_size: int = 4_096
+  seed: int, picture: str = 'china.jpg', crop: int = 256, batch_size: int = 4_096
 ) -> Stream:
   """The middle of a photograph of scikit-learn: {'coordinates' [B, 2], 'target' [B, 3]}.
 
   Args:
     seed: of the batches.
-    name: 'china.jpg' or 'flower.jpg', both 427 x 640.
+    picture: 'china.jpg' or 'flower.jpg', both 427 x 640.
     crop: height and width, in pixels.
     batch_size: B.
 
@@ -62,7 +62,7 @@ def photograph(
     >>> stream.sample(0)['target'].shape, stream.evaluation['coordinates'].shape, stream.grid
     ((5, 3), (1024, 2), (32, 32))
   """
-  pixels = _middle(load_sample_image(choose(name, PHOTOGRAPHS, 'photograph')), crop, 2)
+  pixels = _middle(load_sample_image(choose(picture, PHOTOGRAPHS, 'photograph')), crop, 2)
   return _field(seed, pixels / 127.5 - 1.0, pixels.shape[:2], batch_size)
 
 

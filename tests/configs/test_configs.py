@@ -9,6 +9,7 @@ import pytest
 
 import datasets
 from configs import common, l3rs_paper
+from datasets import streams
 from l2o.build import build
 from l2o.errors import InputError
 from l2o.models import MODELS
@@ -38,12 +39,16 @@ def test_it_says_how_to_run_it(path):
 def with_data(path, arg=''):
   """The config, or a skip if this machine does not have its data."""
   config = load(path, arg)
-  for spec in config.get('sources', {}).values():
-    try:
+  sources = [*config.get('sources', {}).values()]
+  sources += [stream['source'] for stream in [config.get('stream', {})] if 'source' in stream]
+  try:
+    for spec in sources:
       if spec['name'] == 'tfds':
         datasets.load(spec, 'validation')
-    except InputError as error:
-      pytest.skip(str(error))
+    if config.get('stream', {}).get('name') == 'lane_keeping':
+      streams.load(config['stream'], seed=0)
+  except InputError as error:
+    pytest.skip(str(error))
   return config
 
 
@@ -51,7 +56,9 @@ def with_data(path, arg=''):
 def test_it_builds_and_its_states_have_shapes(path):
   config = with_data(path)
   if 'train' in config:
-    job.build(config)  # which looks at a whole step's shapes
+    alone = config | {'sweep': [], 'first': []}
+    for row in [*config['first'], {'diff': {}}]:
+      job.build(common.with_diff(alone, row['diff']))  # which looks at a whole step's shapes
     return
   plan = pipeline.build(config)
   task, rule = plan.meta_train.task, plan.meta_train.rule

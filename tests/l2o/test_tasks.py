@@ -51,7 +51,7 @@ class Affine(MLP):
 def test_regression_is_the_mean_square_in_the_units_asked_for(rng):
   batch = {'coordinates': rng.normal(size=(6, 3)), 'target': rng.normal(1.0, 1.0, (6, 2))}
   batch = {name: jnp.asarray(x, jnp.float32) for name, x in batch.items()}
-  task = regression(Affine(num_classes=2, features=(4,)), batch, scale=57.3)
+  task = regression(Affine(num_classes=2, features=(4,)), batch, scale=57.3, peak=3.0)
   params, state = task.init(jax.random.key(0))
   loss, _ = task.loss(params, state, jax.random.key(1), batch)
   output = Affine(num_classes=2, features=(4,)).apply(
@@ -61,6 +61,7 @@ def test_regression_is_the_mean_square_in_the_units_asked_for(rng):
   np.testing.assert_allclose(loss, wanted, rtol=1e-6)
   measured = task.evaluate(params, state, batch)
   np.testing.assert_allclose(measured['mse'], 57.3**2 * wanted, rtol=1e-5)
+  np.testing.assert_allclose(measured['psnr'], 10 * np.log10(9 / wanted), rtol=1e-5)
   grads = jax.grad(lambda p: task.loss(p, state, jax.random.key(1), batch)[0])(params)
   assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
 

@@ -11,12 +11,11 @@ import pytest
 
 import l2o
 from checkpoints import Checkpoints
-from configs import common
 from l2o.errors import InputError, RunError
 from l2o.types import Task
 from reports.results import read_lines
 from tests.problems import CENTRE, quadratic_loss, quadratic_task
-from trainers import reinit, run, sharding, stage, train
+from trainers import reinit, sharding, stage, train
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
 ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.1}
@@ -221,67 +220,6 @@ def test_a_placement_that_cannot_be_is_refused(placement, says):
   mesh = sharding.make_mesh(data=8)
   with pytest.raises(InputError, match=says):
     train.check_shapes(plan(task=matrix_task(), sample=rows_of, mesh=mesh, placement=placement))
-
-
-def config(**changes):
-  c = common.train_base()
-  c.task = {'name': 'regression'}
-  c.model = {'name': 'lstm', 'num_outputs': 1, 'features': 4}
-  c.stream = {'name': 'sines', 'num_steps': 6, 'batch_size': 4}
-  c.rule = ADAM
-  c.train.update(num_steps=6, log_every=2, eval_every=3)
-  return common.with_diff(common.freeze(c), changes)
-
-
-def test_main_runs_a_job_to_its_results_and_finds_them_again(tmp_path, capsys):
-  run.run(config(), tmp_path / 'run', config(), {})
-  results = json.loads((tmp_path / 'run' / 'results.json').read_text())
-  assert results['final']['step'] == 6
-  assert results['best']['loss'] <= results['final']['eval_loss']
-  assert (tmp_path / 'run' / 'train' / 'parameters.txt').exists()
-  capsys.readouterr()
-  run.run(config(), tmp_path / 'run', config(), {})
-  assert 'holds this run, finished' in capsys.readouterr().out
-
-
-def test_a_sweep_over_optimizers_ends_in_one_table(tmp_path, capsys):
-  rows = [
-    common.sweep_row('adam', None, {'rule': ADAM}),
-    common.sweep_row('huge', None, {'rule': SGD | {'learning_rate': 1e30}}),
-  ]
-  swept = config() | {'sweep': rows, 'sweep_seeds': [0, 1]}
-  run.run(common.freeze(common.ConfigDict(swept)), tmp_path / 'run', config(), {})
-  adam, huge = json.loads((tmp_path / 'run' / 'results.json').read_text())
-  assert adam['seeds'] == 2
-  assert adam['final']['std'] > 0
-  assert huge['final'] is None
-  assert len(huge['failed']) == 2
-  assert 'the loss of step' in (tmp_path / 'run' / 'table.txt').read_text()
-  assert (tmp_path / 'run' / 'figures' / 'training.png').stat().st_size > 5_000
-
-
-@pytest.mark.parametrize(
-  ('key', 'value', 'says'),
-  [
-    ('stream.name', 'sinus', "no stream 'sinus'.*mean 'sines'"),
-    ('stream.batch_size', 0, 'stream.batch_size must be at least 1'),
-    ('model', {'name': 'siren', 'features': 3}, 'do not fit together'),
-    ('train.nonfinite', {'name': 'increase_steps', 'factor': 1.0}, 'factor must be above 1'),
-    ('train.mesh', {'data': 3}, 'train.mesh.data = 3 does not divide a batch of 4'),
-    ('train.num_steps', 0, 'train.num_steps must be at least 1'),
-    ('rule', {'name': 'lgl2o', 'hand_designed': SGD}, 'needs learned'),
-  ],
-)
-def test_what_a_job_cannot_do_is_said_before_anything_is_written(tmp_path, key, value, says):
-  with pytest.raises(InputError, match=says):
-    run.run(config(**{key: value}), tmp_path / 'run', config(), {})
-  assert not (tmp_path / 'run').exists()
-
-
-def test_lgl2o_without_comparisons_is_refused_with_the_remedy(tmp_path):
-  rule = {'name': 'lgl2o', 'hand_designed': SGD, 'learned': SGD}
-  with pytest.raises(InputError, match='value_fn'):
-    run.run(config(**{'rule': rule, 'train.comparisons': 0}), tmp_path / 'run', config(), {})
 
 
 def test_the_centre_is_where_it_ends(tmp_path):

@@ -1,0 +1,184 @@
+"""The job behind main.py: its parts fit, one may start from another, and what it leaves."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from checkpoints import Checkpoints
+from configs import common
+from l2o.errors import InputError
+from reports.results import read_lines
+from trainers import job, run, train, trained
+
+SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
+ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.1}
+
+
+def config(**changes):
+  c = common.train_base()
+  c.task = {'name': 'regression'}
+  c.model = {'name': 'lstm', 'num_outputs': 1, 'features': 4}
+  c.stream = {'name': 'sines', 'num_steps': 6, 'batch_size': 4}
+  c.rule = ADAM
+  c.train.update(num_steps=6, log_every=2, eval_every=3)
+  return common.with_diff(common.freeze(c), changes)
+
+
+def test_main_runs_a_job_to_its_results_and_finds_them_again(tmp_path, capsys):
+  run.run(config(), tmp_path / 'run', config(), {})
+  results = json.loads((tmp_path / 'run' / 'results.json').read_text())
+  assert results['final']['step'] == 6
+  assert results['best']['loss'] <= results['final']['eval_loss']
+  assert (tmp_path / 'run' / 'train' / 'parameters.txt').exists()
+  capsys.readouterr()
+  run.run(config(), tmp_path / 'run', config(), {})
+  assert 'holds this run, finished' in capsys.readouterr().out
+
+
+def test_a_sweep_over_optimizers_ends_in_one_table(tmp_path, capsys):
+  rows = [
+    common.sweep_row('adam', None, {'rule': ADAM}),
+    common.sweep_row('huge', None, {'rule': SGD | {'learning_rate': 1e30}}),
+  ]
+  swept = config() | {'sweep': rows, 'sweep_seeds': [0, 1]}
+  run.run(common.freeze(common.ConfigDict(swept)), tmp_path / 'run', config(), {})
+  adam, huge = json.loads((tmp_path / 'run' / 'results.json').read_text())
+  assert adam['seeds'] == 2
+  assert adam['final']['std'] > 0
+  assert huge['final'] is None
+  assert len(huge['failed']) == 2
+  assert 'the loss of step' in (tmp_path / 'run' / 'table.txt').read_text()
+  assert (tmp_path / 'run' / 'figures' / 'training.png').stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'says'),
+  [
+    ('stream.name', 'sinus', "no stream 'sinus'.*mean 'sines'"),
+    ('stream.batch_size', 0, 'stream.batch_size must be at least 1'),
+    ('model', {'name': 'siren', 'features': 3}, 'do not fit together'),
+    ('train.nonfinite', {'name': 'increase_steps', 'factor': 1.0}, 'factor must be above 1'),
+    ('train.mesh', {'data': 3}, 'train.mesh.data = 3 does not divide a batch of 4'),
+    ('train.num_steps', 0, 'train.num_steps must be at least 1'),
+    ('rule', {'name': 'lgl2o', 'hand_designed': SGD}, 'needs learned'),
+  ],
+)
+def test_what_a_job_cannot_do_is_said_before_anything_is_written(tmp_path, key, value, says):
+  with pytest.raises(InputError, match=says):
+    run.run(config(**{key: value}), tmp_path / 'run', config(), {})
+  assert not (tmp_path / 'run').exists()
+
+
+def test_lgl2o_without_comparisons_is_refused_with_the_remedy(tmp_path):
+  rule = {'name': 'lgl2o', 'hand_designed': SGD, 'learned': SGD}
+  with pytest.raises(InputError, match='value_fn'):
+    run.run(config(**{'rule': rule, 'train.comparisons': 0}), tmp_path / 'run', config(), {})
+
+
+def images(**changes):
+  c = common.train_base()
+  c.stream = {
+    'name': 'images', 'source': {'name': 'digits', 'size': 8}, 'split': {'old': 6, 'new': 4},
+    'classes': 'old', 'batch_size': 8, 'num_evaluated': 20,
+  }  # fmt: skip
+  c.model = {'name': 'mlp', 'num_classes': 6, 'features': (8,)}
+  c.task = {'name': 'classification'}
+  c.rule = ADAM
+  c.train.update(num_steps=4, log_every=2, eval_every=2)
+  return common.with_diff(common.freeze(c), changes)
+
+
+ASTRAY = SGD | {'learning_rate': 30.0}
+NEW = {'stream.classes': 'new', 'model.num_classes': 4}
+
+
+@pytest.fixture(scope='module')
+def ended(tmp_path_factory):
+  """A job on the old classes that went astray after its first evaluation."""
+  folder = tmp_path_factory.mktemp('ended') / 'run'
+  run.run(images(rule=ASTRAY), folder, images(), {})
+  return folder
+
+
+def test_a_job_leaves_its_best_model(ended):
+  rows = read_lines(ended / 'train' / 'metrics.jsonl')
+  losses = {row['step']: row['eval_loss'] for row in rows if 'eval_loss' in row}
+  best = min(losses, key=losses.get)
+  assert best == 2  # of 2 and 4: the last model is another
+  built = job.build(images(rule=ASTRAY))
+  like = train._init(built.plan, train._given(built.plan))
+  kept, _ = Checkpoints(ended / 'train' / 'best').restore_or(like.inner)
+  params, _ = trained.load(ended)
+  jax.tree.map(np.testing.assert_array_equal, params, kept.params)
+  results = json.loads((ended / 'results.json').read_text())
+  found = built.plan.task.evaluate(params, {}, built.stream.test)
+  assert results['test'] == pytest.approx({name: float(x) for name, x in found.items()})
+
+
+def test_another_job_starts_from_it_with_a_fresh_head(ended):
+  plan = job.build(images(**NEW, start=str(ended))).plan
+  state = train._init(plan, train._given(plan))
+  params, _ = trained.load(ended)
+  began = state.inner.params
+  np.testing.assert_array_equal(began['Dense_0']['kernel'], params['Dense_0']['kernel'])
+  assert began['head']['kernel'].shape[-1] == 4
+  scratch = job.build(images(**NEW)).plan
+  other = train._init(scratch, train._given(scratch)).inner.params
+  np.testing.assert_array_equal(began['head']['kernel'], other['head']['kernel'])
+  assert np.any(began['Dense_0']['kernel'] != other['Dense_0']['kernel'])
+
+
+def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
+  for start, changes, says in [
+    (tmp_path, {}, 'holds no training job that has ended'),
+    (ended, {'model.features': (5,)}, 'do not fit together'),
+  ]:
+    with pytest.raises(InputError, match=says):
+      run.run(images(**NEW, **changes, start=str(start)), tmp_path / 'run', images(), {})
+  damaged = tmp_path / 'damaged'
+  shutil.copytree(ended, damaged)
+  (damaged / trained.MODEL).write_bytes((ended / trained.MODEL).read_bytes()[:-9])
+  with pytest.raises(InputError, match='is damaged'):
+    job.build(images(**NEW, start=str(damaged)))
+
+
+def test_the_rows_of_a_sweep_start_from_the_job_of_their_seed(tmp_path):
+  rows = [common.sweep_row('adam', None, {'rule': ADAM}), common.sweep_row('sgd', None, {})]
+  first = common.sweep_row('before', None, {'stream.classes': 'old', 'model.num_classes': 6})
+  settings = {'sweep': rows, 'sweep_seeds': (0, 3), 'first': [first]}
+  swept = common.freeze(common.ConfigDict(images(**NEW) | settings))
+  run.run(swept, tmp_path, images(), {})
+  for name in ('adam', 'sgd'):
+    for seed in (0, 3):
+      config = json.loads((tmp_path / name / f'seed_{seed}' / 'config.json').read_text())
+      assert config['start'] == str(tmp_path / 'before' / f'seed_{seed}')
+      assert config['stream']['classes'] == 'new'
+  table = (tmp_path / 'table.txt').read_text()
+  assert '| accuracy | test accuracy |' in table
+  assert 'before' not in table
+  assert (tmp_path / 'figures' / 'accuracy.png').exists()
+  with pytest.raises(InputError, match='first is a job that runs before the rows of a sweep'):
+    job.build(swept | {'sweep': []})
+
+
+def test_a_network_s_picture_lies_beside_the_original(tmp_path):
+  c = common.train_base()
+  c.stream = {'name': 'photograph', 'crop': 6, 'batch_size': 4}
+  c.model = {'name': 'siren', 'features': 4, 'num_outputs': 3, 'num_layers': 2}
+  c.task = {'name': 'regression', 'peak': 2.0}
+  c.rule = ADAM
+  c.train.update(num_steps=2, log_every=1, eval_every=2)
+  c.sweep = [common.sweep_row('adam', None, {'rule': ADAM})]
+  run.run(common.freeze(c), tmp_path, {}, {})
+  where = tmp_path / 'adam' / 'seed_0'
+  with np.load(where / job.PICTURE) as arrays:
+    target, output = arrays['target'], arrays['output']
+  assert target.shape == output.shape == (6, 6, 3)
+  results = json.loads((where / 'results.json').read_text())
+  error = np.mean((output - target) ** 2)
+  assert results['best']['loss'] == pytest.approx(error, rel=1e-4)
+  assert results['best']['psnr'] == pytest.approx(10 * np.log10(4 / error), rel=1e-4)
+  assert (tmp_path / 'figures' / 'pictures.png').stat().st_size > 3_000
