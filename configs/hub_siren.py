@@ -28,7 +28,7 @@ def get_config(arg: str = '') -> ConfigDict:
   `celo=FILE`.
   """
   args = common.parse(arg, smoke=False, data='photograph', compression=16, celo='')
-  crop = 16 if args.smoke else {'photograph': 256, 'volume': 64}.get(args.data, 0)
+  crop = 32 if args.smoke else {'photograph': 256, 'volume': 64}.get(args.data, 0)
   size = {  # (raw bytes, inputs, outputs)
     'photograph': (3 * crop**2, 2, 3),
     'volume': (crop**3, 3, 1),

@@ -58,6 +58,15 @@ class Given(NamedTuple):
   key: jax.Array  # of all random draws
 
 
+class Ready(NamedTuple):
+  """A job that can take its first step."""
+
+  state: TrainState
+  given: Given
+  feed: Callable[[int], tuple]  # number of the step -> what it takes: its batches
+  step: Callable[..., tuple[TrainState, Metrics]]  # (state, batches) -> (state, metrics), donating
+
+
 class Measured(NamedTuple):
   """An optimizer's state, and the effective learning rate of its last step."""
 
@@ -75,24 +84,14 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[Trai
     RunError: the loss is not finite, under the policy `stop`.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  given = jax.device_put(_given(plan), sharding.replicated(plan.mesh))
-  state = _init(plan, given)
-  layers = layer_paths(state.inner.params)
-  overview = parameter_overview.get_parameter_overview(state.inner.params)
+  ready = prepare(plan)
+  layers = layer_paths(ready.state.inner.params)
+  overview = parameter_overview.get_parameter_overview(ready.state.inner.params)
   (folder / 'parameters.txt').write_text(overview + '\n')
-  spread = sharding.batch_sharding(plan.mesh, axis=0)
-  advance = jax.jit(_step(plan), donate_argnums=0)
-
-  def feed(number: int) -> tuple[Batch, Batch | None]:
-    return plan.sample(number), plan.fresh(number) if plan.fresh else None
-
-  def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
-    return advance(state, jax.device_put(batches, spread), given)
-
   state = stage.train(
-    step,
-    state,
-    feed=feed,
+    ready.step,
+    ready.state,
+    feed=ready.feed,
     stop=plan.num_steps,
     check=lambda number, metrics: _check(plan, number, metrics),
     log_every=plan.log_every,
@@ -102,7 +101,22 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[Trai
     expand=lambda metrics: expand(metrics, layers),
     evaluate=_evaluate(plan, folder),
   )
-  return state, given.theta
+  return state, ready.given.theta
+
+
+def prepare(plan: Train) -> Ready:
+  """The initial state on its devices, and the step; nothing is compiled before it is called."""
+  given = jax.device_put(_given(plan), sharding.replicated(plan.mesh))
+  spread = sharding.batch_sharding(plan.mesh, axis=0)
+  advance = jax.jit(_step(plan), donate_argnums=0)
+
+  def feed(number: int) -> tuple[Batch, Batch | None]:
+    return plan.sample(number), plan.fresh(number) if plan.fresh else None
+
+  def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
+    return advance(state, jax.device_put(batches, spread), given)
+
+  return Ready(_init(plan, given), given, feed, step)
 
 
 def _evaluate(plan: Train, folder: pathlib.Path) -> stage.Evaluate | None:

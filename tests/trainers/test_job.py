@@ -109,8 +109,8 @@ def test_a_job_leaves_its_best_model(ended):
   best = min(losses, key=losses.get)
   assert best == 2  # of 2 and 4: the last model is another
   built = job.build(images(rule=ASTRAY))
-  like = train._init(built.plan, train._given(built.plan))
-  kept, _ = Checkpoints(ended / 'train' / 'best').restore_or(like.inner)
+  like = train.prepare(built.plan).state.inner
+  kept, _ = Checkpoints(ended / 'train' / 'best').restore_or(like)
   params, _ = trained.load(ended)
   jax.tree.map(np.testing.assert_array_equal, params, kept.params)
   results = json.loads((ended / 'results.json').read_text())
@@ -120,13 +120,12 @@ def test_a_job_leaves_its_best_model(ended):
 
 def test_another_job_starts_from_it_with_a_fresh_head(ended):
   plan = job.build(images(**NEW, start=str(ended))).plan
-  state = train._init(plan, train._given(plan))
   params, _ = trained.load(ended)
-  began = state.inner.params
+  began = train.prepare(plan).state.inner.params
   np.testing.assert_array_equal(began['Dense_0']['kernel'], params['Dense_0']['kernel'])
   assert began['head']['kernel'].shape[-1] == 4
   scratch = job.build(images(**NEW)).plan
-  other = train._init(scratch, train._given(scratch)).inner.params
+  other = train.prepare(scratch).state.inner.params
   np.testing.assert_array_equal(began['head']['kernel'], other['head']['kernel'])
   assert np.any(began['Dense_0']['kernel'] != other['Dense_0']['kernel'])
 
