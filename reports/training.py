@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from reports.figures import COLOURS, STYLE
 
+RATE = 'effective_learning_rate'
 FACTS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 
 
@@ -56,17 +57,20 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
   """A Markdown table."""
   measures = sorted({name for row in rows for name in row['measures']})
-  names = ['optimizer', 'seeds', 'last loss', 'lowest loss', *measures, 'of the last step']
+  names = ['optimizer', 'seeds', 'last loss', 'lowest loss', *measures]
+  names += ['effective learning rate', 'of the last step']
   lines = [_line(names), '|---' * len(names) + '|']
   for row in rows:
     facts = ', '.join(f'{name} {value:.4g}' for name, value in row['facts'].items())
     losses = [_plus_minus(row[name]) for name in ('final', 'best')]
     others = [_plus_minus(row['measures'].get(name)) for name in measures]
-    lines.append(_line([row['optimizer'], row['seeds'], *losses, *others, facts]))
+    rate = '' if row[RATE] is None else f'{row[RATE]:.3g}'
+    lines.append(_line([row['optimizer'], row['seeds'], *losses, *others, rate, facts]))
     lines += [_line(['', 'failed', reason, *[''] * (len(names) - 3)]) for reason in row['failed']]
   legend = (
-    'Losses in the evaluation: mean ± standard deviation over seeds; means of the facts.'
-    + ' Everything between is of the model with the lowest loss.' * bool(measures)
+    'Losses in the evaluation: mean ± standard deviation over seeds.'
+    + f' {", ".join(measures)}: of the model with the lowest loss.' * bool(measures)
+    + ' Effective learning rate: norm of the update over that of the gradient, median over steps.'
   )
   return '\n'.join([*lines, '', legend])
 
@@ -129,6 +133,8 @@ def _summary(row: Runs) -> dict[str, Any]:
   found['measures'] |= {
     f'test {name}': _over(test, name) for name in _measures(*test[:1]) or (test[:1] and ['loss'])
   }
+  rates = [np.nanmedian(_column(seed, RATE)[1]) for seed in row.metrics if RATE in seed[0]]
+  found[RATE] = float(np.mean(rates)) if rates else None
   for fact in FACTS:
     last = [_column(seed, fact)[1] for seed in row.metrics]
     if last and all(len(values) for values in last):

@@ -10,6 +10,8 @@ def seed(losses, **facts):
   rows = [{'step': 10 * k, 'loss': x} for k, x in enumerate(losses, 1)]
   rows += [{'step': 10 * k, 'eval_loss': x} for k, x in enumerate(losses, 1)]
   rows[len(losses) - 1] |= facts
+  for k, row in enumerate(rows[: len(losses)]):
+    row['effective_learning_rate'] = 0.01 * 2**k
   return rows
 
 
@@ -48,8 +50,8 @@ def test_last_and_lowest_losses_over_seeds():
 
 def test_the_table_says_what_failed(tmp_path):
   text = training.write(ROWS, tmp_path)
-  assert '| adam | 2 | 4 ± 1 | 1.5 ± 0.5 | 10 ± 1 | 7.5 ± 0.5 |  |' in text
-  assert '| lgl2o | 1 | 1 ± 0 | 1 ± 0 | 6 ± 0 | 5 ± 0 | taken_learned 7 |' in text
+  assert '| adam | 2 | 4 ± 1 | 1.5 ± 0.5 | 10 ± 1 | 7.5 ± 0.5 | 0.02 |  |' in text
+  assert '| lgl2o | 1 | 1 ± 0 | 1 ± 0 | 6 ± 0 | 5 ± 0 | 0.02 | taken_learned 7 |' in text
   assert 'no finite loss' in text
   assert (tmp_path / 'figures' / 'training.png').exists()
   assert not (tmp_path / 'figures' / 'path.png').exists()
