@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-RATES = (1e-2, 3e-3, 1e-3, 3e-4)
-HUB_RATE = 3e-3  # of the AdamW in HUB and LGL2O
+RATES = (3e-2, 1e-2, 3e-3, 1e-3)
+HUB_RATE = 1e-2  # of the AdamW in HUB and LGL2O: the best of these
 
 
 def adamw(learning_rate: float) -> dict:
