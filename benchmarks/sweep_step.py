@@ -2,7 +2,7 @@
 
 python -m benchmarks.sweep_step --config=configs/hub_siren.py:celo=theta.msgpack [--rounds=30]
 
-The jobs of the config's rows at its first seed, with its network, batches and devices; state
+The jobs of the config's rows with its network, batches and devices; state
 donated, all of them taking turns in one run, medians over rounds. Batches lie on the host, as in
 the job.
 """

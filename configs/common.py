@@ -63,6 +63,7 @@ def base() -> ConfigDict:
     },
     'sweep': [],  # differences to this config, see `sweep_row`, each a run of its own
     'sweep_seeds': (0,),
+    'first': [],  # of a sweep of training jobs: at most one row, which the seed's others start from
   })  # fmt: skip
 
 
@@ -75,8 +76,7 @@ def train_base() -> ConfigDict:
     model={},  # none, for a task without one
     task={},
     rule={},
-    start='',  # workdir of an ended job, from whose best model this one starts with a fresh head
-    first=[],  # of a sweep: a `sweep_row`, whose job each seed's rows start from
+    start='',  # workdir of an ended job whose best model this one starts from; from our workdir on
     train={
       'num_steps': 1,
       'log_every': 10,  # steps

@@ -14,13 +14,12 @@ names its released weights, otherwise `velo-quickstart`.
 from ml_collections import ConfigDict
 
 from configs import common
-from l2o.build import choose
+from l2o.build import check_bounds, choose
 from l2o.models.siren import siren_width
 
 ADAMAX = {
   'name': 'hand_designed', 'optimizer': 'adamax', 'schedule': 'cosine', 'learning_rate': 1e-3,
 }  # fmt: skip
-PEAK = 2.0  # values lie in [-1, 1]
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -28,6 +27,7 @@ def get_config(arg: str = '') -> ConfigDict:
   `celo=FILE`.
   """
   args = common.parse(arg, smoke=False, data='photograph', compression=16, celo='')
+  check_bounds(args, 'argument', at_least={'compression': 1})
   crop = 32 if args.smoke else {'photograph': 256, 'volume': 64}.get(args.data, 0)
   size = {  # (raw bytes, inputs, outputs)
     'photograph': (3 * crop**2, 2, 3),
@@ -38,7 +38,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.stream = {'name': args.data, 'crop': crop, 'batch_size': 4_096}
   width = siren_width(raw / args.compression, num_inputs=inputs, num_outputs=outputs)
   c.model = {'name': 'siren', 'features': width, 'num_outputs': outputs}
-  c.task = {'name': 'regression', 'peak': PEAK}
+  c.task = {'name': 'regression', 'peak': 2.0}  # values lie in [-1, 1]
   c.train.update(num_steps=1_500, log_every=20, eval_every=100)
   c.rule = ADAMAX
   c.sweep, c.sweep_seeds = common.hub_rows(ADAMAX, args.celo), (0, 1, 2, 3, 4)

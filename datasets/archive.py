@@ -3,6 +3,7 @@
 import io
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,16 @@ from l2o.errors import InputError
 
 MAX_BYTES = 8 << 20  # of one file: photographs have some hundred kB
 MAX_RATIO = 200  # unpacked to packed size of a zip member
+UNREADABLE = (
+  OSError,
+  KeyError,
+  SyntaxError,
+  RuntimeError,  # an encrypted member, or packed in a way zipfile does not know
+  zlib.error,
+  zipfile.BadZipFile,
+  UnidentifiedImageError,
+  Image.DecompressionBombError,
+)
 
 
 class BadRecordError(Exception):
@@ -55,7 +66,7 @@ def below(files: Files, marker: str) -> Files:
     (['b/x', 'marker'], b'a/b/x')
   """
   tops = [name.removesuffix(marker) for name in files.names if f'/{name}'.endswith(f'/{marker}')]
-  top = min(tops, key=len, default='')
+  top = min(tops, key=lambda folder: folder.count('/'), default='')
   names = [name.removeprefix(top) for name in files.names if name.startswith(top)]
   return Files(names, lambda name: files.read(top + name))
 
@@ -76,7 +87,7 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
       if image.format != 'JPEG' or max(image.size) > max_side:
         raise BadRecordError(f'{name} is no JPEG of the expected size')
       return np.asarray(image.convert('RGB'))
-  except (OSError, KeyError, SyntaxError, UnidentifiedImageError, zipfile.BadZipFile) as error:
+  except UNREADABLE as error:
     raise BadRecordError(f'{name} is truncated or no image ({error})') from error
 
 

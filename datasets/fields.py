@@ -5,6 +5,7 @@ whole, entry by entry.
 """
 
 import math
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,8 +75,14 @@ def _template() -> np.ndarray:
 def _read(path: str) -> np.ndarray:
   nibabel = require('nibabel', extra='volumes', what='stream')
   try:
-    return np.asarray(nibabel.load(path).get_fdata())
-  except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+    image = nibabel.load(path)
+    if np.iscomplexobj(np.asanyarray(image.dataobj)):
+      raise ValueError('its values are complex')
+    return np.asarray(image.get_fdata())
+  except (
+    OSError, EOFError, ValueError, TypeError, AttributeError, zlib.error,
+    nibabel.filebasedimages.ImageFileError,
+  ) as error:  # fmt: skip
     raise InputError(f'stream.path: {path} cannot be read as a volume ({error})') from error
 
 

@@ -70,6 +70,7 @@ def images(
     _look_up(validation, evaluation),
     sample(0),
     _look_up(validation, test) if len(test['index']) else None,
+    num_classes=len(chosen),
   )
 
 

@@ -67,9 +67,10 @@ def lane_keeping(
   where = pathlib.Path(path or os.environ[VARIABLE])
   parts = [_blocks(video) for video in _videos(open_files(where), where)]
   training, validation, test = zip(*parts, strict=True)
-  if shortest := [len(block.angles) for block in validation if len(block.angles) < num_steps]:
+  shortest = min(len(block.angles) for block in (*training, *validation, *test))
+  if shortest < num_steps:
     raise InputError(
-      f'stream.num_steps must be at most {min(shortest)}, the frames of a block of {where}, '
+      f'stream.num_steps must be at most {shortest}, the frames of a block of {where}, '
       f'not {num_steps}'
     )
 
@@ -125,8 +126,9 @@ def _video(
   files: Files, video: str, frames: Mapping[int, tuple[str, int]], where: pathlib.Path
 ) -> _Video:
   first, last = min(frames), max(frames)
-  if missing := [number for number in range(first, last) if number not in frames]:
-    raise InputError(f'{where}: {video} lacks frame {missing[0]}; its frames must be consecutive')
+  missing = next((number for number in range(first, last) if number not in frames), None)
+  if missing is not None:
+    raise InputError(f'{where}: {video} lacks frame {missing}; its frames must be consecutive')
   ordered = [frames[number] for number in range(first, last + 1)]
   try:
     images = np.stack([_seen(read_jpeg(files, name, MAX_SIDE)) for name, _ in ordered])

@@ -1,4 +1,4 @@
-"""What training jobs that have no images train on: batches by the number of the step."""
+"""What training jobs train on: batches by the number of the step; here the smallest of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ class Stream(NamedTuple):
   evaluation: Arrays
   example: Arrays
   test: Arrays | None = None  # for the model that was best in the evaluation, once
+  num_classes: int = 0  # of the labels, if there are labels
   grid: tuple[int, ...] = ()  # the shape of the picture that the evaluation's targets are
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from reports.figures import STYLE
 
 COLUMNS = 3
+PEAK = 2.0  # the width of the values' range
 
 
 class Picture(NamedTuple):
@@ -29,7 +30,7 @@ def compared(pictures: Mapping[str, Picture]) -> Figure:
   shown = {'original': first.target}
   for label, picture in pictures.items():
     error = float(np.mean((picture.output - picture.target) ** 2))
-    shown[f'{label}: {10 * np.log10(4.0 / error):.1f} dB'] = picture.output
+    shown[f'{label}: {10 * np.log10(PEAK**2 / error):.1f} dB'] = picture.output
   rows = -(-len(shown) // COLUMNS)
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(2.1 * COLUMNS, 2.3 * rows))

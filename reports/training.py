@@ -47,7 +47,7 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
   weights = hub_weights(rows)
   if weights:
     (folder / 'hub_weights.txt').write_text(weights + '\n')
-  if any('x_2' in seed[0] for row in rows for seed in row.metrics):
+  if any('x_2' in logged for row in rows for seed in row.metrics for logged in seed):
     drawn['path'] = paths(rows)
   for name, figure in drawn.items():
     figure.savefig(folder / 'figures' / f'{name}.png', dpi=120)
@@ -64,7 +64,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     facts = ', '.join(f'{name} {value:.4g}' for name, value in row['facts'].items())
     losses = [_plus_minus(row[name]) for name in ('final', 'best')]
     others = [_plus_minus(row['measures'].get(name)) for name in measures]
-    rate = '' if row[RATE] is None else f'{row[RATE]:.3g}'
+    rate = f'{row[RATE]["mean"]:.3g}' if row[RATE] else ''
     lines.append(_line([row['optimizer'], row['seeds'], *losses, *others, rate, facts]))
     lines += [_line(['', 'failed', reason, *[''] * (len(names) - 3)]) for reason in row['failed']]
   legend = (
@@ -125,16 +125,16 @@ def _summary(row: Runs) -> dict[str, Any]:
   found: dict[str, Any] = {'optimizer': row.label, 'seeds': len(row.metrics)}
   found |= {'failed': list(row.failed), 'facts': {}}
   losses = [_column(seed, 'eval_loss')[1] for seed in row.metrics]
-  for name, pick in (('final', lambda x: x[-1]), ('best', np.nanmin)):
-    found[name] = _mean_std([pick(seed) for seed in losses])
-  best = [seed['best'] for seed in row.results]
+  found['final'] = _mean_std([seed[-1] for seed in losses])
+  found['best'] = _mean_std([np.nanmin(seed, initial=np.inf) for seed in losses])
+  best = [seed['best'] for seed in row.results if seed['best']]
   found['measures'] = {name: _over(best, name) for name in _measures(*best[:1])}
   test = [seed['test'] for seed in row.results if seed['test']]
   found['measures'] |= {
     f'test {name}': _over(test, name) for name in _measures(*test[:1]) or (test[:1] and ['loss'])
   }
-  rates = [np.nanmedian(_column(seed, RATE)[1]) for seed in row.metrics if RATE in seed[0]]
-  found[RATE] = float(np.mean(rates)) if rates else None
+  rates = [_column(seed, RATE)[1] for seed in row.metrics]
+  found[RATE] = _mean_std([np.median(seed) for seed in rates if len(seed)])
   for fact in FACTS:
     last = [_column(seed, fact)[1] for seed in row.metrics]
     if last and all(len(values) for values in last):
@@ -162,13 +162,15 @@ def _measures(best: Mapping[str, Any] | None = None) -> list[str]:
   return [name for name in best or () if name not in ('step', 'loss')]
 
 
-def _over(found: Sequence[Mapping[str, Any] | None], name: str) -> dict[str, float] | None:
-  values = [seed[name] for seed in found if seed and seed[name] is not None]
-  return _mean_std(values) if len(values) == len(found) else None
+def _over(found: Sequence[Mapping[str, Any]], name: str) -> dict[str, float] | None:
+  return _mean_std([np.nan if seed[name] is None else seed[name] for seed in found])
 
 
 def _mean_std(values: Sequence[float]) -> dict[str, float] | None:
-  return {'mean': float(np.mean(values)), 'std': float(np.std(values))} if len(values) else None
+  """None where there are no values or one is not finite."""
+  if not len(values) or not np.all(np.isfinite(values)):
+    return None
+  return {'mean': float(np.mean(values)), 'std': float(np.std(values))}
 
 
 def _layers(row: Runs) -> list[str]:
@@ -181,4 +183,4 @@ def _line(cells: Sequence[Any]) -> str:
 
 
 def _plus_minus(value: Mapping[str, float] | None) -> str:
-  return f'{value["mean"]:.4g} ± {value["std"]:.2g}' if value else 'failed'
+  return f'{value["mean"]:.4g} ± {value["std"]:.2g}' if value else 'not finite'

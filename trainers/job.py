@@ -1,5 +1,6 @@
 """The other main job: train one network, or one function's argument, with one optimizer."""
 
+import os
 import pathlib
 from collections.abc import Mapping
 from functools import partial
@@ -45,8 +46,12 @@ class _Spec(NamedTuple):
   placement: list
 
 
-def build(config: Mapping[str, Any]) -> Job:
+def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> Job:
   """Builds the job; no computation but small ones, nothing written.
+
+  Args:
+    config: a frozen config with a block `train`.
+    folder: of the run, from which `start` is found.
 
   Raises:
     InputError: anything in the config that cannot be done.
@@ -58,11 +63,10 @@ def build(config: Mapping[str, Any]) -> Job:
   check_bounds(config['train'], 'train', least)
   seed = sources.stream_seed(config['seed'], 'train')
   stream = streams.load(config['stream'], seed)
-  model = build_from(MODELS, config['model'], 'model') if config['model'] else None
-  image_shape = np.shape(stream.example.get('image'))[1:]
-  task = build_from(
-    TASKS, config['task'], 'task', model=model, example=stream.example, image_shape=image_shape
-  )
+  model = _model(config['model'], stream)
+  images = stream.example.get('image')
+  offered = {} if images is None else {'image_shape': images.shape[1:]}
+  task = build_from(TASKS, config['task'], 'task', model=model, example=stream.example, **offered)
   rule = build_from(RULES, config['rule'], 'rule')
   sizes = [len(x) for x in stream.example.values()][:1]
   plan = train.Train(
@@ -81,12 +85,41 @@ def build(config: Mapping[str, Any]) -> Job:
     placement=spec.placement,
     policy=build_from(reinit.POLICIES, spec.nonfinite, 'policy'),
     seed=seed,
-    start=trained.load(pathlib.Path(config['start'])) if config['start'] else None,
+    start=_start(config, folder),
     remedy='change rule or train.nonfinite',
   )
   _try_shapes(plan, config)
   options = stage.Options(**{name: config[name] for name in stage.Options._fields})
   return Job(plan, options, stream, model)
+
+
+def _model(spec: Mapping[str, Any], stream: streams.Stream) -> nn.Module | None:
+  if not spec:
+    if stream.grid:
+      raise InputError('a stream that is a picture or a volume needs a model')
+    return None
+  if not stream.num_classes:
+    return build_from(MODELS, spec, 'model')
+  model = build_from(MODELS, spec, 'model', num_classes=stream.num_classes)
+  if getattr(model, 'num_classes', None) != stream.num_classes:
+    raise InputError(f'model.num_classes must be {stream.num_classes}, the classes of the stream')
+  return model
+
+
+def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyTree] | None:
+  if not config['start']:
+    return None
+  where = pathlib.Path(os.path.normpath(folder / config['start']))  # '..' of what is not there yet
+  start = trained.load(where)
+  held = workdir.read_json(where / 'config.json')
+  old, new = (c['stream'] for c in (held, config))
+  splits = [(c['seed'], c['stream'].get('split')) for c in (held, config)]
+  if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
+    raise InputError(
+      f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
+      f'of the one may be in the other; make them equal'
+    )
+  return start
 
 
 def run(job: Job, folder: pathlib.Path) -> None:

@@ -50,7 +50,7 @@ def run(
 
   sharding.set_cpu_devices(config['cpu_devices'])
   if 'train' in config:
-    built = job.build(config)
+    built = job.build(config, folder)
     go = partial(job.run, built, folder)
   else:
     plan = pipeline.build(config)

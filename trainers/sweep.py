@@ -1,5 +1,6 @@
 """A sweep: every row's difference to the base as a run of its own, and one table at the end."""
 
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,21 +32,28 @@ def run(config: Mapping[str, Any], folder: pathlib.Path, runner: Runner) -> None
     runner: `trainers.run.run`.
 
   Raises:
-    InputError: a key that the base does not have or a rule that cannot be built, before any is
-      run; anything else in a row's config when its turn comes.
+    InputError: a key that the base does not have, a rule that cannot be built, or a `first` that is
+      not one row of a sweep of training jobs, before any is run; anything else in a row's config
+      when its turn comes.
   """
-  base = common.with_diff(config, {'sweep': [], 'sweep_seeds': [0], **_no_first(config)})
+  base = common.with_diff(config, {'sweep': [], 'sweep_seeds': [0], 'first': []})
   sharding.set_cpu_devices(config['cpu_devices'])  # before the rules below compute anything
   plans = _first(config, folder, base)
-  starts = {changed['seed']: {'start': str(where)} for where, changed in plans.items()}
+  before = {changed['seed']: where for where, changed in plans.items()}
   for row in config['sweep']:
     for seed in config['sweep_seeds']:
-      changed = common.with_diff(base, {**row['diff'], 'seed': seed, **starts.get(seed, {})})
+      where = _folder(folder, base, row, seed)
+      # Relative, so that the folder may be moved.
+      start = {'start': os.path.relpath(before[seed], where)} if before else {}
+      changed = common.with_diff(base, {**start, **row['diff'], 'seed': seed})
       build(RULES, changed['rule'], 'rule')
-      plans[_folder(folder, base, row, seed)] = changed
+      plans[where] = changed
   failed: dict[pathlib.Path, str] = {}
   for number, (where, changed) in enumerate(plans.items(), start=1):
     print(f'[sweep] run {number}/{len(plans)}: {where.relative_to(folder)}', flush=True)
+    if (cause := before.get(changed['seed'])) in failed:
+      failed[where] = f'it starts from {cause.name}, which failed: {failed[cause]}'
+      continue
     try:
       runner(changed, where, default=base, overrides={})
     except interrupt.TerminatedError:
@@ -61,15 +69,17 @@ def _first(
   config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any]
 ) -> dict[pathlib.Path, dict[str, Any]]:
   """The jobs that run before the rows, one a seed; none if the config names no `first`."""
+  if not config['first']:
+    return {}
+  if len(config['first']) > 1 or 'train' not in config:
+    raise InputError('first takes one row, and only in a sweep of training jobs')
+  (row,) = config['first']
+  if row['table'] in [other['table'] for other in config['sweep']]:
+    raise InputError(f'first and a row of the sweep are both called {row["table"]!r}; rename one')
   return {
     _folder(folder, base, row, seed): common.with_diff(base, {**row['diff'], 'seed': seed})
-    for row in config.get('first', [])[:1]
     for seed in config['sweep_seeds']
   }
-
-
-def _no_first(config: Mapping[str, Any]) -> dict[str, Any]:
-  return {'first': []} if 'first' in config else {}
 
 
 def _compare_meta_trained(
@@ -100,7 +110,7 @@ def _compare_jobs(
 
 
 def _draw(shown: Mapping[str, pathlib.Path | None], folder: pathlib.Path) -> None:
-  """What the rows' first seeds made of a picture, where they made one."""
+  """What each row's first seed that ended made of a picture, where it made one."""
   found = {}
   for label, path in shown.items():
     if path is not None:

@@ -17,7 +17,7 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 
 from checkpoints import Checkpoints
-from l2o.errors import RunError
+from l2o.errors import InputError, RunError
 from l2o.features import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
 from l2o.unroll import InnerState, fetch, inner_step
@@ -128,17 +128,46 @@ def _evaluate(plan: Train, folder: pathlib.Path) -> stage.Evaluate | None:
 def check_shapes(plan: Train) -> None:
   """The first step, with shapes alone. Raises what the parts of the job raise."""
   given = jax.eval_shape(lambda: _given(plan))
+  _check_start(plan)
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
   sharding.placed(plan.mesh, plan.placement, state)
   batches = plan.sample(0), plan.fresh(0) if plan.fresh else None
   jax.eval_shape(_step(plan), state, batches, given)
 
 
+def _check_start(plan: Train) -> None:
+  """Whether the network to start from is this one, but for what a task draws anew."""
+  if plan.start is None:
+    return
+
+  def arrays(start: tuple[Params, PyTree] | None) -> dict[str, str]:
+    params, model_state = jax.eval_shape(plan.task.init, jax.random.key(0), start)
+    tree = {'params': params, 'model_state': model_state}
+    listed = zip(layer_paths(tree), jax.tree.leaves(tree), strict=True)
+    return {path: f'{x.dtype}{list(x.shape)}' for path, x in listed}
+
+  shapes = arrays(plan.start), arrays(None)
+  for path in sorted(shapes[0].keys() | shapes[1].keys()):
+    there, here = (side.get(path, 'nothing') for side in shapes)
+    if there != here:
+      raise InputError(f'start has {there} at {path}, the model here has {here}; use its model')
+
+
 def best(folder: pathlib.Path, last: TrainState) -> InnerState:
-  """The state with the lowest evaluation loss of a job in `folder`, or if it kept none the last."""
-  if not (folder / f'{BEST}.json').exists():
+  """The state with the lowest evaluation loss of a job in `folder`, or if it kept none the last.
+
+  Raises:
+    RunError: the one that was kept is damaged.
+  """
+  path = folder / f'{BEST}.json'
+  if not path.exists():
     return last.inner
-  return Checkpoints(folder / BEST).restore_or(last.inner)[0]
+  kept = Checkpoints(folder / BEST)
+  inner, step = kept.restore_or(last.inner)
+  kept.close()
+  if step != read_json(path)['step']:
+    raise RunError(f'{folder / BEST} is damaged, the best model is lost; delete {folder} and rerun')
+  return inner
 
 
 def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:

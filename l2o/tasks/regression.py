@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from l2o.errors import InputError
 from l2o.types import Batch, Metrics, Params, PyTree, Task
 
 TARGET = 'target'
@@ -26,6 +27,9 @@ def regression(
     scale: units of the target in one, for an error in degrees of a target in radians, say; 1 for no
       `mse` beside the loss.
     peak: the width of the target's range; 0 for no `psnr`.
+
+  Raises:
+    InputError: when it is traced, outputs of another shape than the target's.
 
   Example:
     >>> from l2o.models.lstm import LSTM
@@ -72,4 +76,6 @@ def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mse(output: jax.Array, batch: Batch) -> jax.Array:
+  if output.shape != batch[TARGET].shape:
+    raise InputError(f'the model makes {output.shape} of a target of shape {batch[TARGET].shape}')
   return jnp.mean(jnp.square(output - batch[TARGET]))

@@ -1,5 +1,7 @@
 """Pictures and volumes: values at their coordinates, the middle, the range, and what is refused."""
 
+import pathlib
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
@@ -30,6 +32,8 @@ def test_batches_are_entries_of_the_whole():
   np.testing.assert_array_equal(stream.sample(4)['target'], batch['target'])
   assert np.any(stream.sample(5)['target'] != batch['target'])
   assert len(np.unique(batch['coordinates'], axis=0)) > 400  # all over the picture
+  other = streams.load(PHOTOGRAPH | {'batch_size': 500}, seed=3)
+  assert np.any(other.sample(4)['target'] != batch['target'])
 
 
 def saved(tmp_path, values):
@@ -62,6 +66,7 @@ def test_the_template_is_a_brain():
     (np.zeros((4, 4, 4), np.float32), 'has the one value 0'),
     (np.full((4, 4, 4), np.nan, np.float32), 'of finite values'),
     (np.ones((4, 4, 4, 2), np.float32), r'must be a volume \[X, Y, Z\]'),
+    (np.ones((4, 4, 4), np.complex64), 'its values are complex'),
     (np.ones((2, 4, 4), np.float32), 'stream.crop must be at most 2, not 3'),
   ],
 )
@@ -71,10 +76,13 @@ def test_what_is_no_volume_is_refused(tmp_path, values, says):
 
 
 def test_a_file_that_is_no_volume_is_named(tmp_path):
-  pytest.importorskip('nibabel', reason='the extra volumes is not installed')
-  for name in ('x.nii.gz', 'x.txt', 'none.nii'):
-    if name != 'none.nii':
-      (tmp_path / name).write_text('hello')
+  spec = saved(tmp_path, np.random.default_rng(0).normal(size=(9, 9, 9)))
+  content = pathlib.Path(spec['path']).read_bytes()
+  cut = content[: len(content) // 2]
+  files = {'x.nii.gz': b'hello', 'x.txt': b'hello', 'cut.nii.gz': cut, 'none.nii': None}
+  for name, written in files.items():
+    if written is not None:
+      (tmp_path / name).write_bytes(written)
     with pytest.raises(InputError, match=f'{name} cannot be read as a volume'):
       streams.load({'name': 'volume', 'path': str(tmp_path / name)}, seed=0)
 

@@ -85,6 +85,16 @@ def test_a_zip_file_is_read_as_its_folder_and_the_path_may_come_from_the_environ
   np.testing.assert_array_equal(packed.test['frames'], load(folder / 'images').test['frames'])
 
 
+def test_each_seed_has_sequences_of_its_own(folder):
+  spec = {'name': 'lane_keeping', 'path': str(folder), 'num_steps': 2}
+  one, other = (streams.load(spec, seed).sample(1)['target'] for seed in (3, 4))
+  assert np.any(one != other)
+
+
+def huge(folder):
+  Image.new('RGB', (5000, 8)).save(folder / 'images' / 'b_009_104.jpg')
+
+
 def rename(old, new):
   return lambda folder: (folder / 'images' / old).rename(folder / 'images' / new)
 
@@ -97,6 +107,7 @@ def rename(old, new):
     (rename('a_007_072.jpg', 'c_007_072.jpg'), {}, 'a lacks frame 7; its frames must be consecu'),
     (rename('a_007_072.jpg', 'a_06_072.jpg'), {}, r'a_06_072\.jpg has the number of .*a_006_071'),
     (lambda f: (f / 'images' / 'b_009_104.jpg').write_bytes(b'x'), {}, r'b_009_104\.jpg is trunca'),
+    (huge, {}, r'b_009_104\.jpg is no JPEG of the expected size'),
     (lambda f: None, {'num_steps': 5}, 'num_steps must be at most 4, the frames of a block'),
     (lambda f: None, {'path': ''}, 'set stream.path or the variable L2O_LANE_KEEPING'),
     (lambda f: None, {'unit': 0.0}, 'stream.unit must be above 0'),

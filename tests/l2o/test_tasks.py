@@ -62,6 +62,11 @@ def test_regression_is_the_mean_square_in_the_units_asked_for(rng):
   measured = task.evaluate(params, state, batch)
   np.testing.assert_allclose(measured['mse'], 57.3**2 * wanted, rtol=1e-5)
   np.testing.assert_allclose(measured['psnr'], 10 * np.log10(9 / wanted), rtol=1e-5)
+  assert sorted(
+    regression(Affine(num_classes=2, features=(4,)), batch).evaluate(params, state, batch)
+  ) == ['loss']
+  with pytest.raises(InputError, match=r'makes \(6, 2\) of a target of shape \(6, 1\)'):
+    task.evaluate(params, state, batch | {'target': batch['target'][:, :1]})
   grads = jax.grad(lambda p: task.loss(p, state, jax.random.key(1), batch)[0])(params)
   assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
 

@@ -12,7 +12,7 @@ def seed(losses, **facts):
   rows[len(losses) - 1] |= facts
   for k, row in enumerate(rows[: len(losses)]):
     row['effective_learning_rate'] = 0.01 * 2**k
-  return rows
+  return sorted(rows, key=lambda row: (row['step'], 'loss' in row))  # the evaluation comes first
 
 
 def ended(loss, mse, test_mse):

@@ -9,9 +9,9 @@ import pytest
 
 from checkpoints import Checkpoints
 from configs import common
-from l2o.errors import InputError
+from l2o.errors import InputError, RunError
 from reports.results import read_lines
-from trainers import job, run, train, trained
+from trainers import job, run, sweep, train, trained
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
 ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.1}
@@ -133,10 +133,20 @@ def test_another_job_starts_from_it_with_a_fresh_head(ended):
 def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
   for start, changes, says in [
     (tmp_path, {}, 'holds no training job that has ended'),
-    (ended, {'model.features': (5,)}, 'do not fit together'),
+    (
+      ended,
+      {'model.features': (5,)},
+      r'start has float32\[8\] at params/Dense_0/bias, the model here has float32\[5\]',
+    ),
+    (ended, {'model.features': ()}, 'params/Dense_0/bias, the model here has nothing'),
+    (ended, {'seed': 1}, 'so that classes of the one may be in the other'),
+    (ended, {'stream.split': {'new': 4, 'old': 6}}, 'so that classes of the one may'),
+    (ended, {'model.num_classes': 5}, 'model.num_classes must be 4'),
   ]:
     with pytest.raises(InputError, match=says):
-      run.run(images(**NEW, **changes, start=str(start)), tmp_path / 'run', images(), {})
+      run.run(
+        images(**(NEW | changes), start=str(start.absolute())), tmp_path / 'run', images(), {}
+      )
   damaged = tmp_path / 'damaged'
   shutil.copytree(ended, damaged)
   (damaged / trained.MODEL).write_bytes((ended / trained.MODEL).read_bytes()[:-9])
@@ -153,14 +163,42 @@ def test_the_rows_of_a_sweep_start_from_the_job_of_their_seed(tmp_path):
   for name in ('adam', 'sgd'):
     for seed in (0, 3):
       config = json.loads((tmp_path / name / f'seed_{seed}' / 'config.json').read_text())
-      assert config['start'] == str(tmp_path / 'before' / f'seed_{seed}')
+      assert config['start'] == f'../../before/seed_{seed}'
       assert config['stream']['classes'] == 'new'
   table = (tmp_path / 'table.txt').read_text()
   assert '| accuracy | test accuracy |' in table
   assert 'before' not in table
   assert (tmp_path / 'figures' / 'accuracy.png').exists()
+  (tmp_path / 'moved').mkdir()
+  for part in [path for path in tmp_path.iterdir() if path.name != 'moved']:
+    part.rename(tmp_path / 'moved' / part.name)
+  run.run(swept, tmp_path / 'moved', images(), {})  # finds all rows done
+  assert (tmp_path / 'moved' / 'table.txt').read_text() == table
   with pytest.raises(InputError, match='first is a job that runs before the rows of a sweep'):
     job.build(swept | {'sweep': []})
+
+
+def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
+  started = []
+
+  def runner(changed, where, default, overrides):
+    started.append((where.parent.name, changed['seed'], changed['start']))
+    if where.parent.name == 'before' and changed['seed'] == 0:
+      raise RunError('no finite loss')
+    (where / 'train').mkdir(parents=True)
+    (where / 'train' / 'metrics.jsonl').write_text('{"step": 1, "loss": 1.0, "eval_loss": 2.0}\n')
+    (where / 'results.json').write_text('{"best": {"step": 1, "loss": 2.0}, "test": null}')
+
+  rows = [common.sweep_row('adam', None, {}), common.sweep_row('scratch', None, {'start': ''})]
+  settings = {'sweep': rows, 'sweep_seeds': [0, 3], 'first': [common.sweep_row('before', None, {})]}
+  sweep.run(images() | settings, tmp_path, runner)
+  assert started[2:] == [('adam', 3, '../../before/seed_3'), ('scratch', 3, '')]
+  assert (
+    'it starts from seed_0, which failed: no finite loss' in (tmp_path / 'table.txt').read_text()
+  )
+  for wrong in ({'first': settings['first'] * 2}, {'first': rows[:1]}):
+    with pytest.raises(InputError, match='first'):
+      sweep.run(images() | settings | wrong, tmp_path / 'no', runner)
 
 
 def test_a_network_s_picture_lies_beside_the_original(tmp_path):
@@ -181,3 +219,50 @@ def test_a_network_s_picture_lies_beside_the_original(tmp_path):
   assert results['best']['loss'] == pytest.approx(error, rel=1e-4)
   assert results['best']['psnr'] == pytest.approx(10 * np.log10(4 / error), rel=1e-4)
   assert (tmp_path / 'figures' / 'pictures.png').stat().st_size > 3_000
+
+
+def test_batch_statistics_go_with_the_model(tmp_path):
+  state = {'batch_stats': {'norm': {'mean': np.array([0.5, -1.0], np.float32)}}}
+  trained.save(tmp_path, {'w': np.ones(3, np.float32)}, state)
+  (tmp_path / 'results.json').write_text('{}')
+  params, held = trained.load(tmp_path)
+  np.testing.assert_array_equal(params['w'], np.ones(3))
+  np.testing.assert_array_equal(held['batch_stats']['norm']['mean'], [0.5, -1.0])
+
+
+def test_a_best_model_that_is_damaged_is_not_replaced_by_another(ended, tmp_path):
+  shutil.copytree(ended / 'train', tmp_path / 'train')
+  for path in (tmp_path / 'train' / 'best').rglob('*'):
+    if path.is_file():
+      path.write_bytes(b'')
+  last = train.prepare(job.build(images(rule=ASTRAY)).plan).state
+  with pytest.raises(RunError, match='is damaged, the best model is lost'):
+    train.best(tmp_path / 'train', last)
+
+
+def test_an_evaluation_that_is_not_finite_is_told_and_written(tmp_path):
+  rows = [common.sweep_row('lost', None, {'rule': SGD | {'learning_rate': 1e38}})]
+  c = config(**{'train.num_steps': 1}) | {'sweep': rows}
+  run.run(c, tmp_path, config(), {})
+  (row,) = json.loads((tmp_path / 'results.json').read_text())
+  assert row['final'] is None
+  assert '| lost | 1 | not finite | not finite |' in (tmp_path / 'table.txt').read_text()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'says'),
+  [
+    ({'task': {'name': 'classification'}}, 'needs image_shape'),
+    ({'stream': {'name': 'photograph', 'crop': 4}, 'model': {}}, 'needs a model'),
+    (
+      {
+        'stream': {'name': 'photograph', 'crop': 4, 'batch_size': 7},
+        'model': {'name': 'siren', 'features': 3},
+      },
+      r'makes \(7, 1\) of a target of shape \(7, 3\)',
+    ),
+  ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, says):
+  with pytest.raises(InputError, match=says):
+    job.build(config(**changes))
