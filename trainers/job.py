@@ -113,7 +113,8 @@ def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyT
   start = trained.load(where)
   held = workdir.read_json(where / 'config.json')
   old, new = (c['stream'] for c in (held, config))
-  splits = [(c['seed'], c['stream'].get('split')) for c in (held, config)]
+  # As lists: classes are dealt out in the order of the parts.
+  splits = [(c['seed'], [*c['stream'].get('split', {}).items()]) for c in (held, config)]
   if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
     raise InputError(
       f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
