@@ -39,7 +39,7 @@ def lane_keeping(
 ) -> Stream:
   """Sequences of frames in, steering angles out; time-blocked 75:10:15, since neighbours are alike.
 
-      frames [B, T, 66, 200, 3] in [0, 1],    target [B, T, 1] = (angle - 90) / unit
+      frames [B, T, 66, 200, 3] in [-1, 1],    target [B, T, 1] = (angle - 90) / unit
 
   Of each video the first 75 % of the frames are for training, in batches of sequences that begin
   anywhere; the next 10 % are evaluated and the last 15 % tested, as sequences that follow each
@@ -75,7 +75,7 @@ def lane_keeping(
     )
 
   def batch(sequences: Sequence[_Video]) -> Arrays:
-    frames = np.stack([s.frames for s in sequences]).astype(np.float32) / 255.0
+    frames = np.stack([s.frames for s in sequences]).astype(np.float32) / 127.5 - 1.0
     angles = np.stack([s.angles for s in sequences]).astype(np.float32)
     return {'frames': frames, 'target': angles[..., None] / np.float32(unit)}
 

@@ -95,11 +95,14 @@ def hub_weights(rows: Sequence[Runs]) -> str:
 
 def curves(rows: Sequence[Runs], name: str, label: str, log: bool = True) -> Figure:
   """A metric against the step: mean over seeds, and a band from the lowest to the highest."""
+  styles = itertools.chain.from_iterable(
+    itertools.repeat(x, len(COLOURS)) for x in ('-', '--', ':')
+  )
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(5.6, 3.4))
     axes = figure.subplots()
-    for colour, row in zip(itertools.cycle(COLOURS), rows, strict=False):
-      _draw(axes, row, name, colour)
+    for colour, style, row in zip(itertools.cycle(COLOURS), styles, rows, strict=False):
+      _draw(axes, row, name, colour, style)
     axes.set(xlabel='step', ylabel=label, yscale='log' if log else 'linear')
     figure.legend(loc='outside right center')
   return figure
@@ -148,12 +151,12 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
   return np.array([row['step'] for row in there]), np.array([row[name] for row in there], float)
 
 
-def _draw(axes: Axes, row: Runs, name: str, colour: str) -> None:
+def _draw(axes: Axes, row: Runs, name: str, colour: str, style: str) -> None:
   if not row.metrics:
     return
   steps = _column(row.metrics[0], name)[0]
   values = np.stack([_column(seed, name)[1] for seed in row.metrics])
-  axes.plot(steps, values.mean(axis=0), color=colour, lw=1.4, label=row.label)
+  axes.plot(steps, values.mean(axis=0), color=colour, ls=style, lw=1.4, label=row.label)
   axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
 
 
