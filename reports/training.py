@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from reports.figures import COLOURS, STYLE
 
+LABELS = {'accuracy': 'accuracy in the evaluation', 'psnr': 'PSNR in dB'}
 RATE = 'effective_learning_rate'
 FACTS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 
@@ -43,7 +44,7 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
   drawn = {'training': curves(rows, 'loss', 'training loss')}
   measures = {name for row in rows for seed in row.results for name in _measures(seed['best'])}
   for name in sorted(measures - {'mse'}):  # a multiple of the loss
-    drawn[name] = curves(rows, f'eval_{name}', name, log=False)
+    drawn[name] = curves(rows, f'eval_{name}', LABELS.get(name, name), log=False)
   weights = hub_weights(rows)
   if weights:
     (folder / 'hub_weights.txt').write_text(weights + '\n')

@@ -64,6 +64,20 @@ def test_the_figure_draws_a_line_for_each_that_ended():
   np.testing.assert_allclose(axes.lines[0].get_ydata(), [4.0, 1.5, 4.0])
 
 
+def test_measures_but_multiples_of_the_loss_have_a_figure_on_a_linear_axis(tmp_path):
+  rows = [{'step': 1, 'loss': 1.0, 'eval_loss': 1.0, 'eval_psnr': 20.0, 'eval_mse': 4.0}]
+  best = {'step': 1, 'loss': 1.0, 'psnr': 20.0, 'mse': 4.0}
+  tested = {'best': best, 'test': {'loss': 3.0}}
+  runs = [training.Runs(str(k), [rows], [tested], []) for k in range(9)]
+  assert '| 20 ± 0 | 3 ± 0 |' in training.write(runs, tmp_path)  # psnr, and the test's loss
+  drawn = sorted(path.stem for path in (tmp_path / 'figures').iterdir())
+  assert drawn == ['psnr', 'training']
+  (axes,) = training.curves(runs, 'eval_psnr', 'PSNR in dB', log=False).axes
+  assert (axes.get_yscale(), axes.get_ylabel()) == ('linear', 'PSNR in dB')
+  looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+  assert len(looks) == 9  # more rows than colours
+
+
 def test_paths_begin_where_the_run_began():
   rows = [{'step': k, 'loss': 1.0, 'x_1': 3.0 - k, 'x_2': 0.5 * k} for k in (1, 2, 3)]
   figure = training.paths([training.Runs('adam', [rows], [], [])])
