@@ -16,7 +16,10 @@ from l2o.build import choose
 
 MODELS = {
   'ltc': ({'name': 'ltc', 'num_outputs': 1, 'units': 8}, {'name': 'sines'}),
-  'neural_ode': ({'name': 'neural_ode', 'features': (32, 32)}, {'name': 'spiral'}),
+  'neural_ode': (
+    {'name': 'neural_ode', 'features': (32, 32), 'max_steps': 4096},  # of the solver
+    {'name': 'spiral'},
+  ),
 }
 ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 1e-2}
 
