@@ -168,7 +168,7 @@ def test_every_experiment_looks_up_its_own_images(tmp_path):
 def stage_start(folder):
   """The pretrained network of a run, from its checkpoint."""
   plan = pipeline.build(tiny()).pretrain['main']
-  start = train._init(plan, plan.theta)
+  start = train.prepare(plan).state
   state, step = Checkpoints(folder / 'pretrain' / 'checkpoints').restore_or(start)
   assert step == plan.num_steps
   return state.inner.params, state.inner.model_state
@@ -178,7 +178,7 @@ def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
   spec = {'optimizer': 'schedule_free_adamw', 'schedule': 'constant'}
   plan = pipeline.build(tiny(**{'pretrain.optimizer': spec})).pretrain['main']
   params, _ = pretrain.run(plan, tmp_path, Options(60.0, 60.0, 1))
-  start = train._init(plan, plan.theta)
+  start = train.prepare(plan).state
   inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
   expected = plan.rule.readout(inner.opt_state.inner, inner.params)
   for got, want, trained in zip(
