@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from l2o.arguments import check
 from l2o.errors import InputError
 
 Table = Mapping[str, str]  # name -> 'package.module:attribute', imported only when it is built
@@ -105,13 +106,15 @@ def call(
     **deps: objects the caller offers; each reaches the function only if it has such a parameter.
 
   Raises:
-    InputError: an argument the function does not take, or one that it needs and did not get.
+    InputError: an argument the function does not take, one that it needs and did not get, or one
+      that its annotation does not allow.
 
   Example:
     >>> call(lambda width, depth=2: width * depth, {'width': 3}, 'model', seed=0)
     6
   """
   check_arguments(function, arguments, where)
+  check(function, arguments, where)
   parameters = inspect.signature(function).parameters
   given = {k: v for k, v in deps.items() if k in parameters} | dict(arguments)
   needed = [
@@ -144,6 +147,8 @@ def build(table: Table, spec: Mapping[str, Any], what: str = 'entry', **deps: An
     >>> build(table, {'name': 'fraction', 'numerator': 3}, denominator=4, unused=None)
     Fraction(3, 4)
   """
+  if not isinstance(spec, Mapping):
+    raise InputError(f"a {what} must be a block like {{'name': …}}, not {spec!r}")
   arguments = dict(spec)
   if 'name' not in arguments:
     raise InputError(f'a {what} needs a name; choose from {", ".join(sorted(table))}')

@@ -1,0 +1,196 @@
+"""What an argument may be, read from annotations: types and bounds, checked before anything runs.
+
+A factory or a block of the config says it once, in its signature:
+
+    def velo(lstm_width: Count = 512, weight_decay: NotNegative = 0.0): ...
+"""
+
+import functools
+import inspect
+import math
+import numbers
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from l2o.errors import InputError
+
+P = ParamSpec('P')
+R = TypeVar('R')
+
+
+class Range(NamedTuple):
+  """Bounds of a number, for `Annotated[int, Range(at_least=1)]`."""
+
+  at_least: float = -math.inf
+  above: float = -math.inf
+  at_most: float = math.inf
+  below: float = math.inf
+
+  def __contains__(self, x: Any) -> bool:
+    return self.at_least <= x <= self.at_most and self.above < x < self.below
+
+  def __str__(self) -> str:
+    words = {'at_least': 'at least', 'above': 'above', 'at_most': 'at most', 'below': 'below'}
+    said = [
+      f'{words[name]} {value:g}' for name, value in self._asdict().items() if math.isfinite(value)
+    ]
+    return ' and '.join(said)
+
+
+Whole = Annotated[int, Range(at_least=0)]
+Count = Annotated[int, Range(at_least=1)]
+Positive = Annotated[float, Range(above=0)]
+NotNegative = Annotated[float, Range(at_least=0)]
+Decay = Annotated[float, Range(at_least=0, below=1)]  # of a moving average
+
+
+def check(function: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
+  """Raises InputError if an argument is not what the function's annotation of it allows.
+
+  Known are numbers, which must be finite, strings, sequences, mappings, `Literal`, unions and
+  None; other annotations allow everything.
+
+  Args:
+    function: a function, or a class with annotated fields.
+    arguments: name -> value; names without an annotation are not looked at.
+    where: what the arguments belong to, for the error message.
+
+  Example:
+    >>> def velo(lstm_width: Count = 512): ...
+    >>> check(velo, {'lstm_width': 0}, 'rule velo')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: rule velo: lstm_width must be a whole number of at least 1, not 0
+  """
+  hints = _hints(function)
+  separator = ': ' if ' ' in where else '.'
+  for name, value in arguments.items():
+    if name in hints:
+      _check(value, hints[name], f'{where}{separator}{name}' if where else name)
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+  """Decorates a function so that every call of it passes `check` first.
+
+  Example:
+    >>> @checked
+    ... def nes(sigma: Positive): return sigma
+    >>> nes(sigma=-0.5)
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: nes.sigma must be a number above 0, not -0.5
+  """
+  signature = inspect.signature(function)
+
+  @functools.wraps(function)
+  def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+    check(function, signature.bind(*args, **kwargs).arguments, function.__name__)
+    return function(*args, **kwargs)
+
+  return wrapper
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+  if isinstance(function, functools.partial):
+    return _hints(function.func)
+  if isinstance(function, type) and '__init__' in vars(function) and not _fields(function):
+    function = vars(function)['__init__']
+  try:
+    return typing.get_type_hints(function, include_extras=True)
+  except (NameError, TypeError):  # somebody else's function, whose annotations name no type
+    return {}
+
+
+def _fields(kind: type) -> bool:
+  return hasattr(kind, '_fields') or hasattr(kind, '__dataclass_fields__')
+
+
+def _check(value: Any, hint: Any, key: str) -> None:
+  if not _allows(hint, value):
+    raise InputError(f'{key} must be {_describe(hint)}, not {value!r}')
+  # What a sequence or mapping holds is said entry by entry, with its place.
+  if isinstance(value, Mapping):
+    for name, entry in value.items():
+      _check(entry, _entry(hint, Mapping), f'{key}.{name}')
+  elif isinstance(value, Sequence) and not isinstance(value, str):
+    for place, entry in enumerate(value):
+      _check(entry, _entry(hint, Sequence), f'{key}[{place}]')
+
+
+def _allows(hint: Any, value: Any) -> bool:
+  """Whether a value is of the hinted kind, the entries of a sequence or mapping apart."""
+  origin = typing.get_origin(hint)
+  if origin is Annotated:
+    kind, *bounds = typing.get_args(hint)
+    return _allows(kind, value) and all(
+      value in bound for bound in bounds if isinstance(bound, Range) and value is not None
+    )
+  if origin in (typing.Union, types.UnionType):
+    return any(_allows(kind, value) for kind in typing.get_args(hint))
+  if origin is typing.Literal:
+    return value in typing.get_args(hint)
+  kind = origin or hint
+  if kind in (bool, np.bool_):
+    return isinstance(value, (bool, np.bool_))
+  if kind is int:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+  if kind is float:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)
+  if kind is str:
+    return isinstance(value, str)
+  if kind in (None, types.NoneType):
+    return value is None
+  if kind in (list, tuple, Sequence):
+    return isinstance(value, Sequence) and not isinstance(value, str)
+  if kind in (dict, Mapping):
+    return isinstance(value, Mapping)
+  return True
+
+
+def _entry(hint: Any, container: type) -> Any:
+  """The hint of what a sequence or mapping holds; Any if it says nothing."""
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if origin is Annotated:
+    return _entry(arguments[0], container)
+  if origin in (typing.Union, types.UnionType):
+    kinds = [_entry(kind, container) for kind in arguments if _is_container(kind, container)]
+    return kinds[0] if len(kinds) == 1 else Any
+  if not _is_container(hint, container) or not arguments:
+    return Any
+  if container is Mapping:
+    return arguments[1]
+  fixed = origin is tuple and len(arguments) > 1 and arguments[-1] is not Ellipsis
+  return Any if fixed else arguments[0]
+
+
+def _is_container(hint: Any, container: type) -> bool:
+  kind = typing.get_origin(hint) or hint
+  return kind in ((dict, Mapping) if container is Mapping else (list, tuple, Sequence))
+
+
+def _describe(hint: Any) -> str:
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if origin is Annotated:
+    bounds = ' and '.join(str(bound) for bound in arguments[1:] if isinstance(bound, Range))
+    of = ' of ' if bounds.startswith('at ') else ' '
+    return _describe(arguments[0]) + (f'{of}{bounds}' if bounds else '')
+  if origin in (typing.Union, types.UnionType):
+    return ' or '.join(_describe(kind) for kind in arguments)
+  if origin is typing.Literal:
+    return ' or '.join(map(repr, arguments))
+  kind = origin or hint
+  names = {
+    bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a string',
+    type(None): 'None', None: 'None',
+  }  # fmt: skip
+  if kind in names:
+    return names[kind]
+  if kind in (list, tuple, Sequence):
+    return 'a list'
+  return 'a block of keys' if kind in (dict, Mapping) else str(kind)
