@@ -45,6 +45,10 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
     return _leave(InputError(common.one_line(error)))
+  except SyntaxError as error:
+    if str(error.filename).endswith('.py'):
+      raise  # a mistake in the file itself: its trace says where
+    return _leave(InputError(f'{error.filename} is no Python file; --config takes a config file'))
 
 
 def _leave(error: InputError | RunError) -> NoReturn:

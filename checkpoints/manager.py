@@ -18,9 +18,11 @@ from absl import logging
 from l2o.errors import InputError
 from l2o.types import PyTree
 
+STEP = '(step)'  # in a manifest beside the leaves: a folder may have been renamed
+
 
 class DamagedError(Exception):
-  """A checkpoint that holds other numbers than were saved; the message names the first."""
+  """A checkpoint that holds something else than was saved; the message says what."""
 
 
 class Checkpoints:
@@ -48,7 +50,8 @@ class Checkpoints:
   def restore_or(self, state: PyTree) -> tuple[PyTree, int]:
     """The newest sound checkpoint in the shapes, dtypes and places of `state`, or `state` itself.
 
-    A checkpoint that is incomplete, unreadable or unlike its manifest is reported and removed.
+    A checkpoint that is incomplete, unreadable or unlike its manifest is reported and set aside,
+    in a folder beside this one.
 
     Returns:
       The state, and the steps it has done (0 if there is no checkpoint).
@@ -63,10 +66,9 @@ class Checkpoints:
         raise
       except Exception as error:  # whatever Orbax or its file formats raise of a damaged folder
         logging.warning(
-          'checkpoint %d in %s cannot be read and is removed; the one before it is used (%s)',
-          step, self._folder, str(error).split('\n')[0][:200],
+          'checkpoint %d in %s cannot be read and is moved to %s; the one before it is used (%s)',
+          step, self._folder, self._set_aside(step), str(error).split('\n')[0][:200],
         )  # fmt: skip
-        self._manager.delete(step)
     return state, 0
 
   def is_due(self) -> bool:
@@ -81,7 +83,7 @@ class Checkpoints:
     copy = jax.tree.map(jnp.copy, state)
     items = {
       'state': ocp.args.StandardSave(copy),
-      'manifest': ocp.args.JsonSave(_digests(copy)),
+      'manifest': ocp.args.JsonSave({**_digests(copy), STEP: step}),
     }
     self._manager.save(step, args=ocp.args.Composite(**items))
     self._last = time.monotonic()
@@ -90,11 +92,26 @@ class Checkpoints:
     """Waits for what is being written."""
     self._manager.close()
 
+  def _set_aside(self, step: int) -> pathlib.Path:
+    """Moves a checkpoint out of the manager's sight; a person may still want it."""
+    aside = self._folder.with_name(f'{self._folder.name}_unreadable')
+    aside.mkdir(exist_ok=True)
+    number = len([path for path in aside.iterdir() if path.name.partition('-')[0] == str(step)])
+    target = aside / (f'{step}-{number}' if number else str(step))
+    (self._folder / str(step)).rename(target)
+    self._manager.reload()
+    return target
+
   def _restore(self, step: int, state: PyTree) -> PyTree:
-    self._compare(_leaves(self._manager.item_metadata(step).state), state, step)
+    saved = self._manager.item_metadata(step).state
+    if saved is None:
+      raise DamagedError('its metadata are missing')
+    self._compare(_leaves(saved), state, step)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
     items = {'state': ocp.args.StandardRestore(abstract), 'manifest': ocp.args.JsonRestore()}
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+    if restored.manifest.get(STEP, step) != step:
+      raise DamagedError(f'it was saved as checkpoint {restored.manifest[STEP]}')
     for name, digest in _digests(restored.state).items():
       if restored.manifest.get(name) != digest:
         raise DamagedError(f'{name} is not what was saved')

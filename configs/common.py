@@ -229,9 +229,13 @@ def freeze(config: ConfigDict) -> dict[str, Any]:
   """The config as plain data: dicts, lists, numbers, strings; what is written and what is built.
 
   Raises:
-    InputError: a number that is not finite, or a list of strings one of which has a comma, which
-      is what becomes of `--config.names=a,b`.
+    InputError: no ConfigDict, a number that is not finite, or a list of strings one of which has a
+      comma, which is what becomes of `--config.names=a,b`.
   """
+  if not isinstance(config, ConfigDict):
+    raise InputError(
+      f'get_config of the config file must return a ConfigDict of ml_collections, not {config!r}'
+    )
   return _plain(config.to_dict(), '')
 
 
@@ -253,15 +257,27 @@ def _plain(value: Any, key: str) -> Any:
 
 def load_default(path: str) -> ConfigDict:
   """The config of a file as it stands, without arguments (`x.py:smoke`) or overrides."""
-  path = path.partition('.py:')[0] + '.py' if '.py:' in path else path
+  path = config_path(path)
   spec = importlib.util.spec_from_file_location('default_config', path)
-  if spec is None or spec.loader is None or not pathlib.Path(path).is_file():
-    raise InputError(
-      f'there is no config file {path}; --config takes one like configs/quickstart.py'
-    )
+  assert spec is not None
+  assert spec.loader is not None  # it is a Python file
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config()
+
+
+def config_path(path: str) -> str:
+  """The config file that --config names, without its arguments.
+
+  Raises:
+    InputError: no such file, or no Python file.
+  """
+  path = path.partition('.py:')[0] + '.py' if '.py:' in path else path
+  if not path.endswith('.py') or not pathlib.Path(path).is_file():
+    raise InputError(
+      f'there is no config file {path}; --config takes one like configs/quickstart.py'
+    )
+  return path
 
 
 def one_line(error: Exception) -> str:

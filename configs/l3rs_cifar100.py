@@ -97,4 +97,5 @@ def _meta_evaluate() -> dict:
       'sgd_constant': common.baseline('sgd', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
     },
     'bootstrap_samples': 10_000,
+    'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation
   }

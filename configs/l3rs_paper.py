@@ -116,6 +116,7 @@ def _meta_evaluate() -> dict:
     'paper': {experiment: {'l3rs': row} for experiment, row in PAPER.items()},
     'baselines': BASELINES,
     'bootstrap_samples': 10_000,
+    'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation
   }
 
 

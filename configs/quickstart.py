@@ -87,6 +87,7 @@ def _meta_evaluate() -> dict:
       'sgd_constant_head': common.baseline('sgd', 'constant', 'head', RATES),
     },
     'bootstrap_samples': 10_000,
+    'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation
   }
 
 

@@ -64,7 +64,7 @@ def check(function: Callable[..., Any], arguments: Mapping[str, Any], where: str
     >>> check(velo, {'lstm_width': 0}, 'rule velo')
     Traceback (most recent call last):
       ...
-    l2o.errors.InputError: rule velo: lstm_width must be a whole number of at least 1, not 0
+    l2o.errors.InputError: rule velo: lstm_width must be at least 1, not 0
   """
   hints = _hints(function)
   separator = ': ' if ' ' in where else '.'
@@ -82,7 +82,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     >>> nes(sigma=-0.5)
     Traceback (most recent call last):
       ...
-    l2o.errors.InputError: nes.sigma must be a number above 0, not -0.5
+    l2o.errors.InputError: nes.sigma must be above 0, not -0.5
   """
   signature = inspect.signature(function)
 
@@ -112,7 +112,9 @@ def _fields(kind: type) -> bool:
 
 def _check(value: Any, hint: Any, key: str) -> None:
   if not _allows(hint, value):
-    raise InputError(f'{key} must be {_describe(hint)}, not {value!r}')
+    kind, bounds = _split(hint)
+    said = bounds if bounds and _allows(kind, value) else _describe(hint)
+    raise InputError(f'{key} must be {said}, not {value!r}')
   # What a sequence or mapping holds is said entry by entry, with its place.
   if isinstance(value, Mapping):
     for name, entry in value.items():
@@ -174,12 +176,20 @@ def _is_container(hint: Any, container: type) -> bool:
   return kind in ((dict, Mapping) if container is Mapping else (list, tuple, Sequence))
 
 
+def _split(hint: Any) -> tuple[Any, str]:
+  """The kind that a hint annotates, and its bounds in words."""
+  if typing.get_origin(hint) is not Annotated:
+    return hint, ''
+  kind, *bounds = typing.get_args(hint)
+  return kind, ' and '.join(str(bound) for bound in bounds if isinstance(bound, Range))
+
+
 def _describe(hint: Any) -> str:
   origin, arguments = typing.get_origin(hint), typing.get_args(hint)
   if origin is Annotated:
-    bounds = ' and '.join(str(bound) for bound in arguments[1:] if isinstance(bound, Range))
+    kind, bounds = _split(hint)
     of = ' of ' if bounds.startswith('at ') else ' '
-    return _describe(arguments[0]) + (f'{of}{bounds}' if bounds else '')
+    return _describe(kind) + (f'{of}{bounds}' if bounds else '')
   if origin in (typing.Union, types.UnionType):
     return ' or '.join(_describe(kind) for kind in arguments)
   if origin is typing.Literal:

@@ -14,19 +14,19 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
     rows: of results.json.
     folder: the run's; its stages' metrics and traces are read from it.
   """
-  lines = [
-    speedup.line(rows, experiment, optimizer)
-    for experiment in results.experiments(rows)
-    for optimizer in results.learned(rows)
-  ]
-  families = speedup.table(rows, results.learned(rows)[0])
-  text = '\n'.join([table.render(rows), '', *lines, '', families, ''])
-  (folder / 'table.txt').write_text(text)
-  drawn = {
-    'accuracy': figures.accuracy_against_steps(rows),
-    'speedup': figures.speedup_curve(rows),
-  }
-  if generations := results.read_lines(folder / 'meta_train' / 'metrics.jsonl'):
+  text, drawn = table.render(rows), {'accuracy': figures.accuracy_against_steps(rows)}
+  if any(row['hand_designed'] for row in rows):  # somebody to be faster than
+    lines = [
+      speedup.line(rows, experiment, optimizer)
+      for experiment in results.experiments(rows)
+      for optimizer in results.learned(rows)
+    ]
+    families = speedup.table(rows, results.learned(rows)[0])
+    text = '\n'.join([text, '', *lines, '', families])
+    drawn['speedup'] = figures.speedup_curve(rows)
+  (folder / 'table.txt').write_text(f'{text}\n')
+  logged = results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
+  if generations := [row for row in logged if 'num_steps' in row]:
     drawn['meta_training'] = figures.meta_training_curve(generations)
   with np.load(folder / 'meta_evaluate' / 'trace.npz') as trace:
     mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
@@ -38,4 +38,4 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
   for name, figure in drawn.items():
     tall = figure.get_figheight() > 6  # two rows of panels: enough to read, and below 200 kB
     figure.savefig(target / f'{name}.png', dpi=90 if tall else 120)
-  return text
+  return f'{text}\n'

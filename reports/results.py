@@ -1,5 +1,6 @@
 """From what each task measured to the rows of results.json."""
 
+import contextlib
 import json
 import math
 import pathlib
@@ -91,13 +92,13 @@ def save(path: pathlib.Path, outcomes: Iterable[Outcome]) -> None:
 
 
 def read_lines(path: pathlib.Path) -> Results:
-  """The rows of a JSON-lines file, none if there is no file; a line cut short is left out."""
+  """The rows of a metrics.jsonl, none if there is no file; a damaged line is left out."""
   rows = []
-  for line in path.read_text().splitlines() if path.exists() else ():
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue
+  for line in path.read_bytes().splitlines() if path.is_file() else ():
+    with contextlib.suppress(ValueError, RecursionError):  # no JSON, or no UTF-8
+      row = json.loads(line)
+      if isinstance(row, dict) and isinstance(row.get('step'), int):
+        rows.append(row)
   return rows
 
 

@@ -1,5 +1,6 @@
 """The table and the figure of a sweep: each row beside the base and beside a paper's figure."""
 
+import hashlib
 import math
 import pathlib
 import re
@@ -14,6 +15,7 @@ from reports import bootstrap
 from reports.figures import COLOURS, LEARNED, STYLE
 
 BASE = 'base'
+LONGEST = 120  # characters of a row's name
 
 
 class Row(NamedTuple):
@@ -26,16 +28,21 @@ class Row(NamedTuple):
 
 
 def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
-  """What tells a row from the base, fit for a folder's name.
+  """What tells a row from the base, fit for a folder's name: every key and value in full.
+
+  Longer names end in a digest of what is cut off.
 
   Example:
     >>> name({'rule.identity': ('embedding', 'none'), 'rule.gammas': ([0.0, 0.9], [])})
-    'identity=none,gammas=()'
+    'rule.identity=none,rule.gammas=()'
     >>> name({})
     'base'
   """
-  parts = [f'{key.rpartition(".")[2]}={_value(new)}' for key, (_, new) in changes.items()]
-  return re.sub(r'[^\w=+,.()-]', '_', ','.join(parts)) or BASE
+  parts = [f'{key}={_value(new)}' for key, (_, new) in changes.items()]
+  full = ','.join(parts)
+  if len(full) > LONGEST:
+    full = f'{full[:LONGEST]}-{hashlib.sha256(full.encode()).hexdigest()[:12]}'
+  return re.sub(r'[^\w=+,.()-]', '_', full) or BASE
 
 
 def summarize(rows: Sequence[Row], samples: int, seed: int) -> list[dict[str, Any]]:
@@ -137,7 +144,9 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def _value(value: Any) -> str:
   if isinstance(value, (list, tuple)):
     return '+'.join(map(_value, value)) if value else '()'
-  return f'{value:g}' if isinstance(value, float) else str(value)
+  if isinstance(value, Mapping):
+    return '(' + ','.join(f'{key}={_value(x)}' for key, x in value.items()) + ')'
+  return repr(value) if isinstance(value, float) else str(value)
 
 
 def _paper_base(rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -37,7 +37,16 @@ def _experiment(rows: results.Results, experiment: str) -> str:
   title = (
     f'Experiment {experiment}: {chosen[0]["source"]}, {chosen[0]["tasks"]} tasks, accuracy in %'
   )
-  return '\n'.join([title, *_align(names, lines)])
+  return '\n'.join([title, *_align(names, lines), *_notes(chosen)])
+
+
+def _notes(rows: results.Results) -> list[str]:
+  """A line for each optimizer that had been trained on classes it is evaluated on."""
+  seen = {row['optimizer']: row['seen_classes'] for row in rows if 'seen_classes' in row}
+  return [
+    f'note: {optimizer} is evaluated on {count} classes that it or its network had seen before'
+    for optimizer, count in seen.items()
+  ]
 
 
 def _cell(row: dict) -> str:

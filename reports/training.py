@@ -41,7 +41,9 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
   text = render(summarize(rows))
   (folder / 'table.txt').write_text(text + '\n')
   (folder / 'figures').mkdir(exist_ok=True)
-  drawn = {'training': curves(rows, 'loss', 'training loss')}
+  drawn = {}
+  if any('loss' in logged for row in rows for seed in row.metrics for logged in seed):
+    drawn['training'] = curves(rows, 'loss', 'training loss')
   measures = {name for row in rows for seed in row.results for name in _measures(seed['best'])}
   for name in sorted(measures - {'mse'}):  # a multiple of the loss
     drawn[name] = curves(rows, f'eval_{name}', LABELS.get(name, name), log=False)
@@ -82,7 +84,7 @@ def hub_weights(rows: Sequence[Runs]) -> str:
   for row in rows:
     for layer in _layers(row):
       found = [
-        np.array([_column(seed, f'weight_{name}/{layer}')[1] for seed in row.metrics])
+        np.concatenate([_column(seed, f'weight_{name}/{layer}')[1] for seed in row.metrics])
         for name in ('min', 'mean', 'max')
       ]
       low, mean, high = found[0].min(), found[1].mean(), found[2].max()
@@ -128,10 +130,9 @@ def paths(rows: Sequence[Runs]) -> Figure:
 def _summary(row: Runs) -> dict[str, Any]:
   found: dict[str, Any] = {'optimizer': row.label, 'seeds': len(row.metrics)}
   found |= {'failed': list(row.failed), 'facts': {}}
-  losses = [_column(seed, 'eval_loss')[1] for seed in row.metrics]
-  found['final'] = _mean_std([seed[-1] for seed in losses])
-  found['best'] = _mean_std([np.nanmin(seed, initial=np.inf) for seed in losses])
+  found['final'] = _over([seed['final'] for seed in row.results], 'eval_loss')
   best = [seed['best'] for seed in row.results if seed['best']]
+  found['best'] = _over(best, 'loss') if len(best) == len(row.results) else None
   found['measures'] = {name: _over(best, name) for name in _measures(*best[:1])}
   test = [seed['test'] for seed in row.results if seed['test']]
   found['measures'] |= {
@@ -153,10 +154,12 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
 
 
 def _draw(axes: Axes, row: Runs, name: str, colour: str, style: str) -> None:
-  if not row.metrics:
+  columns = [_column(seed, name) for seed in row.metrics]
+  steps = max((steps for steps, _ in columns), key=len, default=np.empty(0))
+  if not len(steps):
     return
-  steps = _column(row.metrics[0], name)[0]
-  values = np.stack([_column(seed, name)[1] for seed in row.metrics])
+  # A seed whose log was damaged or deleted has fewer rows; its results are in the table.
+  values = np.stack([values for logged, values in columns if len(logged) == len(steps)])
   axes.plot(steps, values.mean(axis=0), color=colour, ls=style, lw=1.4, label=row.label)
   axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
 

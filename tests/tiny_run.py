@@ -19,3 +19,12 @@ def tiny(**overrides):
 def execute(config, folder):
   run.run(config, folder, default=config, overrides={})
   return folder
+
+
+def tiny_job(**diff):
+  """A training job of six steps; an evaluation after three finds its best model."""
+  c = common.train_base()
+  c.task = {'name': 'function', 'dimension': 2, 'slope': 1.0, 'spread': 3.0}
+  c.rule = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
+  c.train.update(num_steps=6, log_every=2, eval_every=3)
+  return common.with_diff(common.freeze(c), diff)

@@ -12,15 +12,25 @@ from flax import linen as nn
 
 from datasets import streams
 from l2o.build import build as build_from
-from l2o.build import call, check_bounds
+from l2o.build import call
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.tasks.regression import predict
 from l2o.types import Params, PyTree
-from reports.results import read_lines
-from trainers import metrics, reinit, sharding, sources, stage, train, trained, workdir
+from trainers import (
+  blocks,
+  metrics,
+  reinit,
+  sharding,
+  sources,
+  stage,
+  train,
+  trained,
+  trial,
+  workdir,
+)
 
 PICTURE = 'picture.npz'
 
@@ -32,18 +42,6 @@ class Job(NamedTuple):
   options: stage.Options
   stream: streams.Stream
   model: nn.Module | None
-
-
-class _Spec(NamedTuple):
-  """The config's block `train`."""
-
-  num_steps: int
-  log_every: int
-  eval_every: int
-  comparisons: int
-  nonfinite: Mapping[str, Any]
-  mesh: Mapping[str, int]
-  placement: list
 
 
 def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> Job:
@@ -58,9 +56,7 @@ def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> J
   """
   if config['first']:
     raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
-  spec = call(_Spec, config['train'], 'train')
-  least = {'num_steps': 1, 'log_every': 1, 'eval_every': 0, 'comparisons': 0}
-  check_bounds(config['train'], 'train', least)
+  spec = call(blocks.Train, config['train'], 'train')
   seed = sources.stream_seed(config['seed'], 'train')
   stream = streams.load(config['stream'], seed)
   model = _model(config['model'], stream)
@@ -88,7 +84,9 @@ def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> J
     start=_start(config, folder),
     remedy='change rule or train.nonfinite',
   )
-  _try_shapes(plan, config)
+  parts = f'model {dict(config["model"])}, task {dict(config["task"])}'
+  with trial.said_of(f'{parts} and stream do not fit together'):
+    train.check_shapes(plan)
   options = stage.Options(**{name: config[name] for name in stage.Options._fields})
   return Job(plan, options, stream, model)
 
@@ -111,7 +109,7 @@ def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyT
     return None
   where = pathlib.Path(os.path.normpath(folder / config['start']))  # '..' of what is not there yet
   start = trained.load(where)
-  held = workdir.read_json(where / 'config.json')
+  held = workdir.read_json(where / workdir.CONFIG, 'run its job again')
   old, new = (c['stream'] for c in (held, config))
   # As lists: classes are dealt out in the order of the parts.
   splits = [(c['seed'], [*c['stream'].get('split', {}).items()]) for c in (held, config)]
@@ -129,22 +127,25 @@ def run(job: Job, folder: pathlib.Path) -> None:
   Beside it lies the best model, and where the data are a picture, what the model makes of it.
   """
   where = folder / 'train'
-  state, _ = train.run(job.plan, where, job.options)
-  params, model_state = train.trained(job.plan, train.best(where, state))
+  state, evaluation = train.run(job.plan, where, job.options)
+  inner, step = train.best(where, state)
+  params, model_state = train.trained(job.plan, inner)
   trained.save(folder, params, model_state)
   if job.stream.grid:
     _draw(job, params, model_state, folder)
-  rows = read_lines(where / 'metrics.jsonl')
-  last = [row for row in rows if 'eval_loss' in row][-1]
-  best = where / f'{train.BEST}.json'
+  final = _numbers(evaluation.measure(state.inner))
   results = {
-    'final': last,
-    'best': workdir.read_json(best) if best.exists() else None,
+    'final': {'step': job.plan.num_steps, **{f'eval_{name}': x for name, x in final.items()}},
+    'best': {'step': step, **_numbers(evaluation.measure(inner))} if step else None,
     'test': _test(job, params, model_state),
-    'restarts': max((row.get('restarts', 0) for row in rows), default=0),
+    'restarts': int(state.kept.restarts) if state.kept else 0,
   }
-  print(f'[train] evaluation after {last["step"]} steps: loss {last["eval_loss"]}')
+  print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
   workdir.write_json(folder / workdir.RESULTS, results)
+
+
+def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:
+  return {name: metrics.number(value) for name, value in measured.items()}
 
 
 def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | None] | None:
@@ -152,7 +153,7 @@ def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | No
   if job.stream.test is None:
     return None
   measured = jax.device_get(jax.jit(job.plan.task.evaluate)(params, model_state, job.stream.test))
-  return {name: metrics.number(value) for name, value in measured.items()}
+  return _numbers(measured)
 
 
 def _draw(job: Job, params: Params, model_state: PyTree, folder: pathlib.Path) -> None:
@@ -164,19 +165,7 @@ def _draw(job: Job, params: Params, model_state: PyTree, folder: pathlib.Path) -
     np.savez(file, **shaped)
 
 
-def _fresh(stream: streams.Stream, spec: _Spec, number: int) -> dict[str, np.ndarray]:
+def _fresh(stream: streams.Stream, spec: blocks.Train, number: int) -> dict[str, np.ndarray]:
   """The batches after this step's own as one: as many as `train.comparisons`."""
   batches = [stream.sample(number + 1 + i) for i in range(spec.comparisons)]
   return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def _try_shapes(plan: train.Train, config: Mapping[str, Any]) -> None:
-  """The first step with shapes alone: what does not fit together shows before all is begun."""
-  try:
-    train.check_shapes(plan)
-  except InputError:
-    raise
-  except Exception as error:  # whatever a network may raise
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    parts = f'model {dict(config["model"])}, task {dict(config["task"])}'
-    raise InputError(f'{parts} and stream do not fit together: {reason}') from error

@@ -19,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding
 
 from datasets import feed
 from datasets.sampler import TaskSampler
+from l2o.arguments import Positive, check
 from l2o.build import build as build_from
-from l2o.build import call, check_bounds, choose
+from l2o.build import call, choose
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.hand_designed import hand_designed
@@ -29,7 +30,7 @@ from l2o.rules import RULES
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
 from l2o.unroll import InnerState, run_episode, start_episodes, start_with_keys, unroll
 from reports.results import Outcome
-from trainers import sharding, sources, stage
+from trainers import blocks, seen, sharding, sources, stage, trial
 from trainers.fed import FedEpisodes, Host
 
 RANDOM = 'random'  # the start of a network that was not pretrained
@@ -66,35 +67,62 @@ class MetaEvaluate(NamedTuple):
   rule_name: str
   baselines: Sequence[Row]
   experiments: Sequence[Experiment]
-  spec: Mapping[str, Any]
+  spec: blocks.MetaEvaluate
   mesh: Mesh
   seed: int
+  leaks: Sequence[seen.Leak]  # evaluated classes that an optimizer or its start had seen
 
 
 def build(
   config: Mapping[str, Any], data: sources.Data, task: Task, rule: LearnedRule
 ) -> MetaEvaluate:
   """Builds the stage; no computation, nothing written. Raises InputError."""
-  spec = config['meta_evaluate']
+  spec = call(blocks.MetaEvaluate, config['meta_evaluate'], 'meta_evaluate')
   _check(spec)
-  on_device(spec['mapping'])
-  on_device(spec['setting_mapping'])
-  places = [(name, _place(name, block)) for name, block in sorted(spec['experiments'].items())]
-  stores = sources.stores(data, [where['source'] for _, where in places])
-  experiments = []
-  for name, where in places:
-    seed = sources.stream_seed(data.seed, f'meta_evaluate/{name}')
-    tasks = sources.task_sampler(data, config['tasks'], where['source'], where['classes'], seed)
-    start = choose(where['start'], (*config['pretrain']['starts'], RANDOM), 'start')
-    source = where['source']
-    host = Host(data.sources[source], data.feed) if data.feed.chunk_steps else None
-    experiments.append(Experiment(name, source, start, tasks, stores[source], host))
+  places = {name: _place(name, block) for name, block in sorted(spec.experiments.items())}
+  stores = sources.stores(data, [where['source'] for where in places.values()])
+  experiments = [
+    _experiment(name, where, config, data, stores[where['source']])
+    for name, where in places.items()
+  ]
   params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   seed = sources.stream_seed(data.seed, 'meta_evaluate')
-  baselines = [_baseline(name, block, params, seed) for name, block in spec['baselines'].items()]
-  mesh = sharding.build_mesh(spec['mesh'], 'meta_evaluate')
-  name = _label(config['rule'], spec['baselines'])
-  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed)
+  baselines = [_baseline(name, block, params, seed) for name, block in spec.baselines.items()]
+  mesh = sharding.build_mesh(spec.mesh, 'meta_evaluate')
+  if mesh.shape['data'] > 1:
+    raise InputError('meta_evaluate.mesh.data must be 1: tasks are spread over population alone')
+  name = label(config['rule'], spec.baselines)
+  names = [name, *(setting for row in baselines for setting in row.names)]
+  if double := next((x for x in names if names.count(x) > 1), None):
+    raise InputError(f'meta_evaluate.baselines: two rows are called {double!r}; rename one')
+  _check_paper(spec, names)
+  learned = {name: config['rule']} | {
+    row: block['rule'] for row, block in spec.baselines.items() if 'rule' in block
+  }
+  leaks = seen.find(config, data, places, learned)
+  if leaks and not spec.allow_seen_classes:
+    raise InputError(f'{leaks[0]}; meta_evaluate.allow_seen_classes=True evaluates all the same')
+  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed, leaks)
+
+
+def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
+  """One update of every row with shapes alone; `params` are those of a task's network."""
+  compares = not any(experiment.host for experiment in plan.experiments)
+  trial.try_rule(plan.rule, None, params, 'rule', compares)
+  for row in plan.baselines:
+    theta = jax.tree.map(lambda x: x[0], row.thetas)
+    trial.try_rule(row.rule, theta, params, f'meta_evaluate.baselines.{row.family}', compares)
+
+
+def _experiment(
+  name: str, where: Mapping[str, str], config: Mapping[str, Any], data: sources.Data, store: PyTree
+) -> Experiment:
+  seed = sources.stream_seed(data.seed, f'meta_evaluate/{name}')
+  source = where['source']
+  tasks = sources.task_sampler(data, config['tasks'], source, where['classes'], seed)
+  start = choose(where['start'], (*config['pretrain']['starts'], RANDOM), 'start')
+  host = Host(data.sources[source], data.feed) if data.feed.chunk_steps else None
+  return Experiment(name, source, start, tasks, store, host)
 
 
 def run(
@@ -113,19 +141,19 @@ def run(
     folder: the stage's.
     options: how often to report.
   """
-  map_fn = sharding.sharded_map(plan.mesh, on_device(plan.spec['mapping']))
+  map_fn = sharding.sharded_map(plan.mesh, on_device(plan.spec.mapping))
   whole = sharding.replicated(plan.mesh)
   learned = Row(
     plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
   )
   rows = [learned, *plan.baselines]
   starts = jax.device_put(dict(pretrained), whole)
-  num_tasks, longest = plan.spec['num_tasks'], max(plan.spec['num_steps'])
+  num_tasks, longest = plan.spec.num_tasks, max(plan.spec.num_steps)
   draws = [_draw(e, num_tasks, longest) for e in plan.experiments]
   fed = any(e.host for e in plan.experiments)
   measure = (_fed if fed else _resident)(plan, rows, starts, draws, map_fn)
   places = range(len(plan.experiments)), range(len(rows))
-  items = list(itertools.product(*places, plan.spec['num_steps']))
+  items = list(itertools.product(*places, plan.spec.num_steps))
 
   def step(table: Table, numbered: tuple) -> tuple[Table, Metrics]:
     number, (e, r, num_steps) = numbered
@@ -156,7 +184,7 @@ def _resident(
   plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
 ) -> Any:
   """(experiment, row, K) -> metrics [tasks, settings], of images on the device."""
-  map_settings = on_device(plan.spec['setting_mapping'])
+  map_settings = on_device(plan.spec.setting_mapping)
   programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
   whole = sharding.replicated(plan.mesh)
   start = _starter(plan)
@@ -178,7 +206,7 @@ def _fed(
   """The same, of images that the host feeds, so many tasks at a time."""
   runners = [FedEpisodes(plan.task, row.rule, map_fn) for row in rows]
   start = jax.jit(partial(start_with_keys, plan.task))
-  num_tasks = plan.spec['num_tasks']
+  num_tasks = plan.spec.num_tasks
   keys = jax.random.split(jax.random.key(plan.seed), (2, num_tasks))
 
   def measure(e: int, r: int, num_steps: int) -> Metrics:
@@ -224,26 +252,58 @@ def _place(name: str, block: Mapping[str, str]) -> dict[str, str]:
   return call(place, block, f'meta_evaluate.experiments.{name}')
 
 
-def _check(spec: Mapping[str, Any]) -> None:
-  horizons = spec['num_steps']
-  whole = all(isinstance(steps, int) and steps >= 1 for steps in horizons)
-  if not (horizons and whole and len(set(horizons)) == len(horizons)):
+def _check(spec: blocks.MetaEvaluate) -> None:
+  """What belongs to no row and no experiment alone."""
+  horizons = spec.num_steps
+  if not horizons or len(set(horizons)) < len(horizons):
     raise InputError(
       f'meta_evaluate.num_steps must be different whole numbers from 1, not {horizons}'
     )
-  least = {'num_tasks': 2, 'trace_tasks': 1, 'trace_steps': 1, 'bootstrap_samples': 1}
-  check_bounds(spec, 'meta_evaluate', at_least=least)
+  on_device(spec.mapping)
+  on_device(spec.setting_mapping)
   for key in ('experiments', 'baselines'):
-    if not spec[key]:
+    if not getattr(spec, key):
       raise InputError(f'meta_evaluate.{key} must name at least one')
+    blocks.check_names(getattr(spec, key), f'one of meta_evaluate.{key}')
 
 
-def _label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
-  """The name of the learned row: the rule's, or that of the file it comes from."""
-  if rule['name'] != 'artifact':
-    return rule['name']
-  stem = pathlib.Path(rule['path']).stem
-  return rule['name'] if stem in taken else stem
+def _check_paper(spec: blocks.MetaEvaluate, names: Sequence[str]) -> None:
+  for experiment, rows in spec.paper.items():
+    choose(experiment, spec.experiments, 'experiment of meta_evaluate.paper')
+    for optimizer, accuracies in rows.items():
+      choose(optimizer, names, f'optimizer of meta_evaluate.paper.{experiment}')
+      if len(accuracies) != len(spec.num_steps):
+        raise InputError(
+          f'meta_evaluate.paper.{experiment}.{optimizer} must have an accuracy for each of the '
+          f'{len(spec.num_steps)} num_steps, not {len(accuracies)}'
+        )
+
+
+def label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+  """The name of the learned row: the rule's, or that of the file it comes from.
+
+  Args:
+    rule: the config's block.
+    taken: baselines by name.
+
+  Raises:
+    InputError: a baseline of that name.
+  """
+  name = rule['name']
+  if name == 'artifact':
+    stem = pathlib.Path(rule['path']).stem
+    name = name if stem in taken else stem
+  if name in taken:
+    raise InputError(
+      f'meta_evaluate.baselines.{name} has the name of the learned optimizer; rename it'
+    )
+  return name
+
+
+class _Family(NamedTuple):
+  """What a baseline has beside the arguments of its optimizer."""
+
+  learning_rates: Sequence[Positive]
 
 
 def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) -> Row:
@@ -254,8 +314,9 @@ def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) ->
     return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), False)
   arguments = dict(block)
   rates = arguments.pop('learning_rates', ())
-  if not rates or min(rates) <= 0:
-    raise InputError(f'{where} needs learning_rates above 0, not {rates}')
+  check(_Family, {'learning_rates': rates}, where)
+  if not rates:
+    raise InputError(f'{where} needs at least one of learning_rates, or a rule')
   if 'learning_rate' in arguments:
     raise InputError(f'{where} has learning_rates, so no learning_rate')
   rule = call(hand_designed, arguments, where)
@@ -309,9 +370,9 @@ def _trace(
   Returns:
     The rule's facts, each [tasks, K, ...], and 'layers', the layers' names.
   """
-  num_steps = plan.spec['trace_steps']
+  num_steps = plan.spec.trace_steps
   first = plan.experiments[0]
-  draw = _draw(first, plan.spec['trace_tasks'], num_steps)
+  draw = _draw(first, plan.spec.trace_tasks, num_steps)
   if first.host:
     draw['train'] = feed.read(first.host.splits['train'], draw['train'])
   whole = sharding.replicated(plan.mesh)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
 from l2o.build import build as build_from
-from l2o.build import check_bounds
+from l2o.build import call
 from l2o.errors import InputError, RunError
 from l2o.estimators import ESTIMATORS
 from l2o.estimators.nes import halving
@@ -31,7 +31,7 @@ from l2o.types import (
   Theta,
 )
 from l2o.unroll import meta_loss, start_episodes
-from trainers import sharding, sources, stage
+from trainers import blocks, sharding, sources, stage, trial
 from trainers.fed import FedEpisodes, Host
 from trainers.state import MetaState
 
@@ -42,7 +42,7 @@ class MetaTrain(NamedTuple):
   task: Task
   rule: LearnedRule
   estimator: Mapping[str, Any]
-  spec: Mapping[str, Any]
+  spec: blocks.MetaTrain
   tasks: TaskSampler
   stores: PyTree
   host: Host | None  # who feeds images that are not on the device
@@ -54,18 +54,11 @@ def build(
   config: Mapping[str, Any], data: sources.Data, task: Task, rule: LearnedRule
 ) -> MetaTrain:
   """Builds the stage; no computation, nothing written. Raises InputError."""
-  spec = config['meta_train']
-  if not 1 <= spec['min_steps'] <= spec['max_steps']:
+  spec = call(blocks.MetaTrain, config['meta_train'], 'meta_train')
+  if spec.min_steps > spec.max_steps:
     raise InputError(
-      f'meta_train needs 1 <= min_steps <= max_steps, '
-      f'not {spec["min_steps"]} and {spec["max_steps"]}'
+      f'meta_train.min_steps must be at most max_steps = {spec.max_steps}, not {spec.min_steps}'
     )
-  check_bounds(
-    spec,
-    'meta_train',
-    at_least={'num_generations': 0, 'meta_batch': 1},
-    above={'learning_rate': 0, 'learning_rate_halves_every': 0},
-  )
   seed = sources.stream_seed(data.seed, 'meta_train')
   batches = [config['tasks'][key] for key in ('batch_size', 'eval_size')]
   plan = MetaTrain(
@@ -76,19 +69,19 @@ def build(
     tasks=sources.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
     stores=sources.stores(data, [data.main])[data.main],
     host=Host(data.sources[data.main], data.feed) if data.feed.chunk_steps else None,
-    mesh=sharding.build_mesh(spec['mesh'], 'meta_train', batches),
+    mesh=sharding.build_mesh(spec.mesh, 'meta_train', batches),
     seed=seed,
   )
-  _estimator(plan, on_device(spec['mapping']))  # its arguments are checked here, not an hour later
+  _estimator(plan, on_device(spec.mapping))  # its arguments are checked here, not an hour later
   return plan
 
 
 def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
   """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
   mesh = plan.mesh
-  map_fn = sharding.sharded_map(mesh, on_device(plan.spec['mapping']))
+  map_fn = sharding.sharded_map(mesh, on_device(plan.spec.mapping))
   estimator = _estimator(plan, map_fn)
-  meta_optimizer = make_meta_optimizer(plan.spec)
+  meta_optimizer = _meta_optimizer(plan)
   whole = sharding.replicated(mesh)
   pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
   if plan.host:
@@ -107,7 +100,7 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
     step,
     state,
     feed=lambda generation: draw(plan, generation),
-    stop=plan.spec['num_generations'],
+    stop=plan.spec.num_generations,
     check=_check,
     log_every=1,
     unit='generation',
@@ -117,22 +110,48 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
   return jax.device_get(state.theta)
 
 
-def make_meta_optimizer(spec: Mapping[str, Any]) -> optax.GradientTransformation:
+def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
+  """A generation with shapes alone.
+
+  Args:
+    plan: the stage.
+    pretrained: shapes of (params, model_state).
+
+  Raises:
+    InputError: rule, task, estimator and mesh do not fit together.
+  """
+  params = jax.eval_shape(lambda key: plan.task.init(key)[0], jax.random.key(0))
+  trial.try_rule(plan.rule, None, params, 'rule', compares=plan.host is None)
+  if plan.host:
+    return
+  map_fn = sharding.sharded_map(plan.mesh, on_device(plan.spec.mapping))
+  estimator, meta_optimizer = _estimator(plan, map_fn), _meta_optimizer(plan)
+  with trial.said_of('meta-training: rule, task and estimator do not fit together'):
+    state = jax.eval_shape(partial(_init_state, plan, estimator, meta_optimizer), jax.random.key(0))
+    step = _step(plan, estimator, meta_optimizer)
+    jax.eval_shape(step, state, draw(plan, 0), pretrained, plan.stores)
+
+
+def make_meta_optimizer(learning_rate: float, halves_every: float) -> optax.GradientTransformation:
   """Adam on theta, its step size halving smoothly."""
-  return optax.adam(halving(spec['learning_rate'], spec['learning_rate_halves_every']))
+  return optax.adam(halving(learning_rate, halves_every))
+
+
+def _meta_optimizer(plan: MetaTrain) -> optax.GradientTransformation:
+  return make_meta_optimizer(plan.spec.learning_rate, plan.spec.learning_rate_halves_every)
 
 
 def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
   """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, from the seed alone."""
   spec = plan.spec
-  tasks = plan.tasks.sample(generation, spec['meta_batch'], spec['max_steps'])
+  tasks = plan.tasks.sample(generation, spec.meta_batch, spec.max_steps)
   rng = np.random.default_rng([sources.stream_seed(plan.seed, 'num_steps'), generation])
-  num_steps = rng.integers(spec['min_steps'], spec['max_steps'], endpoint=True)
+  num_steps = rng.integers(spec.min_steps, spec.max_steps, endpoint=True)
   return {part: tasks[part] for part in ('train', 'evaluation')}, np.int32(num_steps)
 
 
 def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
-  objective = meta_loss(plan.rule, plan.task, on_device(plan.spec['task_mapping']))
+  objective = meta_loss(plan.rule, plan.task, on_device(plan.spec.task_mapping))
   estimator = build_from(
     ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn
   )
@@ -154,20 +173,24 @@ def _placed(inputs: tuple, mesh: Mesh) -> tuple:
 
 
 def _init(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, mesh: Mesh) -> MetaState:
-  def init(key: jax.Array) -> MetaState:
-    # The head of a task is of another shape than the pretrained one; theta is for the task's.
-    shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
-    theta_key, estimator_key = jax.random.split(key)
-    theta = plan.rule.init(theta_key, shapes)
-    return MetaState(
-      jnp.zeros((), jnp.int32),
-      theta,
-      meta_optimizer.init(theta),
-      estimator.init(theta, estimator_key),
-    )
-
   key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g has number g + 1
+  init = partial(_init_state, plan, estimator, meta_optimizer)
   return jax.jit(init, out_shardings=sharding.replicated(mesh))(key)
+
+
+def _init_state(
+  plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, key: jax.Array
+) -> MetaState:
+  # The head of a task is of another shape than the pretrained one; theta is for the task's.
+  shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
+  theta_key, estimator_key = jax.random.split(key)
+  theta = plan.rule.init(theta_key, shapes)
+  return MetaState(
+    jnp.zeros((), jnp.int32),
+    theta,
+    meta_optimizer.init(theta),
+    estimator.init(theta, estimator_key),
+  )
 
 
 def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:

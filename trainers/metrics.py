@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 from clu import metric_writers
 from clu.metric_writers import interface
 
@@ -23,6 +24,8 @@ class JsonLinesWriter(interface.MetricWriter):
 
   def __init__(self, path: pathlib.Path, start: int = 0):
     kept = [row for row in read_lines(path) if row['step'] <= start]
+    if start and not kept:
+      logging.warning('%s lacks the first %d steps: figures begin after them', path, start)
     partial = path.with_suffix('.partial')
     partial.write_text(''.join(json.dumps(row) + '\n' for row in kept))
     partial.replace(path)  # a kill here loses no row

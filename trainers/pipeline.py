@@ -9,16 +9,28 @@ import jax
 from l2o.artifact import read
 from l2o.artifact import save as save_optimizer
 from l2o.build import build as build_from
+from l2o.build import call
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.rules import RULES
 from l2o.tasks import TASKS
-from l2o.types import Params, Task, Theta
+from l2o.types import Params, Theta
 from reports import report
 from reports.results import Results, add_paper, save, summarize
-from trainers import meta_evaluate, meta_train, pretrain, sources, stage, train, workdir
+from trainers import (
+  blocks,
+  meta_evaluate,
+  meta_train,
+  pretrain,
+  seen,
+  sources,
+  stage,
+  train,
+  trial,
+  workdir,
+)
 
-MAIN = 'main'  # the start that meta-training uses
+MAIN = seen.MAIN
 CARD = (  # of each row of the learned optimizer
   'experiment',
   'source',
@@ -29,6 +41,7 @@ CARD = (  # of each row of the learned optimizer
   'difference_mean',
   'difference_low',
   'difference_high',
+  'seen_classes',
 )
 
 
@@ -50,27 +63,40 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     InputError: anything in the config that cannot be done.
   """
   data = sources.load(config)
-  num_ways = config['tasks']['num_ways']
-  model = build_from(MODELS, config['model'], 'model', num_classes=num_ways)
+  tasks = call(blocks.Tasks, config['tasks'], 'tasks')
+  model = build_from(MODELS, config['model'], 'model', num_classes=tasks.num_ways)
   shape = sources.image_shape(data)
   task = build_from(TASKS, config['task'], 'task', model=model, image_shape=shape)
-  params = _shapes(task, config['model'])
+  with trial.said_of(f'the model {dict(config["model"])} cannot be built'):
+    params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   rule = build_from(RULES, config['rule'], 'rule')
-  starts = config['pretrain']['starts']
-  if MAIN not in starts:
-    raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')
-  if meta_evaluate.RANDOM in starts:
-    raise InputError(
-      f'pretrain.starts.{meta_evaluate.RANDOM} is the name of the network that is not pretrained'
-    )
-  return Pipeline(
-    {start: pretrain.build(config, data, start) for start in starts},
+  plan = Pipeline(
+    {start: pretrain.build(config, data, start) for start in _starts(config)},
     meta_train.build(config, data, task, rule),
     meta_evaluate.build(config, data, task, rule),
     stage.Options(**{name: config[name] for name in stage.Options._fields}),
     params,
     sources.class_names(data),
   )
+  for start, built in plan.pretrain.items():
+    with trial.said_of(f'pretrain.starts.{start}'):
+      train.check_shapes(built)
+  meta_train.check_shapes(plan.meta_train, train.trained_shapes(plan.pretrain[MAIN]))
+  meta_evaluate.check_shapes(plan.meta_evaluate, params)
+  return plan
+
+
+def _starts(config: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The networks to start from, by name."""
+  starts = call(blocks.Pretrain, config['pretrain'], 'pretrain').starts
+  blocks.check_names(starts, 'one of pretrain.starts')
+  if MAIN not in starts:
+    raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')
+  if meta_evaluate.RANDOM in starts:
+    raise InputError(
+      f'pretrain.starts.{meta_evaluate.RANDOM} is the name of the network that is not pretrained'
+    )
+  return starts
 
 
 def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None:
@@ -88,9 +114,10 @@ def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None
   outcomes = meta_evaluate.run(
     plan.meta_evaluate, pretrained, theta, folders['meta_evaluate'], plan.options
   )
-  spec = config['meta_evaluate']
-  rows = summarize(outcomes, spec['bootstrap_samples'], config['seed'])
-  add_paper(rows, spec['paper'], spec['num_steps'])
+  spec = plan.meta_evaluate.spec
+  rows = summarize(outcomes, spec.bootstrap_samples, config['seed'])
+  add_paper(rows, spec.paper, spec.num_steps)
+  seen.mark(rows, plan.meta_evaluate.leaks)
   save(folders['meta_evaluate'] / 'outcomes.npz', outcomes)
   print(report.write(rows, folder))
   _save_optimizer(plan, theta, folder, config, rows)
@@ -116,15 +143,6 @@ def _save_optimizer(
     'results': ours,
   }
   save_optimizer(folder / workdir.OPTIMIZER, theta, plan.params, spec, card)
-
-
-def _shapes(task: Task, model: Mapping[str, Any]) -> Params:
-  """Shapes of a task's parameters; a network with impossible sizes fails before all is begun."""
-  try:
-    return jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
-  except Exception as error:  # whatever a network may raise
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise InputError(f'the model {dict(model)} cannot be built: {reason}') from error
 
 
 def _pretrain_folder(start: str) -> str:

@@ -8,25 +8,20 @@ import numpy as np
 
 from datasets.feed import read
 from datasets.sampler import BatchSampler
+from l2o.arguments import Whole
 from l2o.build import build as build_from
-from l2o.build import call, check_bounds
+from l2o.build import call
 from l2o.hand_designed import hand_designed
 from l2o.models import MODELS
 from l2o.tasks import TASKS
 from l2o.types import PyTree
-from trainers import reinit, sharding, sources, stage, train
+from trainers import blocks, reinit, sharding, sources, stage, train
 
 
 def build(config: Mapping[str, Any], data: sources.Data, start: str) -> train.Train:
   """Builds the stage of one start; no computation, nothing written. Raises InputError."""
-  spec = config['pretrain']
-  check_bounds(
-    spec,
-    'pretrain',
-    at_least={'num_steps': 1, 'log_every': 1, 'batch_size': 1},
-    above={'learning_rate': 0},
-  )
-  where = call(_start, spec['starts'][start], f'pretrain.starts.{start}')
+  spec = call(blocks.Pretrain, config['pretrain'], 'pretrain')
+  where = call(_start, spec.starts[start], f'pretrain.starts.{start}')
   classes = sources.classes_of(data, where['source'], where['classes'])
   seed = sources.stream_seed(data.seed, f'pretrain/{where["number"]}')
   model = build_from(MODELS, config['model'], 'model', num_classes=len(classes))
@@ -34,23 +29,23 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> train.Tr
     TASKS, config['task'], 'task', model=model, image_shape=sources.image_shape(data)
   )
   source = data.sources[where['source']]['train']
-  batches = BatchSampler(source, classes, spec['batch_size'], seed, 'pretrain.batch_size')
+  batches = BatchSampler(source, classes, spec.batch_size, seed, 'pretrain.batch_size')
   by_host = data.feed.chunk_steps > 0
   return train.Train(
     name='pretraining',
     task=task,
-    rule=call(hand_designed, spec['optimizer'], 'pretrain.optimizer'),
-    theta={'learning_rate': np.float32(spec['learning_rate'])},
+    rule=call(hand_designed, spec.optimizer, 'pretrain.optimizer'),
+    theta={'learning_rate': np.float32(spec.learning_rate)},
     sample=lambda number: (
       read(source, batches.sample(number)) if by_host else batches.sample(number)
     ),
     fresh=None,
     store={} if by_host else source.arrays(),
     evaluation=None,
-    num_steps=spec['num_steps'],
-    log_every=spec['log_every'],
+    num_steps=spec.num_steps,
+    log_every=spec.log_every,
     eval_every=0,
-    mesh=sharding.build_mesh(spec['mesh'], 'pretrain', [spec['batch_size']]),
+    mesh=sharding.build_mesh(spec.mesh, 'pretrain', [spec.batch_size]),
     placement=(),
     policy=reinit.stop(),
     seed=seed,
@@ -59,12 +54,11 @@ def build(config: Mapping[str, Any], data: sources.Data, start: str) -> train.Tr
   )
 
 
-def _start(source: str, classes: str, number: int = 0) -> dict[str, Any]:
+def _start(source: str, classes: str, number: Whole = 0) -> dict[str, Any]:
   """A network to start from: what it is trained on, and the number of its random draws."""
   return {'source': source, 'classes': classes, 'number': number}
 
 
 def run(plan: train.Train, folder: pathlib.Path, options: stage.Options) -> tuple[PyTree, PyTree]:
   """Trains, or goes on where the folder's checkpoint ends; returns (params, model_state)."""
-  state, _ = train.run(plan, folder, options)
-  return train.trained(plan, state.inner)
+  return train.trained(plan, train.run(plan, folder, options).state.inner)

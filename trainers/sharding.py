@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,12 @@ from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from l2o.arguments import Range
 from l2o.build import call, choose
 from l2o.errors import InputError
 from l2o.types import MapFn, PyTree
+
+Size = Annotated[int, Range(at_least=-1)]  # of an axis of a mesh
 
 
 def set_cpu_devices(count: int) -> None:
@@ -30,7 +33,7 @@ def set_cpu_devices(count: int) -> None:
       logging.warning('JAX already runs on %d CPU devices, not %d', jax.device_count(), count)
 
 
-def make_mesh(population: int = 1, data: int = 1, model: int = 1) -> Mesh:
+def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
   """A mesh ('population', 'data', 'model') over the first devices; -1: all that the others leave.
 
   Raises:
@@ -44,11 +47,11 @@ def make_mesh(population: int = 1, data: int = 1, model: int = 1) -> Mesh:
     if size < -1 or size == 0:
       raise InputError(f'mesh.{name} must be -1 or at least 1, not {size}')
   taken = math.prod(size for size in axes.values() if size != -1)
+  if taken > there:
+    shape = ' x '.join(f'{name} {size}' for name, size in axes.items() if size != -1)
+    raise InputError(f'mesh: {shape} needs {taken} devices, but there are {there}')
   axes |= dict.fromkeys(free, there // taken)
   count = math.prod(axes.values())
-  if not 1 <= count <= there:
-    shape = ' x '.join(str(size) for size in axes.values())
-    raise InputError(f'mesh: {shape} devices are more than the {there} here')
   devices = np.asarray(jax.devices()[:count]).reshape(tuple(axes.values()))
   return Mesh(devices, tuple(axes), axis_types=(AxisType.Auto,) * 3)
 
@@ -92,9 +95,10 @@ def placed(mesh: Mesh, rules: Sequence[tuple[str, Sequence[str | None]]], tree: 
     tree: arrays or their shapes.
 
   Raises:
-    InputError: an axis that the mesh does not have or that does not divide the array's, or a rule
-      that applies to nothing.
+    InputError: a rule that is no (regular expression, axes), an axis that the mesh does not have or
+      that does not divide the array's, or a rule that applies to nothing.
   """
+  _check_placement(rules)
   used = set()
 
   def place(path: tuple, leaf: Any) -> NamedSharding:
@@ -115,6 +119,20 @@ def placed(mesh: Mesh, rules: Sequence[tuple[str, Sequence[str | None]]], tree: 
   if unused:
     raise InputError(f'placement: no array of the state matches {unused[0]!r}')
   return places
+
+
+def _check_placement(rules: Sequence[Any]) -> None:
+  for rule in rules:
+    try:
+      pattern, axes = rule
+      re.compile(pattern)
+      sound = all(axis is None or isinstance(axis, str) for axis in axes)
+    except (TypeError, ValueError, re.error):
+      sound = False
+    if not sound or isinstance(axes, str):
+      raise InputError(
+        f"placement: {rule!r} must be a regular expression and a list of the mesh's axes or None"
+      )
 
 
 def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:

@@ -21,7 +21,7 @@ from l2o.errors import InputError, RunError
 from l2o.features import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
 from l2o.unroll import InnerState, fetch, inner_step
-from trainers import reinit, sharding, stage
+from trainers import memory, reinit, sharding, stage
 from trainers.state import TrainState
 from trainers.workdir import read_json, write_json
 
@@ -74,18 +74,29 @@ class Measured(NamedTuple):
   effective_learning_rate: jax.Array  # [] float32, norm of the update over that of the gradient
 
 
-def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[TrainState, Theta]:
-  """Trains, or goes on where the folder's checkpoint ends; returns the last state and theta.
+class Ended(NamedTuple):
+  """What a job comes to."""
+
+  state: TrainState
+  evaluation: 'Evaluation | None'  # None without an evaluation batch
+
+
+def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> Ended:
+  """Trains, or continues where the folder's checkpoint ends.
 
   Leaves `metrics.jsonl`, `parameters.txt`, and with an evaluation batch `best/`, the model with the
   lowest evaluation loss.
 
   Raises:
+    InputError: `best.json` of an earlier start is damaged.
     RunError: the loss is not finite, under the policy `stop`.
   """
   folder.mkdir(parents=True, exist_ok=True)
   ready = prepare(plan)
   layers = layer_paths(ready.state.inner.params)
+  evaluation = None
+  if plan.evaluation is not None:
+    evaluation = Evaluation(plan, folder, ready.state.inner)
   overview = parameter_overview.get_parameter_overview(ready.state.inner.params)
   (folder / 'parameters.txt').write_text(overview + '\n')
   state = stage.train(
@@ -99,9 +110,9 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> tuple[Trai
     folder=folder,
     options=options,
     expand=lambda metrics: expand(metrics, layers),
-    evaluate=_evaluate(plan, folder),
+    evaluate=evaluation and stage.Evaluate(plan.eval_every or plan.num_steps, evaluation),
   )
-  return state, ready.given.theta
+  return Ended(state, evaluation)
 
 
 def prepare(plan: Train) -> Ready:
@@ -119,20 +130,25 @@ def prepare(plan: Train) -> Ready:
   return Ready(_init(plan, given), given, feed, step)
 
 
-def _evaluate(plan: Train, folder: pathlib.Path) -> stage.Evaluate | None:
-  if plan.evaluation is None:
-    return None
-  return stage.Evaluate(plan.eval_every or plan.num_steps, Evaluation(plan, folder))
-
-
 def check_shapes(plan: Train) -> None:
   """The first step, with shapes alone. Raises what the parts of the job raise."""
   given = jax.eval_shape(lambda: _given(plan))
   _check_start(plan)
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
-  sharding.placed(plan.mesh, plan.placement, state)
+  places = sharding.placed(plan.mesh, plan.placement, state)
+  memory.check_fits(state, places, f'the state of {plan.name} is too large; shrink model or task')
   batches = plan.sample(0), plan.fresh(0) if plan.fresh else None
   jax.eval_shape(_step(plan), state, batches, given)
+
+
+def trained_shapes(plan: Train) -> tuple[Params, PyTree]:
+  """The shapes of what the job trains: (params, model_state)."""
+
+  def start() -> tuple[Params, PyTree]:
+    inner = _start(plan, _given(plan), plan.start).inner
+    return plan.rule.readout(inner.opt_state.inner, inner.params), inner.model_state
+
+  return jax.eval_shape(start)
 
 
 def _check_start(plan: Train) -> None:
@@ -153,21 +169,27 @@ def _check_start(plan: Train) -> None:
       raise InputError(f'start has {there} at {path}, the model here has {here}; use its model')
 
 
-def best(folder: pathlib.Path, last: TrainState) -> InnerState:
-  """The state with the lowest evaluation loss of a job in `folder`, or if it kept none the last.
+def best(folder: pathlib.Path, last: TrainState) -> tuple[InnerState, int]:
+  """The state with the lowest evaluation loss of a job in `folder`, and its step.
+
+  If none was kept, since no evaluation was finite, it is the last state, and the step is 0.
 
   Raises:
     RunError: the one that was kept is damaged.
   """
-  path = folder / f'{BEST}.json'
-  if not path.exists():
-    return last.inner
+  if not (folder / BEST).exists() and not _record(folder).exists():
+    return last.inner, 0
   kept = Checkpoints(folder / BEST)
   inner, step = kept.restore_or(last.inner)
   kept.close()
-  if step != read_json(path)['step']:
+  if not step or step != read_json(_record(folder), 'delete it').get('step'):
     raise RunError(f'{folder / BEST} is damaged, the best model is lost; delete {folder} and rerun')
-  return inner
+  return inner, step
+
+
+def _record(folder: pathlib.Path) -> pathlib.Path:
+  """What the best model's evaluation found."""
+  return folder / f'{BEST}.json'
 
 
 def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
@@ -182,27 +204,49 @@ class Evaluation:
   Args:
     plan: the job, with an evaluation batch.
     folder: the job's.
+    like: a state of the job, whose shapes and places a kept one has.
+
+  Raises:
+    InputError: the record of the best one so far is damaged.
   """
 
-  def __init__(self, plan: Train, folder: pathlib.Path):
+  def __init__(self, plan: Train, folder: pathlib.Path, like: InnerState):
     self._plan, self._folder = plan, folder
     self._batch = jax.device_put(plan.evaluation, sharding.replicated(plan.mesh))
     self._store = jax.device_put(plan.store, sharding.replicated(plan.mesh))
     self._evaluate = jax.jit(self._measure)
+    self._lowest = self._recorded(like)
 
   def __call__(self, step: int, state: TrainState) -> dict[str, float]:
-    measured = jax.device_get(self._evaluate(state.inner, self._batch, self._store))
-    found = {name: float(value) for name, value in measured.items()}
-    if math.isfinite(found['loss']) and found['loss'] < self._best():
+    found = self.measure(state.inner)
+    if math.isfinite(found['loss']) and found['loss'] < self._lowest:
       saved = Checkpoints(self._folder / BEST, keep=1)
       saved.save(step, state.inner)
       saved.close()
-      write_json(self._folder / f'{BEST}.json', {'step': step, **found})
+      write_json(_record(self._folder), {'step': step, **found})
+      self._lowest = found['loss']
     return {f'eval_{name}': value for name, value in found.items()}
 
-  def _best(self) -> float:
-    path = self._folder / f'{BEST}.json'
-    return read_json(path)['loss'] if path.exists() else math.inf
+  def measure(self, inner: InnerState) -> dict[str, float]:
+    """The metrics of a state on the evaluation batch."""
+    measured = jax.device_get(self._evaluate(inner, self._batch, self._store))
+    return {name: float(value) for name, value in measured.items()}
+
+  def _recorded(self, like: InnerState) -> float:
+    """The lowest loss so far; infinity if none was kept."""
+    path = _record(self._folder)
+    if not path.exists() and (self._folder / BEST).exists():
+      kept = Checkpoints(self._folder / BEST)
+      inner, step = kept.restore_or(like)
+      kept.close()
+      if step:
+        write_json(path, {'step': step, **self.measure(inner)})
+    if not path.exists():
+      return math.inf
+    held = read_json(path, 'delete it, and the model in best/ is evaluated again')
+    if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
+      raise InputError(f'{path} has no loss; delete it, and the model in best/ is evaluated again')
+    return held['loss']
 
   def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
     params = self._plan.rule.readout(inner.opt_state.inner, inner.params)

@@ -1,23 +1,29 @@
 """The folder of a run: whether it may be used, and what is written before anything is computed."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import filelock
+from absl import logging
 
 from configs import common
 from l2o.errors import InputError
 
 LOCK = '.lock'
+CONFIG = 'config.json'
+VERSIONS = 'versions.json'
 RESULTS = 'results.json'  # written last: a run that has it is finished
-OPTIMIZER = 'optimizer.safetensors'  # what was meta-trained
+OPTIMIZER = 'optimizer.safetensors'  # the learned optimizer
 SHOWN = 3  # differences that an error lists
+UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax takes a path with these for a pattern
 PACKAGES = (
   'clu',
   'flax',
@@ -36,50 +42,136 @@ PACKAGES = (
 )
 
 
+def resolve(workdir: str | os.PathLike) -> pathlib.Path:
+  """The folder that --workdir names, with '~' expanded.
+
+  Raises:
+    InputError: no name, a URL, an unknown user's home, or a character that checkpoints cannot have
+      in their path.
+
+  Example:
+    >>> resolve('runs/a[1]')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: workdir runs/a[1] has '[' in its path; checkpoints need a path without it
+  """
+  text = os.fspath(workdir)
+  if not text:
+    raise InputError('--workdir must name a folder')
+  if '://' in text:
+    raise InputError(
+      f'workdir {text} is a URL; name a local folder, such as one where the bucket is mounted'
+    )
+  try:
+    folder = pathlib.Path(text).expanduser()
+  except RuntimeError as error:
+    raise InputError(f'workdir {text}: {error}') from error
+  if found := UNSAFE.search(str(folder.absolute())):
+    raise InputError(
+      f'workdir {folder} has {found[0]!r} in its path; checkpoints need a path without it'
+    )
+  return folder
+
+
+def held_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """The config of the run that the workdir holds; None for a folder that a new run may use.
+
+  Raises:
+    InputError: the workdir is a file, cannot be written to, or holds something else.
+  """
+  try:
+    return _held_config(workdir)
+  except OSError as error:
+    raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
+
+
+def _held_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+  there = next(path for path in (workdir, *workdir.absolute().parents) if os.path.lexists(path))
+  if not there.exists():
+    raise InputError(f'workdir {workdir}: {there} is a symbolic link to nothing; name a folder')
+  if not there.is_dir():
+    raise InputError(f'workdir {workdir}: {there} is a file; name a folder')
+  path = workdir / CONFIG
+  if os.path.lexists(path):
+    held = read_json(path, 'name another workdir')
+    if not isinstance(held, dict):
+      raise InputError(f'{path} is no config; name another workdir')
+    return held
+  if not os.access(there, os.W_OK):
+    raise InputError(f'workdir {workdir}: {there} cannot be written to; name another folder')
+  longest = os.pathconf(there, 'PC_NAME_MAX')
+  if any(len(os.fsencode(part)) > longest for part in workdir.absolute().parts):
+    raise InputError(f'workdir {workdir} has a name of more than {longest} bytes; shorten it')
+  if workdir.exists() and any(p.name != LOCK for p in workdir.iterdir()):
+    raise InputError(f'workdir {workdir} holds files that are not a run; name another folder')
+  return None
+
+
 def is_finished(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
   """Whether the workdir holds this very run, completed; a fresh or unfinished one is not.
 
+  Results that cannot be read are reported, and written again from the stages' own.
+
   Raises:
-    InputError: the workdir is a file, holds something else, or a run with another config.
+    InputError: as `held_config`, or a run with another config.
   """
-  there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-  if not there.is_dir():
-    raise InputError(f'workdir {workdir}: {there} is a file; name a folder')
-  path = workdir / 'config.json'
-  if not path.exists():
-    if not os.access(there, os.W_OK):
-      raise InputError(f'workdir {workdir}: {there} cannot be written to; name another folder')
-    if workdir.exists() and any(p.name != LOCK for p in workdir.iterdir()):
-      raise InputError(f'workdir {workdir} holds files that are not a run; name another folder')
+  held = held_config(workdir)
+  if held is None:
     return False
+  refuse_other(workdir, held, config)
+  path = workdir / RESULTS
+  if not os.path.lexists(path):
+    return False
+  if path.is_dir():
+    raise InputError(f'{path} is a folder; remove it')
   try:
-    held = json.loads(path.read_text())
+    read_json(path, '')
+  except InputError:
+    logging.warning('%s is damaged and is written again', path)
+    return False
+  return True
+
+
+def refuse_other(workdir: pathlib.Path, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+  """Raises InputError with the first keys that differ if the config held is not this one."""
+  try:
     differences = common.diff(held, config)
-  except (json.JSONDecodeError, AttributeError) as error:
-    raise InputError(f'{path} is no config ({error}); name another workdir') from error
-  if differences:
-    shown = list(differences.items())[:SHOWN]
-    listed = '; '.join(f'{key}: {old} there, {new} now' for key, (old, new) in shown)
-    more = f'; {len(differences) - SHOWN} more' if len(differences) > SHOWN else ''
-    raise InputError(
-      f'workdir {workdir} holds a run with another config ({listed}{more}); use another --workdir'
-    )
-  return (workdir / RESULTS).exists()
+  except RecursionError as error:
+    raise InputError(f'{workdir / CONFIG} is no config; name another workdir') from error
+  if not differences:
+    return
+  shown = list(differences.items())[:SHOWN]
+  listed = '; '.join(f'{key}: {_short(old)} there, {_short(new)} now' for key, (old, new) in shown)
+  more = f'; {len(differences) - SHOWN} more' if len(differences) > SHOWN else ''
+  raise InputError(
+    f'workdir {workdir} holds a run with another config ({listed}{more}); use another --workdir'
+  )
 
 
-def lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
-  """Takes the workdir for this process until it ends, however it ends; makes the folder.
+def _short(value: Any, width: int = 80) -> str:
+  text = str(value)
+  return text if len(text) <= width else f'{text[:width]}…'
+
+
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds the workdir for this process, however it ends; makes the folder.
 
   Raises:
-    InputError: a live run has it.
+    InputError: a live run has it, or it cannot be made.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
   held = filelock.FileLock(workdir / LOCK)
   try:
+    workdir.mkdir(parents=True, exist_ok=True)
     held.acquire(timeout=0)
   except filelock.Timeout as error:
     raise InputError(f'workdir {workdir} is in use by another run; wait or name another') from error
-  return held
+  except OSError as error:
+    raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
+  try:
+    yield
+  finally:
+    held.release()
 
 
 def describe(
@@ -88,21 +180,39 @@ def describe(
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
 ) -> None:
-  """Writes what the run is: config, overrides, diff to the file's default, versions, revision."""
+  """Writes what the run is: config, overrides, diff to the file's default, versions, revision.
+
+  Raises:
+    InputError: `versions.json` of an earlier start is damaged.
+  """
+  path = workdir / VERSIONS
+  starts = read_json(path, 'delete it') if os.path.lexists(path) else []
+  if not isinstance(starts, list):
+    raise InputError(f'{path} is no list of starts; delete it')
   workdir.mkdir(parents=True, exist_ok=True)
-  write_json(workdir / 'config.json', config)  # first: it makes the folder a run
+  write_json(workdir / CONFIG, config)  # first: it makes the folder a run
   changes = common.diff(default, config).items()
   lines = [f'{key}: {old!r} -> {new!r}\n' for key, (old, new) in changes]
   (workdir / 'diff.txt').write_text(''.join(lines) or 'as the config file says\n')
   write_json(workdir / 'overrides.json', overrides)
-  path = workdir / 'versions.json'
-  starts = json.loads(path.read_text()) if path.exists() else []
   write_json(path, [*starts, _versions()])  # one entry for each time the run was started
 
 
-def read_json(path: pathlib.Path) -> Any:
-  """What `write_json` wrote."""
-  return json.loads(path.read_text())
+def read_json(path: pathlib.Path, remedy: str) -> Any:
+  """What `write_json` wrote.
+
+  Raises:
+    InputError: it cannot be read; the message ends with the remedy.
+  """
+  try:
+    return json.loads(path.read_bytes())
+  except OSError as error:
+    reason = error.strerror or str(error)
+  except RecursionError:
+    reason = 'it is nested too deeply'
+  except ValueError as error:  # not JSON, or not UTF-8
+    reason = str(error)
+  raise InputError(f'{path} is damaged ({reason}); {remedy}')
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

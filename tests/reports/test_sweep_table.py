@@ -51,14 +51,24 @@ def test_the_figure_shows_ours_beside_the_papers(summary, tmp_path):
 @pytest.mark.parametrize(
   ('changes', 'expected'),
   [
-    ({'rule.directions': (['sgd'], ['adam', 'lion'])}, 'directions=adam+lion'),
-    ({'rule.gammas': ([0.0], []), 'rule.identity': ('a', 'b')}, 'gammas=(),identity=b'),
-    ({'rule.directions': (None, [{'name': 'adam', 'b1': 0.5}])}, None),
-    ({'estimator.sigma': (0.1, 0.05)}, 'sigma=0.05'),
+    ({'rule.directions': (['sgd'], ['adam', 'lion'])}, 'rule.directions=adam+lion'),
+    ({'rule.gammas': ([0.0], []), 'rule.identity': ('a', 'b')}, 'rule.gammas=(),rule.identity=b'),
+    (
+      {'rule.directions': (None, [{'name': 'adam', 'b1': 0.5}])},
+      'rule.directions=(name=adam,b1=0.5)',
+    ),
+    ({'estimator.sigma': (0.1, 0.1234567)}, 'estimator.sigma=0.1234567'),
+    ({'pretrain.learning_rate': (0.1, 'a/b c')}, 'pretrain.learning_rate=a_b_c'),
   ],
 )
 def test_a_name_is_a_diff_that_a_folder_can_have(changes, expected):
   name = sweep.name(changes)
-  assert expected in (None, name)
+  assert name == expected
   assert '/' not in name
   assert ' ' not in name
+
+
+def test_a_long_name_is_cut_and_stays_its_own():
+  names = [sweep.name({'rule': ({}, {'name': 'x' * 300, 'seed': k})}) for k in (0, 1)]
+  assert names[0] != names[1]
+  assert all(len(name) < 150 for name in names)

@@ -15,21 +15,25 @@ def seed(losses, **facts):
   return sorted(rows, key=lambda row: (row['step'], 'loss' in row))  # the evaluation comes first
 
 
-def ended(loss, mse, test_mse):
-  return {'best': {'step': 20, 'loss': loss, 'mse': mse}, 'test': {'loss': 0.5, 'mse': test_mse}}
+def ended(last, loss, mse, test_mse):
+  return {
+    'final': {'step': 30, 'eval_loss': last},
+    'best': {'step': 20, 'loss': loss, 'mse': mse},
+    'test': {'loss': 0.5, 'mse': test_mse},
+  }
 
 
 ROWS = [
   training.Runs(
     'adam',
     [seed([4.0, 1.0, 3.0]), seed([4.0, 2.0, 5.0])],
-    [ended(1.0, 9.0, 7.0), ended(2.0, 11.0, 8.0)],
+    [ended(3.0, 1.0, 9.0, 7.0), ended(5.0, 2.0, 11.0, 8.0)],
     [],
   ),
   training.Runs(
     'lgl2o',
     [seed([4.0, 1.0, 1.0], taken_learned=7)],
-    [ended(1.0, 6.0, 5.0)],
+    [ended(1.0, 1.0, 6.0, 5.0)],
     ['the loss of step 3'],
   ),
   training.Runs('lost', [], [], ['no finite loss']),
@@ -67,7 +71,7 @@ def test_the_figure_draws_a_line_for_each_that_ended():
 def test_measures_but_multiples_of_the_loss_have_a_figure_on_a_linear_axis(tmp_path):
   rows = [{'step': 1, 'loss': 1.0, 'eval_loss': 1.0, 'eval_psnr': 20.0, 'eval_mse': 4.0}]
   best = {'step': 1, 'loss': 1.0, 'psnr': 20.0, 'mse': 4.0}
-  tested = {'best': best, 'test': {'loss': 3.0}}
+  tested = {'final': {'step': 1, 'eval_loss': 1.0}, 'best': best, 'test': {'loss': 3.0}}
   runs = [training.Runs(str(k), [rows], [tested], []) for k in range(9)]
   assert '| 20 ± 0 | 3 ± 0 |' in training.write(runs, tmp_path)  # psnr, and the test's loss
   drawn = sorted(path.stem for path in (tmp_path / 'figures').iterdir())

@@ -178,6 +178,10 @@ def test_the_rows_of_a_sweep_start_from_the_job_of_their_seed(tmp_path):
     job.build(swept | {'sweep': []})
 
 
+def swept(config, folder, runner):
+  sweep.run(config, folder, runner, lambda config, folder: None, default={}, overrides={})
+
+
 def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
   started = []
 
@@ -187,18 +191,20 @@ def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
       raise RunError('no finite loss')
     (where / 'train').mkdir(parents=True)
     (where / 'train' / 'metrics.jsonl').write_text('{"step": 1, "loss": 1.0, "eval_loss": 2.0}\n')
-    (where / 'results.json').write_text('{"best": {"step": 1, "loss": 2.0}, "test": null}')
+    final, best = {'step': 1, 'eval_loss': 2.0}, {'step': 1, 'loss': 2.0}
+    results = {'final': final, 'best': best, 'test': None}
+    (where / 'results.json').write_text(json.dumps(results))
 
   rows = [common.sweep_row('adam', None, {}), common.sweep_row('scratch', None, {'start': ''})]
   settings = {'sweep': rows, 'sweep_seeds': [0, 3], 'first': [common.sweep_row('before', None, {})]}
-  sweep.run(images() | settings, tmp_path, runner)
+  swept(images() | settings, tmp_path, runner)
   assert started[2:] == [('adam', 3, '../../before/seed_3'), ('scratch', 3, '')]
   assert (
     'it starts from seed_0, which failed: no finite loss' in (tmp_path / 'table.txt').read_text()
   )
   for wrong in ({'first': settings['first'] * 2}, {'first': rows[:1]}):
     with pytest.raises(InputError, match='first'):
-      sweep.run(images() | settings | wrong, tmp_path / 'no', runner)
+      swept(images() | settings | wrong, tmp_path / 'no', runner)
 
 
 def test_a_network_s_picture_lies_beside_the_original(tmp_path):

@@ -204,9 +204,7 @@ def test_each_stage_draws_from_its_own_classes_and_images():
 
 
 def test_the_step_on_theta_halves_every_500_generations_exactly():
-  optimizer = meta_train.make_meta_optimizer(
-    {'learning_rate': 0.02, 'learning_rate_halves_every': 500}
-  )
+  optimizer = meta_train.make_meta_optimizer(learning_rate=0.02, halves_every=500)
   grad = jnp.array([2.0, -3.0])
   state = optimizer.init(grad)
   sizes = {}
@@ -222,9 +220,8 @@ def test_the_step_on_theta_halves_every_500_generations_exactly():
 def test_meta_training_descends_the_meta_loss():
   """On quadratics, from a start where the best learning rate is far away."""
   task, rule = quadratic_task(), l2o.rule('hand_designed', optimizer='sgd')
-  spec = {'learning_rate': 0.05, 'learning_rate_halves_every': 500}
-  plan = SimpleNamespace(task=task, rule=rule, spec=spec, seed=3)
-  optimizer = meta_train.make_meta_optimizer(spec)
+  plan = SimpleNamespace(task=task, rule=rule, seed=3)
+  optimizer = meta_train.make_meta_optimizer(learning_rate=0.05, halves_every=500)
   estimator = nes(meta_loss(rule, task), population=16, sigma=0.02)
   theta = {'learning_rate': jnp.float32(0.05)}
   state = MetaState(jnp.int32(0), theta, optimizer.init(theta), estimator.init(theta, None))

@@ -35,10 +35,13 @@ def test_minus_one_takes_what_the_other_axis_leaves():
 @pytest.mark.parametrize(
   ('spec', 'says'),
   [
-    ({'population': 5, 'data': 2}, 'train.mesh: 5 x 2 x 1 devices are more than the 8 here'),
+    (
+      {'population': 5, 'data': 2},
+      'train.mesh: population 5 x data 2 x model 1 needs 10 devices, but there are 8',
+    ),
     ({'population': -1, 'data': -1}, 'cannot both be -1'),
     ({'population': 0}, 'must be -1 or at least 1'),
-    ({'population': -1, 'data': 16}, 'are more than the 8 here'),
+    ({'population': -1, 'data': 16}, 'mesh: data 16 x model 1 needs 16 devices, but there are 8'),
     ({'modle': 2}, "train.mesh has no 'modle'.*it takes population, data, model"),
   ],
 )

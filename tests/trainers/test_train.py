@@ -61,7 +61,7 @@ def descended(num_steps):
 
 def test_it_is_gradient_descent_on_the_sampled_batches(tmp_path):
   built = plan()
-  state, _ = train.run(built, tmp_path, OPTIONS)
+  state = train.run(built, tmp_path, OPTIONS).state
   points, losses = descended(12)
   np.testing.assert_allclose(train.trained(built, state.inner)[0]['w'], points[-1], rtol=1e-5)
   rows = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'loss' in row]
@@ -79,7 +79,7 @@ def test_it_evaluates_on_time_and_keeps_the_best(tmp_path):
   best = json.loads((tmp_path / 'best.json').read_text())
   assert best == {'step': 4, 'loss': seen[0]['eval_loss']}
   short = plan(rule=rule, num_steps=4)
-  state, _ = train.run(short, tmp_path / 'short', OPTIONS)
+  state = train.run(short, tmp_path / 'short', OPTIONS).state
   kept, step = Checkpoints(tmp_path / 'best').restore_or(state.inner)
   assert step == 4
   np.testing.assert_array_equal(kept.params['w'], state.inner.params['w'])
@@ -93,10 +93,10 @@ def test_a_killed_job_ends_as_an_unbroken_one(tmp_path, policy):
     return slopes(number)
 
   rule = l2o.rule(**ADAM)
-  unbroken, _ = train.run(plan(rule=rule, policy=policy), tmp_path / 'a', OPTIONS)
+  unbroken = train.run(plan(rule=rule, policy=policy), tmp_path / 'a', OPTIONS).state
   with pytest.raises(KeyboardInterrupt):
     train.run(plan(rule=rule, policy=policy, sample=dies), tmp_path / 'b', OPTIONS)
-  resumed, _ = train.run(plan(rule=rule, policy=policy), tmp_path / 'b', OPTIONS)
+  resumed = train.run(plan(rule=rule, policy=policy), tmp_path / 'b', OPTIONS).state
   jax.tree.map(np.testing.assert_array_equal, resumed, unbroken)
   for name in ('metrics.jsonl', 'best.json'):
     assert (tmp_path / 'a' / name).read_text() == (tmp_path / 'b' / name).read_text()
@@ -123,7 +123,7 @@ def test_a_lost_loss_stops_with_the_step(tmp_path):
 def test_a_policy_goes_on_from_a_sound_state(tmp_path, policy):
   still = {'slope': np.zeros(8, np.float32)}
   built = plan(task=fragile_task(0.95), policy=policy, sample=lambda number: still, num_steps=20)
-  state, _ = train.run(built, tmp_path, OPTIONS)
+  state = train.run(built, tmp_path, OPTIONS).state
   rows = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'loss' in row]
   lost = [row['loss'] is None for row in rows]
   assert sum(lost) == int(state.kept.restarts) == rows[-1]['restarts'] > 2
@@ -195,10 +195,10 @@ def test_sharded_over_data_and_model_it_trains_as_on_one_device(tmp_path, rule):
   """To 1e-4: sums are taken in another order."""
   settings = {'task': matrix_task(), 'rule': l2o.rule(**rule), 'sample': rows_of}
   settings['evaluation'] = rows_of(99)
-  alone, _ = train.run(plan(**settings), tmp_path / 'a', OPTIONS)
+  alone = train.run(plan(**settings), tmp_path / 'a', OPTIONS).state
   settings['mesh'] = sharding.make_mesh(data=4, model=2)
   settings['placement'] = (('kernel', (None, 'model')), ('bias', ('model',)))
-  split, _ = train.run(plan(**settings), tmp_path / 'b', OPTIONS)
+  split = train.run(plan(**settings), tmp_path / 'b', OPTIONS).state
   kernel = split.inner.params['kernel']
   assert kernel.sharding.spec == jax.sharding.PartitionSpec(None, 'model')
   moments = [x for x in jax.tree.leaves(split.inner.opt_state) if x.shape == (4, 6)]
@@ -226,5 +226,5 @@ def test_the_centre_is_where_it_ends(tmp_path):
   still = {'slope': np.zeros(8, np.float32)}
   built = plan(sample=lambda number: still, num_steps=300)
   options = OPTIONS._replace(checkpoint_every_secs=60.0)
-  state, _ = train.run(built, tmp_path, options)
+  state = train.run(built, tmp_path, options).state
   np.testing.assert_allclose(state.inner.params['w'], CENTRE, atol=1e-3)

@@ -41,15 +41,17 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 
 def test_an_unreadable_config_is_refused(tmp_path):
-  for broken in ('{', '[]'):
+  for broken, says in (('{', 'is damaged'), ('[]', 'is no config')):
     (tmp_path / 'config.json').write_text(broken)
-    with pytest.raises(InputError, match='is no config'):
+    with pytest.raises(InputError, match=says):
       workdir.is_finished(tmp_path, CONFIG)
 
 
 def test_a_folder_in_use_is_refused_and_free_when_its_run_has_ended(tmp_path):
-  with workdir.lock(tmp_path / 'run'), pytest.raises(InputError, match='in use by another run'):
-    workdir.lock(tmp_path / 'run')
+  lock = workdir.lock
+  used = pytest.raises(InputError, match='in use by another run')
+  with lock(tmp_path / 'run'), used, lock(tmp_path / 'run'):
+    pass
   with workdir.lock(tmp_path / 'run'):
     assert not workdir.is_finished(tmp_path / 'run', CONFIG)
 

@@ -1,0 +1,37 @@
+"""Whether a state fits in the memory of a device, before it is made."""
+
+import math
+import os
+from typing import Any
+
+import jax
+
+from l2o.errors import InputError
+from l2o.types import PyTree
+
+
+def device_bytes() -> int:
+  """The memory of one device; on a CPU that of the machine."""
+  stats = jax.devices()[0].memory_stats() or {}
+  return stats.get('bytes_limit') or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
+def check_fits(tree: PyTree, places: PyTree, what: str) -> None:
+  """Raises InputError if what a device holds of `tree` is more than its memory.
+
+  Args:
+    tree: arrays or their shapes.
+    places: the sharding of each.
+    what: what it is, and how to make it smaller, for the error message.
+  """
+
+  def size(x: Any, place: Any) -> int:
+    return math.prod(place.shard_shape(x.shape)) * jax.numpy.dtype(x.dtype).itemsize
+
+  keys = jax.tree.map(lambda x: jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key), tree)
+  sizes = jax.tree.map(lambda x, place, key: 0 if key else size(x, place), tree, places, keys)
+  needed, there = sum(jax.tree.leaves(sizes)), device_bytes()
+  if needed > there:
+    raise InputError(
+      f'{what}: it takes {needed / 1e9:.3g} GB of a device that has {there / 1e9:.3g}'
+    )

@@ -1,0 +1,63 @@
+"""Steps taken with shapes alone, so that what does not fit shows before anything is computed."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from l2o.errors import InputError
+from l2o.types import LearnedRule, Params, PyTree, Theta
+
+
+@contextlib.contextmanager
+def said_of(what: str) -> Iterator[None]:
+  """Turns whatever a part of the run raises into one sentence.
+
+  Example:
+    >>> with said_of('model'):
+    ...   1 / 0
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: model: division by zero
+  """
+  try:
+    yield
+  except InputError:
+    raise
+  except Exception as error:  # whatever a network or an optimizer may raise
+    reason = (str(error).splitlines() or [''])[0].strip() or type(error).__name__
+    raise InputError(f'{what}: {reason}') from error
+
+
+def try_rule(
+  rule: LearnedRule, theta: Theta | None, params: Params, what: str, compares: bool = True
+) -> None:
+  """One update of a rule on parameters of these shapes.
+
+  Args:
+    rule: the optimizer.
+    theta: its meta-parameters or their shapes; None for what `init` gives.
+    params: shapes.
+    what: what the rule is called, for the error message.
+    compares: whether the loop offers the losses of proposals, which LGL2O needs.
+
+  Raises:
+    InputError: the rule does not fit these parameters.
+  """
+
+  def step(theta: Theta, params: Params) -> PyTree:
+    tx = rule.bind(theta, 10)
+    state = tx.init(params)
+    loss = jnp.zeros(())
+    functions: dict[str, Any] = {}
+    if compares:
+      functions = {'value_fn': lambda p: loss, 'value_and_grad_fn': lambda p: (loss, p)}
+    _, state = tx.update(params, state, params, value=loss, **functions)
+    return rule.facts(state), rule.readout(state, params)
+
+  with said_of(what):
+    if theta is None:
+      theta = jax.eval_shape(rule.init, jax.random.key(0), params)
+    jax.eval_shape(step, theta, params)
