@@ -32,6 +32,7 @@ CONFIG = '--config=configs/quickstart.py'
     (['--config=configs/quick.py'], 'configs/quick.py'),
     ([CONFIG, 'smoke'], "'smoke' is not a flag"),
     ([CONFIG, '--config.estimator.population=31'], 'population must be even'),
+    (['--config=README.md'], 'README.md is no Python file'),
   ],
 )
 def test_bad_input_ends_in_one_sentence_and_a_code(arguments, says, tmp_path):
@@ -43,6 +44,23 @@ def test_bad_input_ends_in_one_sentence_and_a_code(arguments, says, tmp_path):
   assert says in lines[-1]
   assert 'Traceback' not in errors
   assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  ('body', 'says'),
+  [
+    ("return {'seed': 0}", 'must return a ConfigDict'),
+    ('return None', 'must have a value other than None'),
+    ("return ConfigDict({'seed': 0})", 'config needs cpu_devices'),
+  ],
+)
+def test_a_config_file_that_returns_something_else(body, says, tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text(f'from ml_collections import ConfigDict\n\n\ndef get_config():\n  {body}\n')
+  code, _, errors = main(f'--config={path}', f'--workdir={tmp_path / "run"}')
+  assert code == 2
+  assert says in errors.splitlines()[-1]
+  assert 'Traceback' not in errors
 
 
 def test_flags_that_absl_refuses_end_without_a_trace(tmp_path):

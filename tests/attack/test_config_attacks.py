@@ -1,0 +1,172 @@
+"""Configs that would give wrong numbers, or an error after everything was computed."""
+
+import json
+
+import pytest
+
+from configs import common
+from l2o.errors import InputError
+from tests.tiny_run import execute, tiny, tiny_job
+from trainers import pipeline, run
+
+L3RS = {'name': 'l3rs'}
+SGD = {'name': 'hand_designed', 'optimizer': 'sgd'}
+GUARD = {'name': 'lgl2o', 'hand_designed': SGD, 'learned': L3RS}
+
+
+def set_key(config, key, value):
+  *path, last = key.split('.')
+  block = config
+  for part in path:
+    block = block[part]
+  block[last] = value
+  return config
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'says'),
+  [
+    ('meta_evaluate.baselines.l3rs', {'rule': L3RS}, 'baselines.l3rs has the name of the learned'),
+    (
+      'meta_evaluate.baselines.sgd_constant.learning_rates',
+      [0.1, 0.1],
+      "two rows are called 'sgd_constant 0.1'",
+    ),
+    ('meta_evaluate.baselines.a/b', {'rule': L3RS}, "cannot be called 'a/b'"),
+    ('meta_evaluate.baselines.sgd_constant.learning_rates', [], 'needs at least one'),
+    ('meta_evaluate.baselines.sgd_constant.learning_rates', ['x'], r'rates\[0\] must be a number'),
+    ('meta_evaluate.baselines.sgd_constant.learning_rates', 0.1, 'learning_rates must be a list'),
+    ('meta_evaluate.baselines.sgd_constant', 'sgd', 'sgd_constant must be a block of keys'),
+    ('meta_evaluate.paper', {'A': {'l3rs': [50.0]}}, 'must have an accuracy for each of the 2'),
+    ('meta_evaluate.paper', {'A': {'l3rs': 'high'}}, r'paper\.A\.l3rs must be a list'),
+    ('meta_evaluate.paper', {'A': {'velo': [50.0, 60.0]}}, "no optimizer of .* 'velo'"),
+    ('meta_evaluate.paper', {'B': {'l3rs': [50.0, 60.0]}}, "no experiment of .* 'B'"),
+    ('meta_evaluate.paper', 'x', 'meta_evaluate.paper must be a block'),
+    ('meta_evaluate.mesh', {'data': 2}, 'meta_evaluate.mesh.data must be 1'),
+    ('meta_evaluate.num_task', 3, "meta_evaluate has no 'num_task'"),
+    ('meta_train.generations', 3, "meta_train has no 'generations'"),
+    ('meta_train.learning_rate', '0.1', 'meta_train.learning_rate must be a number above 0'),
+    ('pretrain.num_step', 3, "pretrain has no 'num_step'"),
+    ('pretrain.starts.main.number', 1.5, 'starts.main.number must be a whole number'),
+    ('pretrain.starts.a/b', {'source': 'glyphs', 'classes': 'pretrain'}, "called 'a/b'"),
+    ('tasks.num_ways', 0, 'tasks.num_ways must be at least 2, not 0'),
+    ('tasks.ways', 5, "tasks has no 'ways'"),
+    ('meta_train.mesh.data', 3, 'needs|does not divide a batch'),
+    ('rule', {'name': 'l3rs', 'hidden': [-3]}, r'hidden\[0\] must be at least 1'),
+    ('rule', {'name': 'velo', 'bank_size': 0}, 'bank_size must be at least 1'),
+    ('rule', {'name': 'head_only', 'rule': L3RS, 'head': 'top'}, "no head 'top'"),
+    (
+      'rule',
+      {'name': 'hub', 'hand_designed': SGD, 'learned': L3RS,
+       'weighting': {'name': 'block_wise', 'new': 'top'}},
+      "no new block 'top'",
+    ),
+    ('meta_evaluate.baselines.top', {'rule': {**SGD, 'trainable': 'head', 'head': 'top'}}, 'top'),
+    ('model.features', 'wide', 'features must be a list'),
+    ('seeds', 3, "config has no 'seeds'"),
+    ('model', 'mlp', 'config.model must be a block of keys'),
+    ('checkpoint_every_secs', -1, 'config.checkpoint_every_secs must be at least 0'),
+  ],
+)  # fmt: skip
+def test_a_pipeline_that_cannot_come_to_results_is_refused(key, value, says, tmp_path):
+  with pytest.raises(InputError, match=says):
+    execute(set_key(tiny(), key, value), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('block', sorted(set(tiny()) - {'train'}))
+def test_a_config_without_a_block_is_refused_by_its_name(block, tmp_path):
+  config = tiny()
+  del config[block]
+  with pytest.raises(InputError, match=f'config needs {block}'):
+    execute(config, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('config', [None, [], 'x', {}])
+def test_what_is_no_config_is_refused(config, tmp_path):
+  with pytest.raises(InputError, match=r'a config is a dict|config needs'):
+    run.run(config, tmp_path / 'run', {}, {})
+
+
+def test_a_guard_without_fresh_batches_is_refused_before_pretraining(tmp_path):
+  config = tiny(**{'feed.chunk_steps': 2})
+  config['rule'] = GUARD
+  with pytest.raises(InputError, match=r'rule: lgl2o needs value_fn|lgl2o needs value_fn'):
+    execute(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_state_that_no_device_can_hold_is_refused(tmp_path):
+  with pytest.raises(InputError, match='the state of train is too large'):
+    run.run(tiny_job(**{'task.dimension': 10**12}), tmp_path / 'run', {}, {})
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('placement', 'says'),
+  [
+    ([['(', ['model']]], 'must be a regular expression'),
+    ([['x', 'model']], 'must be a regular expression'),
+    ([['x']], 'must be a regular expression'),
+    ([[3, ['model']]], 'must be a regular expression'),
+    ([['x', [2]]], 'must be a regular expression'),
+    ([['x', ['modle']]], "no axis of the mesh 'modle'"),
+    ([['y', ['model']]], "no array of the state matches 'y'"),
+    ('x', 'placement must be a list'),
+  ],
+)
+def test_a_placement_that_means_nothing(placement, says, tmp_path):
+  config = set_key(tiny_job(), 'train.placement', placement)
+  with pytest.raises(InputError, match=says):
+    run.run(config, tmp_path / 'run', {}, {})
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'says'),
+  [
+    ('meta_evaluate.experiments.A.classes', 'meta_train', "meta-training of l3rs had seen: '"),
+    ('meta_evaluate.experiments.A.classes', 'pretrain', "that pretraining had seen: '.' and 30"),
+    ('meta_evaluate.experiments.A.classes', 'all', 'that pretraining had seen'),
+    ('pretrain.starts.main.classes', 'meta_train', 'meta-training has classes that pretraining'),
+  ],
+)
+def test_classes_that_were_seen_before_are_refused(key, value, says, tmp_path):
+  with pytest.raises(InputError, match=says):
+    pipeline.build(set_key(tiny(), key, value))
+
+
+def test_an_optimizer_from_a_file_was_meta_trained_on_classes_too():
+  """Another seed deals the classes out anew, into those that the file's seed gave to l3rs."""
+  config = tiny(seed=1, **{'meta_train.num_generations': 0})
+  config['rule'] = {'name': 'hub', 'hand_designed': SGD, 'learned': {
+    'name': 'artifact', 'path': 'l3rs-quickstart'}}  # fmt: skip
+  with pytest.raises(InputError, match='meta-training of hub had seen'):
+    pipeline.build(config)
+  pipeline.build({**config, 'seed': 0})
+
+
+def test_seen_classes_that_are_wanted_are_told_in_table_and_card(tmp_path):
+  import l2o
+
+  config = set_key(tiny(), 'meta_evaluate.experiments.A.classes', 'meta_train')
+  folder = execute(set_key(config, 'meta_evaluate.allow_seen_classes', True), tmp_path / 'run')
+  assert 'note: l3rs is evaluated on 15 classes that it' in (folder / 'table.txt').read_text()
+  rows = json.loads((folder / 'results.json').read_text())
+  assert {row['optimizer'] for row in rows if 'seen_classes' in row} == {'l3rs'}
+  card = l2o.read(folder / 'optimizer.safetensors').card
+  assert all(row['seen_classes'] == 15 for row in card['results'])
+
+
+def test_learned_optimizers_alone_are_tabled(tmp_path):
+  config = tiny()
+  config['meta_evaluate']['baselines'] = {'untrained': {'rule': L3RS}}
+  folder = execute(config, tmp_path / 'run')
+  text = (folder / 'table.txt').read_text()
+  assert 'untrained' in text
+  assert 'Speed-up' not in text
+  assert not (folder / 'figures' / 'speedup.png').exists()
+
+
+def test_a_dict_is_no_config():
+  with pytest.raises(InputError, match='must return a ConfigDict'):
+    common.freeze({'seed': 0})
