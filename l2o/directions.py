@@ -19,6 +19,7 @@ import optax.contrib
 
 from l2o.build import check_arguments, choose
 from l2o.errors import InputError
+from l2o.hyper_parameters import check_hyper_parameters
 from l2o.types import Params, PyTree
 
 
@@ -138,6 +139,7 @@ def direction(spec: str | Mapping[str, Any]) -> Direction:
     raise InputError(f'the direction {name} has no learning_rate: only its direction is used')
   learnable = tuple(arguments.pop('learnable', LEARNABLE.get(name, ())))
   check_arguments(factory, (*arguments, *learnable), name)
+  check_hyper_parameters(arguments, f'direction {name}')
   defaults = {h: _default(factory, name, h, arguments) for h in learnable}
 
   def init() -> dict[str, Any]:
@@ -213,4 +215,6 @@ def _moved(default: float, offset: Any) -> Any:
   if default >= 1.0:
     return default * jnp.exp(offset)
   odds = jnp.exp(-offset)
-  return default / (default + (1.0 - default) * odds)
+  moved = default / (default + (1.0 - default) * odds)
+  limits = jnp.finfo(moved.dtype)
+  return jnp.clip(moved, limits.tiny, 1.0 - limits.epsneg)  # far out it rounds to 0 or 1

@@ -15,8 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from l2o.arguments import Count, checked
+from l2o.contract import ANY, check_scalar, strict
 from l2o.errors import InputError
 from l2o.types import Params, PyTree
+
+CALL = 'update(grads, state, params, value=loss, value_fn=loss_on_fresh_data)'
 
 
 class GuardState(NamedTuple):
@@ -44,14 +48,15 @@ class _Proposal(NamedTuple):
   """What one optimizer proposes."""
 
   updates: PyTree  # from the parameters that the caller holds
-  params: Params
+  params: Params  # where they lead
   state: PyTree
 
 
+@checked
 def lgl2o(
   hand_designed: optax.GradientTransformation,
   learned: optax.GradientTransformation,
-  period: int = 1,
+  period: Count = 1,
 ) -> optax.GradientTransformationExtraArgs:
   """Takes, of two optimizers' proposals, the one with the lower loss on fresh data.
 
@@ -78,9 +83,8 @@ def lgl2o(
     training loss and its gradient on the step's batch. All of them reach both sides.
 
   Raises:
-    InputError: a period below 1; at `update`, no `value_fn`, or a period above 1 without
-      `value_and_grad_fn`.
-    ValueError: at `update`, no parameters.
+    InputError: a period below 1; at `update`, no parameters, no `value`, no `value_fn`, or a period
+      above 1 without `value_and_grad_fn`.
 
   Example:
     >>> def loss(params):
@@ -94,19 +98,16 @@ def lgl2o(
     >>> int(state.taken_hand_designed), int(state.taken_learned)
     (1, 0)
   """
-  if period < 1:
-    raise InputError(f'the period of lgl2o must be at least 1, not {period}')
   both = optax.with_extra_args_support(hand_designed), optax.with_extra_args_support(learned)
   sides = _Sides(*both, period)
-  return optax.GradientTransformationExtraArgs(partial(_init, sides), partial(_update, sides))
+  return strict('lgl2o', partial(_init, sides), partial(_update, sides), CALL, trains=ANY)
 
 
 def _init(sides: _Sides, params: Params) -> GuardState:
   return GuardState(
     hand_designed=sides.hand_designed.init(params),
     learned=sides.learned.init(params),
-    # Copied: a caller that donates both must not donate one buffer twice.
-    shadow=None if sides.period == 1 else jax.tree.map(jnp.copy, params),
+    shadow=None if sides.period == 1 else params,
     step=jnp.zeros((), jnp.int32),
     losses=jnp.zeros((2,), jnp.float32),
     taken_hand_designed=jnp.zeros((), jnp.int32),
@@ -119,15 +120,13 @@ def _update(
   sides: _Sides,
   grads: PyTree,
   state: GuardState,
-  params: Params | None = None,
+  params: Params,
   *,
   value: Any,
   value_fn: Callable[[Params], Any] | None = None,
   value_and_grad_fn: Callable[[Params], tuple] | None = None,
   **extra: Any,
 ) -> tuple[PyTree, GuardState]:
-  if params is None:
-    raise ValueError('lgl2o needs the parameters: call update(grads, state, params, …)')
   if value_fn is None:
     raise InputError('lgl2o needs value_fn, the loss on fresh data, to compare its proposals')
   extra |= {'value_fn': value_fn, 'value_and_grad_fn': value_and_grad_fn}
@@ -135,14 +134,13 @@ def _update(
   if sides.period == 1:
     second = _propose(sides.learned, grads, state.learned, params, value=value, **extra)
     losses = _losses(value_fn, first, second)
-    updates, state = _settle(state, first, second, losses, jnp.array(True))
-    return updates, state._replace(shadow=None)
+    return _settle(state, first, second, losses, jnp.array(True), shadow=None)
   if value_and_grad_fn is None:
     raise InputError(f'lgl2o with period {sides.period} needs value_and_grad_fn')
-  second = _follow(sides, state, params, **extra)
+  second, shadow = _follow(sides, state, params, **extra)
   compare = (state.step + 1) % sides.period == 0
   losses = jax.lax.cond(compare, lambda: _losses(value_fn, first, second), lambda: state.losses)
-  return _settle(state, first, second, losses, compare)
+  return _settle(state, first, second, losses, compare, shadow)
 
 
 def _propose(
@@ -153,7 +151,6 @@ def _propose(
   **extra: Any,
 ) -> _Proposal:
   updates, state = tx.update(grads, state, params, **extra)
-  # What is compared is what is taken: in the parameters' dtype.
   updates = optax.tree.cast_like(updates, params)
   return _Proposal(updates, optax.apply_updates(params, updates), state)
 
@@ -165,29 +162,39 @@ def _follow(
   *,
   value_and_grad_fn: Callable[[Params], tuple],
   **extra: Any,
-) -> _Proposal:
-  """The learned side's next step along the shadow; the first of a period leaves from `params`."""
+) -> tuple[_Proposal, Params]:
+  """The learned side's next step along the shadow; the first of a period leaves from `params`.
+
+  Returns:
+    What it proposes to the caller, who can only add to `params`, and the new shadow. The two differ
+    where the difference of shadow and `params` is no number of their dtype.
+  """
   shadow = _select(state.step % sides.period == 0, params, state.shadow)
   value, grads = value_and_grad_fn(shadow)
   extra |= {'value': value, 'value_and_grad_fn': value_and_grad_fn}
   step = _propose(sides.learned, grads, state.learned, shadow, **extra)
-  return _Proposal(
-    updates=jax.tree.map(jnp.subtract, step.params, params),
-    params=step.params,
-    state=_select(_all_finite((shadow, grads, value)), step.state, state.learned),
-  )
+  updates = jax.tree.map(jnp.subtract, step.params, params)
+  state_after = _select(_all_finite((shadow, grads, value)), step.state, state.learned)
+  return _Proposal(updates, optax.apply_updates(params, updates), state_after), step.params
 
 
 def _losses(value_fn: Callable[[Params], Any], first: _Proposal, second: _Proposal) -> jax.Array:
   """Losses of the two proposals; NaN for one that has parameters which are not finite: [2]."""
   both = (first.params, second.params)
-  losses = [jnp.asarray(value_fn(params), jnp.float32) for params in both]
+  values = [value_fn(params) for params in both]
+  check_scalar('lgl2o: what value_fn returns', values[0])
+  losses = [jnp.asarray(value, jnp.float32) for value in values]
   finite = [_all_finite(params) for params in both]
   return jnp.where(jnp.stack(finite), jnp.stack(losses), jnp.nan)
 
 
 def _settle(
-  state: GuardState, first: _Proposal, second: _Proposal, losses: jax.Array, compare: jax.Array
+  state: GuardState,
+  first: _Proposal,
+  second: _Proposal,
+  losses: jax.Array,
+  compare: jax.Array,
+  shadow: Params | None,
 ) -> tuple[PyTree, GuardState]:
   """Takes one of the proposals, or, between comparisons, the hand-designed one."""
   loss_h, loss_u = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
@@ -198,7 +205,7 @@ def _settle(
   return updates, GuardState(
     hand_designed=first.state,
     learned=second.state,
-    shadow=second.params,
+    shadow=shadow,
     step=state.step + 1,
     losses=losses,
     taken_hand_designed=state.taken_hand_designed + (compare & hand_designed),

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from l2o.arguments import Positive, checked
 from l2o.build import check_arguments, check_bounds, choose
+from l2o.contract import REAL_OR_COMPLEX, check_horizon, strict
 from l2o.errors import InputError
 from l2o.head_only import train_head
+from l2o.hyper_parameters import check_hyper_parameters
 from l2o.schedules import schedule as build_schedule
 from l2o.types import LearnedRule, Params, PyTree, Theta, keep_params
 
@@ -33,12 +36,13 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
 TRAINABLE = ('all', 'head')
 
 
+@checked
 def hand_designed(
   optimizer: str,
   schedule: str | Mapping[str, Any] = 'constant',
   trainable: str = 'all',
   head: str = 'head',
-  learning_rate: float | None = None,
+  learning_rate: Positive | None = None,
   **kwargs: Any,
 ) -> LearnedRule:
   """An optax optimizer as a rule with theta = `{'learning_rate': []}`, computed in float32.
@@ -52,7 +56,6 @@ def hand_designed(
     schedule: of the learning rate; a name of `l2o.schedules`, or a block with its arguments.
     trainable: 'all', or 'head' to freeze every parameter outside the head.
     head: path of the head's module, such as 'head' or 'decoder/head'.
-    learning_rate: what theta begins with; by default optax's own, or 1e-3.
     learning_rate: what theta begins with; by default optax's own, or 1e-3.
     **kwargs: further arguments of the optax optimizer.
 
@@ -81,12 +84,14 @@ def hand_designed(
 
   def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
 
+    check_horizon(optimizer, num_steps)
+
     def rate(count: Any) -> jax.Array:
       return theta['learning_rate'] * shape(count, num_steps)
 
     # The schedule-free one makes a schedule itself, its warm-up, and wants the number.
     tx = factory(rate(0) if schedule_free else rate, **kwargs)
-    return _in_float32(tx)
+    return _in_float32(optimizer, tx)
 
   rule = LearnedRule(init, bind, readout=_averages if schedule_free else keep_params)
   return train_head(rule, head) if trainable == 'head' else rule
@@ -96,13 +101,16 @@ def _check(optimizer: str, schedule: Any, trainable: str, kwargs: Mapping[str, A
   choose(optimizer, OPTIMIZERS, 'optimizer')
   choose(trainable, TRAINABLE, 'set of trainable parameters')
   check_arguments(OPTIMIZERS[optimizer], kwargs, optimizer)
+  check_hyper_parameters(kwargs, optimizer)
   if optimizer == 'schedule_free_adamw':
     if schedule != 'constant':
       raise InputError(f'{optimizer} averages instead of decaying: its schedule must be constant')
     check_bounds({'b1': 0.9, **kwargs}, optimizer, above={'b1': 0})  # x = (y - (1 - b1) z) / b1
 
 
-def _in_float32(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def _in_float32(
+  name: str, tx: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
   """Computes in float32 at least; the updates are in the parameters' dtype.
 
   In bfloat16 the factor 0.999 of a moving average is 1: it would never forget.
@@ -113,15 +121,14 @@ def _in_float32(tx: optax.GradientTransformation) -> optax.GradientTransformatio
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x, jnp.float32)), tree)
 
   def init(params: Params) -> PyTree:
-    # A copy: Prodigy keeps the starting point, and a donated buffer must not be given twice.
-    return tx.init(jax.tree.map(jnp.copy, wide(params)))
+    return tx.init(wide(params))
 
   def update(grads: PyTree, state: PyTree, params: Params | None = None, **extra: Any) -> tuple:
     updates, state = tx.update(wide(grads), state, wide(params), **extra)
     like = grads if params is None else params
     return jax.tree.map(lambda u, x: jnp.asarray(u, jnp.result_type(x)), updates, like), state
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  return strict(name, init, update, trains=REAL_OR_COMPLEX)
 
 
 def _averages(state: PyTree, params: Params) -> Params:

@@ -7,6 +7,7 @@ import jax
 import optax
 
 from l2o.build import build
+from l2o.contract import ANY, strict
 from l2o.errors import InputError
 from l2o.features import layer_paths
 from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
@@ -43,7 +44,8 @@ def train_head(rule: LearnedRule, head: str) -> LearnedRule:
 
   def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
     parts = {'trained': rule.bind(theta, num_steps), 'frozen': optax.set_to_zero()}
-    return optax.partition(parts, partial(_labels, head))
+    tx = optax.partition(parts, partial(_labels, head))
+    return strict('head_only', tx.init, tx.update, trains=ANY)
 
   def facts(state: PyTree) -> Metrics:
     return rule.facts(_trained_state(state))

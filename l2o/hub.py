@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from l2o.contract import NOT_COMPLEX, strict
 from l2o.features import layer_norms
 from l2o.hub_weightings import Weighting
 from l2o.hub_weightings import weighting as build_weighting
@@ -92,7 +93,7 @@ def hub(
   """
   sides = optax.with_extra_args_support(hand_designed), optax.with_extra_args_support(learned)
   spec = _Spec(*sides, build_weighting(weighting))
-  return optax.GradientTransformationExtraArgs(partial(_init, spec), partial(_update, spec))
+  return strict('hub', partial(_init, spec), partial(_update, spec), trains=NOT_COMPLEX)
 
 
 def _init(spec: _Spec, params: Params) -> HubState:

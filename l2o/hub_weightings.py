@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from l2o.arguments import checked
 from l2o.build import build
 from l2o.errors import InputError
 from l2o.features import layer_paths
@@ -43,7 +44,9 @@ def weighting(spec: str | Mapping[str, Any] | Weighting) -> Weighting:
   """
   if isinstance(spec, str):
     spec = {'name': spec}
-  return build(WEIGHTINGS, spec, 'weighting') if isinstance(spec, Mapping) else spec
+  if callable(spec):
+    return spec
+  return build(WEIGHTINGS, spec, 'weighting')
 
 
 def gradient_softmax(grads: PyTree) -> PyTree:
@@ -97,6 +100,7 @@ def inverted() -> Weighting:
   return lambda grads: jax.tree.map(lambda sigma: 1.0 - sigma, gradient_softmax(grads))
 
 
+@checked
 def clipping(low: float, high: float) -> Weighting:
   """w = clip(sigma(g), low, high): keeps both optimizers in very wide layers, where sigma → 0.
 

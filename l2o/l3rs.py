@@ -34,7 +34,9 @@ import jax.numpy as jnp
 import optax
 
 from l2o import features
+from l2o.arguments import Count, Decay, NotNegative, Positive, checked
 from l2o.build import choose
+from l2o.contract import CALL, check_horizon, strict
 from l2o.directions import Bound, Direction, direction
 from l2o.errors import InputError
 from l2o.types import LearnedRule, Params, PyTree, Theta
@@ -69,14 +71,15 @@ class _Spec(NamedTuple):
   log_step_norm: float
 
 
+@checked
 def l3rs(
   directions: Sequence[str | Mapping[str, Any]] = ('sgd', 'adam'),
   identity: str = 'embedding',
-  gammas: Sequence[float] = (0.0, 0.9, 0.99),
-  betas: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1),
-  embedding_size: int = 16,
-  hidden: Sequence[int] = (32, 16),
-  embedding_std: float = 0.3,
+  gammas: Sequence[Decay] = (0.0, 0.9, 0.99),
+  betas: Sequence[Positive] = (1e-4, 1e-3, 1e-2, 1e-1),
+  embedding_size: Count = 16,
+  hidden: Sequence[Count] = (32, 16),
+  embedding_std: NotNegative = 0.3,
   output_scale: float = 0.1,
   log_step_norm: float = -3.0,
 ) -> LearnedRule:
@@ -85,8 +88,8 @@ def l3rs(
   Args:
     directions: base optimizers, each a name or `{'name': …, 'learnable': (…), **kwargs}`.
     identity: how layers are told apart: 'embedding', 'none', 'per_layer_mlp' or 'global'.
-    gammas: decay factors of the moving averages.
-    betas: scales of absolute time.
+    gammas: decay factors of the moving averages, 0 to below 1.
+    betas: scales of absolute time, above 0.
     embedding_size: length of a layer's embedding.
     hidden: widths of the MLP's hidden layers.
     embedding_std: standard deviation of the initial embeddings (ours).
@@ -159,6 +162,7 @@ def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
 
 
 def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+  check_horizon('l3rs', num_steps)
   # A direction without hyper-parameters to learn leaves no trace in a file.
   hyper = theta.get('directions', {})
   bound = tuple(d.bind(hyper.get(name, {})) for name, d in spec.base.items())
@@ -237,12 +241,8 @@ def _transformation(
       base=tuple(base.init(wide) for base in bound),
     )
 
-  def update(
-    grads: PyTree, state: L3RSState, params: Params | None = None, *, value: Any, **extra: Any
-  ) -> tuple:
+  def update(grads: PyTree, state: L3RSState, params: Params, *, value: Any, **extra: Any) -> tuple:
     del extra
-    if params is None:
-      raise ValueError('l3rs needs the parameters: call update(grads, state, params, value=loss)')
     paths = features.layer_paths(grads)
     if not paths:
       return grads, state._replace(step=state.step + 1)
@@ -268,7 +268,7 @@ def _transformation(
     shown = jnp.broadcast_to(mu, layers), jnp.broadcast_to(step_norm, layers[:1])
     return updates, L3RSState(step, ema, *shown, base_states)
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  return strict('l3rs', init, update, CALL)
 
 
 def _emit(bound: Sequence[Bound], sources: Sequence[PyTree]) -> list[PyTree]:

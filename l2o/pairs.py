@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import optax
 
+from l2o.arguments import Count
 from l2o.build import build
 from l2o.guard import GuardState, lgl2o
 from l2o.hub import HubState, hub
@@ -50,7 +51,7 @@ def hub_rule(
 
 
 def lgl2o_rule(
-  hand_designed: Mapping[str, Any], learned: Mapping[str, Any], period: int = 1
+  hand_designed: Mapping[str, Any], learned: Mapping[str, Any], period: Count = 1
 ) -> LearnedRule:
   """`l2o.lgl2o` of two rules, with theta = {'hand_designed': …, 'learned': …}.
 

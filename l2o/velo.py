@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from l2o.arguments import Count, NotNegative, Positive, checked
+from l2o.contract import CALL, check_horizon, strict
 from l2o.errors import InputError
 from l2o.tensor_groups import Group, group_tensors, join, leaf_order, split, spread, tensor_means
 from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
@@ -79,13 +81,14 @@ class _Spec(NamedTuple):
   initial_step: float
 
 
+@checked
 def velo(
-  lstm_width: int = 512,
-  bank_size: int = 256,
-  interpolation: float = 100.0,
-  weight_decay: float = 0.0,
-  max_steps: int = 150_000,
-  initial_step: float = 0.0,
+  lstm_width: Count = 512,
+  bank_size: Count = 256,
+  interpolation: Positive = 100.0,
+  weight_decay: NotNegative = 0.0,
+  max_steps: Count = 150_000,
+  initial_step: NotNegative = 0.0,
   weights: str = '',
 ) -> LearnedRule:
   """VeLO; the formula is in the module's docstring, the defaults are the released optimizer's.
@@ -129,13 +132,14 @@ def velo(
   return _rule(spec, weights)
 
 
+@checked
 def celo(
-  lstm_width: int = 64,
-  bank_size: int = 1,
-  interpolation: float = 1.0,
-  weight_decay: float = 0.0,
-  max_steps: int = 150_000,
-  initial_step: float = 0.0,
+  lstm_width: Count = 64,
+  bank_size: Count = 1,
+  interpolation: Positive = 1.0,
+  weight_decay: NotNegative = 0.0,
+  max_steps: Count = 150_000,
+  initial_step: NotNegative = 0.0,
   weights: str = '',
 ) -> LearnedRule:
   """Celo: VeLO whose LSTM sees time and loss alone, with lr_mult = 0.1 exp(step).
@@ -197,10 +201,13 @@ def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransforma
       f'{spec.name} has {NUM_FEATURES[spec.name]} features a tensor, but this theta was '
       f'meta-trained with {features}'
     )
+  check_horizon(spec.name, num_steps)
   every = 1 if isinstance(num_steps, jax.core.Tracer) else -(-int(num_steps) // spec.max_steps)
   if every > 1:
-    return _accumulating(_transformation(spec, theta, -(-int(num_steps) // every)), every)
-  return _transformation(spec, theta, num_steps)
+    tx = _accumulating(_transformation(spec, theta, -(-int(num_steps) // every)), every)
+  else:
+    tx = _transformation(spec, theta, num_steps)
+  return strict(spec.name, tx.init, tx.update, CALL)
 
 
 def _transformation(
@@ -220,12 +227,8 @@ def _transformation(
       accumulators=tuple(init_accumulators(group) for group in _groups(tensors)),
     )
 
-  def update(
-    grads: PyTree, state: VeLOState, params: Params | None = None, *, value: Any, **extra: Any
-  ) -> tuple:
+  def update(grads: PyTree, state: VeLOState, params: Params, *, value: Any, **extra: Any) -> tuple:
     del extra
-    if params is None:
-      raise ValueError('velo needs the parameters: call update(grads, state, params, value=loss)')
     loss, loss_features = update_loss_buffer(state.loss, value, state.step, num_steps)
     clock = jnp.concatenate([time_features(state.step, num_steps), loss_features])
     state = state._replace(loss=loss)
@@ -365,12 +368,8 @@ def _accumulating(
   def init(params: Params) -> optax.MultiStepsState:
     return steps.init((params, jnp.zeros(())))
 
-  def update(
-    grads: PyTree, state: Any, params: Params | None = None, *, value: Any, **extra: Any
-  ) -> tuple:
+  def update(grads: PyTree, state: Any, params: Params, *, value: Any, **extra: Any) -> tuple:
     del extra
-    if params is None:
-      raise ValueError('velo needs the parameters: call update(grads, state, params, value=loss)')
     loss = jnp.asarray(value, jnp.float32)
     (updates, _), state = steps.update((grads, loss), state, (params, jnp.zeros(())))
     return updates, state

@@ -13,12 +13,13 @@ Learning", arXiv 1703.03864; as used by arXiv 2408.09310, sec. 4.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from l2o.arguments import Positive, Range, checked
 from l2o.build import choose
 from l2o.errors import InputError
 from l2o.mapping import vectorized
@@ -71,11 +72,12 @@ def perturbation(key: jax.Array, theta: Theta, pair: jax.Array) -> PyTree:
   return unravel(jax.random.normal(jax.random.fold_in(key, pair), flat.shape, flat.dtype))
 
 
+@checked
 def nes(
   meta_loss: Callable[[Theta, Any], Metrics],
-  population: int = 32,
-  sigma: float = 0.05,
-  sigma_halves_every: float = 500,
+  population: Annotated[int, Range(at_least=2)] = 32,
+  sigma: Positive = 0.05,
+  sigma_halves_every: Positive = 500,
   shaping: str = 'centred_rank',
   map_fn: MapFn = vectorized,
 ) -> Estimator:
@@ -104,10 +106,8 @@ def nes(
     >>> bool(grad > 0)
     True
   """
-  if population < 2 or population % 2:
+  if population % 2:
     raise InputError(f'estimator.population must be even and at least 2, not {population}')
-  if not (sigma > 0 and sigma_halves_every > 0):
-    raise InputError('estimator.sigma and estimator.sigma_halves_every must be positive')
   choose(shaping, SHAPINGS, 'fitness shaping')
   spec = _Spec(population, halving(sigma, sigma_halves_every), shaping == 'centred_rank')
 

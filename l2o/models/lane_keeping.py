@@ -1,15 +1,17 @@
 """Lane keeping: a convolutional network looks at each frame, a recurrent one at the sequence."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
 
+from l2o.arguments import Range
 from l2o.build import build
 from l2o.models import MODELS
 from l2o.models.conv import Conv
 
+Share = Annotated[float, Range(at_least=0, below=1)]  # what dropout may drop
 CONVOLUTIONS = (
   (24, 5, 2),
   (36, 5, 2),
@@ -39,7 +41,7 @@ class FrameEncoder(nn.Module):
   Source: HUB, arXiv 2305.16823, table 6.
   """
 
-  dropout: float = 0.2
+  dropout: Share = 0.2
 
   @nn.compact
   def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
@@ -55,7 +57,7 @@ class FrameEncoder(nn.Module):
     return x
 
 
-def lane_keeping(recurrent: Mapping[str, Any], dropout: float = 0.2) -> 'LaneKeeping':
+def lane_keeping(recurrent: Mapping[str, Any], dropout: Share = 0.2) -> 'LaneKeeping':
   """`LaneKeeping` as a config describes it.
 
   Args:
@@ -91,7 +93,7 @@ class LaneKeeping(nn.Module):
   """
 
   recurrent: nn.Module
-  dropout: float = 0.2
+  dropout: Share = 0.2
 
   @nn.compact
   def __call__(self, frames: jax.Array, train: bool) -> jax.Array:

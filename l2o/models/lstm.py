@@ -3,6 +3,8 @@
 import jax
 from flax import linen as nn
 
+from l2o.arguments import Count
+
 
 class LSTM(nn.Module):
   """One LSTM layer and a dense 'head' at each step.
@@ -22,8 +24,8 @@ class LSTM(nn.Module):
   units for lane keeping.
   """
 
-  num_outputs: int
-  features: int = 64
+  num_outputs: Count
+  features: Count = 64
 
   @nn.compact
   def __call__(self, inputs: jax.Array, train: bool) -> jax.Array:

@@ -20,13 +20,14 @@ Lechner et al., "Neural circuit policies enabling auditable autonomy", 2020.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from l2o.arguments import Count, Range, Whole
 from l2o.errors import InputError
 from l2o.optional import require
 
@@ -134,11 +135,11 @@ class LTC(nn.Module):
     (2, 5, 1)
   """
 
-  num_outputs: int
-  units: int = 8
-  sparsity_level: float = 0.5
-  wiring_seed: int = 22222
-  unfolds: int = 6
+  num_outputs: Count
+  units: Count = 8
+  sparsity_level: Annotated[float, Range(at_least=0.1, at_most=0.9)] = 0.5
+  wiring_seed: Whole = 22222
+  unfolds: Count = 6
 
   @nn.compact
   def __call__(self, inputs: jax.Array, train: bool, return_state: bool = False) -> Any:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
+from l2o.arguments import Count
+
 
 class MLP(nn.Module):
   """Dense layers with ReLU between them, the last named 'head'.
@@ -21,8 +23,8 @@ class MLP(nn.Module):
     (3, 5)
   """
 
-  num_classes: int
-  features: Sequence[int] = (64, 64)
+  num_classes: Count
+  features: Sequence[Count] = (64, 64)
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from l2o.arguments import Count, NotNegative
 from l2o.optional import require
 
 
@@ -48,10 +49,10 @@ class NeuralODE(nn.Module):
   Source: Chen et al., "Neural Ordinary Differential Equations", arXiv 1806.07366, eq. (2).
   """
 
-  features: Sequence[int] = (64, 64)
-  rtol: float = 1e-3
-  atol: float = 1e-6
-  max_steps: int = 4096
+  features: Sequence[Count] = (64, 64)
+  rtol: NotNegative = 1e-3
+  atol: NotNegative = 1e-6
+  max_steps: Count = 4096
 
   @nn.compact
   def __call__(self, start: jax.Array, times: jax.Array, train: bool = False) -> jax.Array:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from l2o.arguments import Count
+from l2o.errors import InputError
 from l2o.models.conv import Conv
 
 
@@ -44,6 +46,9 @@ class ResNet(nn.Module):
     stem_stride: of the first convolution; 2 quarters the cost of everything behind it.
     stem_pool: whether 3x3 maxima at stride 2 follow it, as in the networks for ImageNet.
 
+  Raises:
+    InputError: when it is called, no stages, or another number of `blocks` than stages.
+
   Example:
     >>> model = ResNet(num_classes=10, features=(4, 8), stem_stride=2)
     >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False)
@@ -51,23 +56,28 @@ class ResNet(nn.Module):
     (2, 10)
   """
 
-  num_classes: int
-  features: Sequence[int] = (16, 32, 64)
-  blocks: int | Sequence[int] = 1
-  stem: int = 3
-  stem_stride: int = 1
+  num_classes: Count
+  features: Sequence[Count] = (16, 32, 64)
+  blocks: Count | Sequence[Count] = 1
+  stem: Count = 3
+  stem_stride: Count = 1
   stem_pool: bool = False
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     """Logits [B, num_classes] of images [B, H, W, C]."""
+    stages = len(self.features)
+    blocks = self.blocks if isinstance(self.blocks, Sequence) else (self.blocks,) * stages
+    if not stages or len(blocks) != stages:
+      raise InputError(
+        f'resnet.blocks must have one number for each stage: there are {len(blocks)} for the '
+        f'{stages} of resnet.features, of which there must be one at least'
+      )
     strides = (self.stem_stride, self.stem_stride)
     x = Conv(self.features[0], (self.stem, self.stem), strides, use_bias=False)(images)
     x = nn.relu(_norm(train)(x))
     if self.stem_pool:
       x = nn.max_pool(x, (3, 3), (2, 2), padding='SAME')
-    stages = len(self.features)
-    blocks = (self.blocks,) * stages if isinstance(self.blocks, int) else self.blocks
     for stage, (features, count) in enumerate(zip(self.features, blocks, strict=True)):
       for block in range(count):
         x = Block(features, stride=2 if stage and not block else 1)(x, train)

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from l2o.arguments import Count, Positive, checked
 from l2o.errors import InputError
 
 BYTES = 4  # of a float32
 
 
+@checked
 def siren_width(
-  max_bytes: float, num_layers: int = 7, num_inputs: int = 3, num_outputs: int = 1
+  max_bytes: float, num_layers: Count = 7, num_inputs: Count = 3, num_outputs: Count = 1
 ) -> int:
   """The widest `Siren` whose float32 parameters take at most `max_bytes`.
 
@@ -69,10 +71,10 @@ class Siren(nn.Module):
   arXiv 2006.09661, sec. 3.2; seven layers and w0 = 20 are those of HUB, arXiv 2305.16823.
   """
 
-  features: int
-  num_outputs: int = 1
-  num_layers: int = 7
-  w0: float = 20.0
+  features: Count
+  num_outputs: Count = 1
+  num_layers: Count = 7
+  w0: Positive = 20.0
 
   @nn.compact
   def __call__(self, coordinates: jax.Array, train: bool) -> jax.Array:

@@ -8,15 +8,17 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
 from l2o.types import Batch, Metrics, Params, PyTree, Task
 
 
+@checked
 def classification(
   model: nn.Module,
-  image_shape: Sequence[int],
+  image_shape: Sequence[Count],
   head: str = 'head',
-  crop: int = 0,
+  crop: Whole = 0,
   mirror: bool = False,
 ) -> Task:
   """Softmax cross-entropy on `{'image': [B, H, W, C] uint8, 'label': [B] int32}`.
@@ -30,7 +32,8 @@ def classification(
     mirror: whether half of the training images are mirrored, at random.
 
   Raises:
-    InputError: a crop larger than the images.
+    InputError: a crop larger than the images; at `init` from pretrained parameters, no module
+      `head` in the model.
 
   Returns:
     A Task whose `init` takes `pretrained=(params, model_state)`, from a model that may have
@@ -53,6 +56,8 @@ def classification(
     model_state = {name: block for name, block in variables.items() if name != 'params'}
     if pretrained is None:
       return params, model_state
+    if head not in params:
+      raise InputError(f'task.head {head!r} is no module of the model: {", ".join(sorted(params))}')
     backbone, model_state = pretrained
     return {**backbone, head: params[head]}, model_state
 
@@ -77,7 +82,7 @@ def classification(
 def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
   """(H, W, C) of what the model sees."""
   height, width, channels = image_shape
-  if not 0 <= crop <= min(height, width):
+  if crop > min(height, width):
     raise InputError(f'task.crop must be 0 to {min(height, width)}, not {crop}')
   return (crop or height, crop or width, channels)
 

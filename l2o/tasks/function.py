@@ -1,9 +1,11 @@
 """Functions of a vector to minimize, without data."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
-from l2o.errors import InputError
+from l2o.arguments import Positive, Range, checked
 from l2o.types import Batch, Metrics, Params, PyTree, Task
 
 
@@ -19,11 +21,14 @@ def waves(x: jax.Array, slope: float = 0.01) -> jax.Array:
     3.7952
   """
   s = jnp.sum(jnp.abs(x))
-  inverse = 1.0 / jnp.where(s > 0, s, 1.0)
-  return jnp.where(s > 0, s * (1.0 + slope * s + jnp.cos(inverse)), 0.0)
+  inverse = 1.0 / jnp.where(s == 0, 1.0, s)
+  return jnp.where(s == 0, 0.0, s * (1.0 + slope * s + jnp.cos(inverse)))  # NaN stays NaN
 
 
-def function(dimension: int = 1000, slope: float = 0.01, spread: float = 1.0) -> Task:
+@checked
+def function(
+  dimension: Annotated[int, Range(at_least=2)] = 1000, slope: float = 0.01, spread: Positive = 1.0
+) -> Task:
   """Minimizing `waves` from a random start; a batch is empty.
 
   Args:
@@ -40,8 +45,6 @@ def function(dimension: int = 1000, slope: float = 0.01, spread: float = 1.0) ->
     >>> task.loss(x, state, jax.random.key(1), {})[0] == task.evaluate(x, state, {})['loss']
     Array(True, dtype=bool)
   """
-  if dimension < 2:
-    raise InputError(f'task.dimension must be at least 2, not {dimension}')
 
   def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
     if pretrained is not None:

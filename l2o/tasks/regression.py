@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from l2o.arguments import NotNegative, Positive, checked
 from l2o.errors import InputError
 from l2o.types import Batch, Metrics, Params, PyTree, Task
 
 TARGET = 'target'
 
 
+@checked
 def regression(
-  model: nn.Module, example: Mapping[str, Any], scale: float = 1.0, peak: float = 0.0
+  model: nn.Module, example: Mapping[str, Any], scale: Positive = 1.0, peak: NotNegative = 0.0
 ) -> Task:
   """Mean squared error on `{'target': [B, ...], **inputs}`, the inputs by the model's names.
 
@@ -29,7 +31,8 @@ def regression(
     peak: the width of the target's range; 0 for no `psnr`.
 
   Raises:
-    InputError: when it is traced, outputs of another shape than the target's.
+    InputError: a scale or a peak out of bounds; when it is traced, outputs of another shape than
+      the target's.
 
   Example:
     >>> from l2o.models.lstm import LSTM

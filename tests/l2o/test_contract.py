@@ -70,6 +70,25 @@ RULES = {
 }
 
 
+# Rules that want a head.
+HEADS = {
+  'head_only': ({'name': 'head_only', 'rule': {'name': 'l3rs'}}, {}),
+  'adam, head': hand_designed('adam', 0.1, trainable='head'),
+}
+
+
+def donating_step(tx):
+  """The plainest loop there is; EXTRA serves the rules that ask for it."""
+
+  @partial(jax.jit, donate_argnums=(0, 1))
+  def step(params, state):
+    value, grads = jax.value_and_grad(loss)(params)
+    updates, state = tx.update(grads, state, params, value=value, **EXTRA)
+    return optax.apply_updates(params, updates), state
+
+  return step
+
+
 @pytest.fixture(params=RULES)
 def row(request):
   """(rule, what the descending test sets of theta)."""
@@ -154,6 +173,23 @@ def test_it_descends_in_one_program(row):
     params, state = step(params, state)
   assert quadratic_loss(rule.readout(state, params)['w']) < 0.5 * first
   assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize('name', [*RULES, *HEADS])
+def test_the_plainest_loop_donates_parameters_and_state(name):
+  """One tensor: there what is made for each tensor may be theta itself."""
+  rule = l2o.rule(**(RULES | HEADS)[name][0])
+  params = {'head': jnp.array([[-1.0, 2.0, 0.5]])}
+  theta = rule.init(jax.random.key(0), params)
+  tx = rule.bind(theta, 50)
+  step = donating_step(tx)
+  start, state = jax.tree.map(jnp.copy, params), tx.init(params)
+  for _ in range(3):
+    params, state = step(params, state)
+  assert not np.array_equal(rule.readout(state, params)['head'], start['head'])
+  for x in jax.tree.leaves(theta):
+    assert np.all(np.isfinite(x))  # there, and not donated
+  step(start, tx.init(start))
 
 
 @pytest.mark.parametrize('around', ['chain', 'apply_if_finite', 'MultiSteps'])

@@ -247,7 +247,7 @@ def test_every_keyword_reaches_both_sides():
 
 
 def test_what_a_user_can_mend():
-  with pytest.raises(l2o.InputError, match='period of lgl2o must be at least 1, not 0'):
+  with pytest.raises(l2o.InputError, match='period must be a whole number of at least 1, not 0'):
     l2o.lgl2o(optax.sgd(0.1), optax.sgd(0.1), period=0)
   tx, params = l2o.lgl2o(optax.sgd(0.1), optax.sgd(0.1), period=2), {'w': START}
   with pytest.raises(l2o.InputError, match='period 2 needs value_and_grad_fn'):

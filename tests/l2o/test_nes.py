@@ -130,8 +130,8 @@ def test_candidates_one_after_another_give_the_same_estimate():
   ('arguments', 'says'),
   [
     ({'population': 31}, 'population must be even and at least 2, not 31'),
-    ({'population': 0}, 'population must be even and at least 2, not 0'),
-    ({'sigma': 0.0}, 'sigma .* must be positive'),
+    ({'population': 0}, 'population must be a whole number of at least 2, not 0'),
+    ({'sigma': 0.0}, 'sigma must be a number above 0, not 0.0'),
     ({'shaping': 'rank'}, 'choose from centred_rank, none'),
   ],
 )

@@ -37,7 +37,7 @@ def test_a_function_starts_at_random_and_shows_its_path():
   assert loss == task.evaluate(x, state, {})['loss'] == waves(x['x'])
   assert (seen['x_1'], seen['x_2']) == (x['x'][0], x['x'][1])
   assert task.init(jax.random.key(1), ('given', 'state')) == ('given', 'state')
-  with pytest.raises(InputError, match='dimension must be at least 2'):
+  with pytest.raises(InputError, match='dimension must be a whole number of at least 2, not 1'):
     function(dimension=1)
 
 
