@@ -74,6 +74,7 @@ def strict(
     _check_same_tree(f'{name}: the gradients are not of these parameters', grads, like)
     for tree in (like, grads):
       _check_numbers(name, tree, trains)
+    _check_real(name, grads, like)
     new = jax.eval_shape(init, like)
     _check_same_tree(f'{name}: the state is not of these parameters (use init anew)', state, new)
     return update(grads, state, params, **extra)
@@ -115,10 +116,24 @@ def _check_numbers(name: str, tree: PyTree, trains: tuple[Any, ...]) -> None:
   if trains is ANY:
     return
   for path, leaf in zip(layer_paths(tree), jax.tree.leaves(tree), strict=True):
-    dtype = leaf.dtype if hasattr(leaf, 'dtype') else jnp.result_type(leaf)
-    if not any(jnp.issubdtype(dtype, kind) for kind in trains):
-      remedy = REMEDIES[bool(jnp.issubdtype(dtype, jnp.complexfloating))]
-      raise InputError(f'{name} cannot train layer {path} of type {dtype}: {remedy}')
+    if not any(jnp.issubdtype(_dtype(leaf), kind) for kind in trains):
+      remedy = REMEDIES[_is_complex(leaf)]
+      raise InputError(f'{name} cannot train layer {path} of type {_dtype(leaf)}: {remedy}')
+
+
+def _check_real(name: str, grads: PyTree, params: Params) -> None:
+  pairs = zip(layer_paths(grads), jax.tree.leaves(grads), jax.tree.leaves(params), strict=True)
+  for path, grad, param in pairs:
+    if _is_complex(grad) and not _is_complex(param):
+      raise InputError(f'{name}: the gradient of layer {path} is complex, but the layer is real')
+
+
+def _is_complex(leaf: Any) -> bool:
+  return bool(jnp.issubdtype(_dtype(leaf), jnp.complexfloating))
+
+
+def _dtype(leaf: Any) -> Any:
+  return leaf.dtype if hasattr(leaf, 'dtype') else jnp.result_type(leaf)
 
 
 def _check_same_tree(what: str, tree: PyTree, like: PyTree) -> None:

@@ -11,6 +11,7 @@ from l2o.arguments import Count
 from l2o.build import build
 from l2o.guard import GuardState, lgl2o
 from l2o.hub import HubState, hub
+from l2o.hub_weightings import Weighting
 from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
 
 Wrap = Callable[..., optax.GradientTransformationExtraArgs]
@@ -19,7 +20,7 @@ Wrap = Callable[..., optax.GradientTransformationExtraArgs]
 def hub_rule(
   hand_designed: Mapping[str, Any],
   learned: Mapping[str, Any],
-  weighting: str | Mapping[str, Any] = 'vanilla',
+  weighting: str | Mapping[str, Any] | Weighting = 'vanilla',
 ) -> LearnedRule:
   """`l2o.hub` of two rules, with theta = {'hand_designed': …, 'learned': …}.
 
