@@ -102,8 +102,8 @@ def l3rs(
     that identity alone; with 'per_layer_mlp', 'mlp' is a dict from path to an MLP.
 
   Raises:
-    InputError: no directions, or one that does not exist; unknown identity; two layers of one
-      path; at `init` of a bound rule, a layer that theta does not know.
+    InputError: no directions, or one that does not exist; unknown identity; a number out of bounds;
+      two layers of one path; at `init` of a bound rule, a layer that theta does not know.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}

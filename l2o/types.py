@@ -29,7 +29,8 @@ class LearnedRule(NamedTuple):
 
   `bind` is pure, cheap and vmappable over theta. The transformation it returns takes the loss as
   `update(grads, state, params, value=loss)`, ignores keywords it does not know, returns additive
-  updates in the parameters' dtype and keeps only arrays in its state.
+  updates in the parameters' dtype and keeps only arrays in its state, none of which shares memory
+  with another, the parameters or theta; `l2o.contract.strict` sees to that and to its callers.
   """
 
   init: Callable[[jax.Array, Params], Theta]  # (key, params or their shapes) -> theta

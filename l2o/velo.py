@@ -117,8 +117,8 @@ def velo(
     weights: see `load_theta`. `init` draws it (ours).
 
   Raises:
-    InputError: at `init`, weights that are no VeLO's; at `bind`, a theta of another number of
-      features, such as Celo's.
+    InputError: a number out of bounds; at `init`, weights that are no VeLO's; at `bind`, a theta of
+      another number of features, such as Celo's.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
