@@ -47,7 +47,6 @@ def classification(
     >>> sorted(task.evaluate(params, model_state, batch))
     ['accuracy', 'loss']
   """
-
   seen = _seen(image_shape, crop)
 
   def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
@@ -56,10 +55,8 @@ def classification(
     model_state = {name: block for name, block in variables.items() if name != 'params'}
     if pretrained is None:
       return params, model_state
-    if head not in params:
-      raise InputError(f'task.head {head!r} is no module of the model: {", ".join(sorted(params))}')
     backbone, model_state = pretrained
-    return {**backbone, head: params[head]}, model_state
+    return {**backbone, head: _module(params, head)}, model_state
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
     images = batch['image']
@@ -77,6 +74,12 @@ def classification(
     return _metrics(model.apply(variables, images, train=False), batch['label'])
 
   return Task(init, loss, evaluate)
+
+
+def _module(params: Params, head: str) -> Params:
+  if head not in params:
+    raise InputError(f'task.head {head!r} is no module of the model: {", ".join(sorted(params))}')
+  return params[head]
 
 
 def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
