@@ -70,8 +70,8 @@ class ResNet(nn.Module):
     blocks = self.blocks if isinstance(self.blocks, Sequence) else (self.blocks,) * stages
     if not stages or len(blocks) != stages:
       raise InputError(
-        f'resnet.blocks must have one number for each stage: there are {len(blocks)} for the '
-        f'{stages} of resnet.features, of which there must be one at least'
+        f'resnet.blocks must have one number for each of the stages in resnet.features, at least '
+        f'one: there are {len(blocks)} for {stages}'
       )
     strides = (self.stem_stride, self.stem_stride)
     x = Conv(self.features[0], (self.stem, self.stem), strides, use_bias=False)(images)

@@ -20,12 +20,12 @@ SIDES = {
   'learned': {'name': 'l3rs'},
 }
 OPTIMIZER_ARGUMENTS = [
-  ('adam', 'b1', 2.0, 'b1 must be a number of at least 0 and below 1, not 2.0'),
+  ('adam', 'b1', 2.0, 'b1 must be at least 0 and below 1, not 2.0'),
   ('adam', 'b2', -0.1, 'b2 must be .* not -0.1'),
   ('adam', 'b1', 'high', 'b1 must be a number'),
-  ('adam', 'eps', -1.0, 'eps must be a number of at least 0, not -1'),
+  ('adam', 'eps', -1.0, 'eps must be at least 0, not -1'),
   ('adam', 'eps', NAN, 'eps must be'),
-  ('adamw', 'weight_decay', -1e-4, 'weight_decay must be a number of at least 0'),
+  ('adamw', 'weight_decay', -1e-4, 'weight_decay must be at least 0'),
   ('momentum', 'momentum', -0.5, 'momentum must be'),
   ('momentum', 'momentum', 1.5, 'momentum must be'),
   ('momentum', 'nesterov', 'yes', 'nesterov must be True or False'),
@@ -36,12 +36,12 @@ RULES = [
   ({'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.0}, 'learning_rate must be'),
   ({'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': -1}, 'learning_rate must be'),
   ({'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': NAN}, 'learning_rate must be'),
-  ({'name': 'l3rs', 'gammas': (0, 1)}, r'gammas\[1\] must be a number of .* below 1, not 1'),
+  ({'name': 'l3rs', 'gammas': (0, 1)}, r'gammas\[1\] must be .* below 1, not 1'),
   ({'name': 'l3rs', 'gammas': (-0.5,)}, r'gammas\[0\] must be'),
   ({'name': 'l3rs', 'gammas': 0.9}, 'gammas must be a list, not 0.9'),
-  ({'name': 'l3rs', 'betas': (1e-3, 0.0)}, r'betas\[1\] must be a number above 0, not 0.0'),
+  ({'name': 'l3rs', 'betas': (1e-3, 0.0)}, r'betas\[1\] must be above 0, not 0.0'),
   ({'name': 'l3rs', 'betas': (NAN,)}, r'betas\[0\] must be'),
-  ({'name': 'l3rs', 'embedding_size': -1}, 'embedding_size must be a whole number of at least 1'),
+  ({'name': 'l3rs', 'embedding_size': -1}, 'embedding_size must be at least 1'),
   ({'name': 'l3rs', 'hidden': (-3,)}, r'hidden\[0\] must be'),
   ({'name': 'l3rs', 'directions': 'adam'}, 'directions must be a list'),
   ({'name': 'velo', 'bank_size': 0}, 'bank_size must be'),
@@ -56,7 +56,7 @@ RULES = [
   ({'name': 'hub', 'weighting': 3, **SIDES}, 'a weighting must be a block'),
 ]
 MODEL_ARGUMENTS = [
-  ({'name': 'mlp', 'num_classes': 2, 'features': (8, 0)}, r'features\[1\] must be a whole number'),
+  ({'name': 'mlp', 'num_classes': 2, 'features': (8, 0)}, r'features\[1\] must be at least 1'),
   ({'name': 'mlp', 'num_classes': 0}, 'num_classes must be'),
   ({'name': 'resnet', 'num_classes': 2, 'features': (0,)}, r'features\[0\] must be'),
   ({'name': 'resnet', 'num_classes': 2, 'blocks': 0}, 'blocks must be'),
@@ -77,7 +77,7 @@ MODEL_ARGUMENTS = [
   ),
 ]
 TASK_ARGUMENTS = [
-  ({'name': 'function', 'dimension': 0}, 'dimension must be a whole number of at least 2'),
+  ({'name': 'function', 'dimension': 0}, 'dimension must be at least 2'),
   ({'name': 'function', 'spread': 0.0}, 'spread must be'),
   ({'name': 'function', 'slope': NAN}, 'slope must be'),
   ({'name': 'classification', 'image_shape': (4, 4, 1), 'crop': -1}, 'crop must be'),
@@ -86,7 +86,7 @@ TASK_ARGUMENTS = [
   ({'name': 'regression', 'example': {}, 'peak': -1.0}, 'peak must be'),
 ]
 ESTIMATOR_ARGUMENTS = [
-  ({'name': 'nes', 'population': 0}, 'population must be a whole number of at least 2'),
+  ({'name': 'nes', 'population': 0}, 'population must be at least 2'),
   ({'name': 'nes', 'population': 3.5}, 'population must be'),
   ({'name': 'nes', 'sigma': NAN}, 'sigma must be'),
   ({'name': 'nes', 'sigma_halves_every': 0}, 'sigma_halves_every must be'),
@@ -131,7 +131,7 @@ def test_what_is_in_bounds_is_built():
 @pytest.mark.parametrize('shape', [{'features': ()}, {'blocks': (1, 1)}])
 def test_a_resnet_has_blocks_for_each_stage(shape):
   model = build(MODELS, {'name': 'resnet', 'num_classes': 2, **shape}, 'model')
-  with pytest.raises(l2o.InputError, match=r'resnet\.blocks must have one number for each stage'):
+  with pytest.raises(l2o.InputError, match=r'resnet\.blocks must have one number for each'):
     jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)), train=False))
 
 
