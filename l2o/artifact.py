@@ -1,34 +1,41 @@
 """A meta-trained optimizer in a file, and back into anybody's loop.
 
-The file that l2o writes is in the safetensors format, which holds arrays and strings and nothing
-that could be run: theta's leaves, and as JSON the rule's name and arguments, the layers it was
-meta-trained for, a card that tells where it comes from, and a SHA-256 of all of it.
+The file that l2o writes is an `l2o.arrays_file` of theta's leaves. Its description has the rule's
+name and arguments, the layers it was meta-trained for, and a card that tells where it comes from.
 """
 
-import hashlib
-import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-import safetensors
-import safetensors.numpy
 
-from l2o.build import choose
-from l2o.errors import InputError
+from l2o import arrays_file
+from l2o.arguments import Whole
+from l2o.build import build, call, choose
+from l2o.errors import InputError, first_line
 from l2o.features import layer_paths
-from l2o.rules import rule
-from l2o.types import LearnedRule, Params, PyTree, Theta
-from l2o.velo_weights import load_released
+from l2o.rules import RULES
+from l2o.types import LearnedRule, Params, Theta
+from l2o.velo_weights import load_released, widths
 
-SEPARATOR = '::'  # between the keys of nested dicts; layers' paths have slashes of their own
 SUFFIX = '.safetensors'
 ZOO = pathlib.Path(__file__).parent / 'zoo'
 FORMAT = 1
+MAX_FILES = 8  # that name one another as their rules
+KIND, REMEDY = 'optimizer written by l2o.save', 'fetch it anew'
+
+
+class _About(NamedTuple):
+  """The description of a file."""
+
+  format: int
+  spec: Mapping[str, Any]
+  layers: Mapping[str, Sequence[Whole]]
+  card: Mapping[str, Any]
 
 
 class Artifact(NamedTuple):
@@ -59,35 +66,33 @@ def save(
     card: anything JSON can say of where it comes from.
 
   Raises:
-    ValueError: a key with the separator '::' in it, a branch that is not a dict, or a card that
-      JSON cannot hold.
+    InputError: a file that cannot be written, a theta that the file cannot hold or the rule does
+      not have for these parameters, values that are not finite, or a card beyond JSON.
 
   Example:
     >>> import jax, jax.numpy as jnp, tempfile
     >>> params, spec = {'w': jnp.ones(3)}, {'name': 'l3rs', 'directions': ['sgd']}
-    >>> theta = rule(**spec).init(jax.random.key(0), params)
+    >>> theta = build(RULES, spec).init(jax.random.key(0), params)
     >>> path = tempfile.mkdtemp() + '/mine.safetensors'
     >>> save(path, theta, params, spec)
     >>> tx = load(path, params, num_steps=100)
     >>> updates, state = tx.update(params, tx.init(params), params, value=1.0)
   """
-  arrays = flatten(theta)
-  paths, shapes = layer_paths(params), _shapes(params)
-  about = {
-    'format': FORMAT,
-    'spec': dict(spec),
-    'layers': {path: list(shape) for path, shape in zip(paths, shapes, strict=True)},
-    'card': dict(card or {}),
-  }
-  try:
-    text = json.dumps(about, allow_nan=False, sort_keys=True)
-  except (TypeError, ValueError) as error:
-    raise ValueError(f'the card or the spec cannot be written as JSON: {error}') from error
   target = pathlib.Path(path)
-  partial = target.with_name(target.name + '.partial')
-  metadata = {'l2o': text, 'sha256': _digest(text, arrays)}
-  partial.write_bytes(safetensors.numpy.save(arrays, metadata=metadata))
-  partial.replace(target)
+  if not target.name:
+    raise InputError(f'{str(path)!r} is no name for a file')
+  layers = {
+    path: list(np.shape(leaf))
+    for path, leaf in zip(layer_paths(params), jax.tree.leaves(params), strict=True)
+  }
+  alone = _self_contained(spec, theta)
+  about = {'format': FORMAT, 'spec': alone, 'layers': layers, 'card': dict(card or {})}
+  content = arrays_file.pack(theta, about)
+  _check_theta(_build(alone, target), theta, layers, target)
+  try:
+    arrays_file.replace(target, content)
+  except OSError as error:
+    raise InputError(f'{target} cannot be written ({first_line(error)})') from error
 
 
 def read(path_or_name: str | os.PathLike) -> Artifact:
@@ -101,23 +106,12 @@ def read(path_or_name: str | os.PathLike) -> Artifact:
     InputError: a file that is missing, damaged, or holds something else; an unknown name.
   """
   path = _find(path_or_name)
-  if _is_released(path):
-    theta, spec = load_released(path)
-    return Artifact(rule(**spec), theta, spec, {}, {})
-  try:
-    with safetensors.safe_open(path, framework='numpy') as file:
-      metadata = file.metadata() or {}
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    text = metadata['l2o']
-    about = json.loads(text)
-  except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-    raise InputError(f'{path} holds no optimizer written by l2o.save ({error})') from error
-  if metadata.get('sha256') != _digest(text, arrays):
-    raise InputError(f'{path} is damaged: its content is not what its SHA-256 says; fetch it anew')
-  if about['format'] != FORMAT:
-    raise InputError(f'{path} has format {about["format"]}, this version of l2o reads {FORMAT}')
-  layers = {layer: tuple(shape) for layer, shape in about['layers'].items()}
-  return Artifact(rule(**about['spec']), unflatten(arrays), about['spec'], layers, about['card'])
+  theta, about = _contents(path)
+  spec = _self_contained(about.spec, theta, (os.path.realpath(path),))
+  built = _build(spec, path)
+  layers = {layer: tuple(shape) for layer, shape in about.layers.items()}
+  _check_theta(built, theta, layers, path)
+  return Artifact(built, theta, spec, layers, about.card)
 
 
 def load(
@@ -174,55 +168,74 @@ def _is_released(path: pathlib.Path) -> bool:
     return file.read(9)[8:] != b'{'
 
 
-def _shapes(params: Params) -> list[tuple[int, ...]]:
-
-  return [tuple(np.shape(leaf)) for leaf in jax.tree.leaves(params)]
-
-
-def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-  """SHA-256 of the description and of every array with its name, type and shape."""
-  digest = hashlib.sha256(text.encode())
-  for name in sorted(arrays):
-    array = arrays[name]
-    digest.update(f'\n{name} {array.dtype} {array.shape}\n'.encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()
+def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
+  """What a file of either format says, its description complete."""
+  if _is_released(path):
+    theta, spec = load_released(path)
+    return theta, _About(FORMAT, spec, {}, {})
+  theta, said = arrays_file.read(path, KIND, REMEDY)
+  if said.get('format', FORMAT) != FORMAT:
+    raise InputError(f'{path} has format {said["format"]}, this version of l2o reads {FORMAT}')
+  known = {key: said[key] for key in _About._fields if key in said}
+  return theta, call(_About, known, f'the description in {path}')
 
 
-def flatten(tree: PyTree, prefix: str = '') -> dict[str, np.ndarray]:
-  """Nested dicts of arrays as one dict, for a file.
+def _self_contained(
+  spec: Mapping[str, Any], theta: Theta, above: tuple[str, ...] = ()
+) -> dict[str, Any]:
+  """A rule's spec without the files it names: what they hold for it is in theta.
 
-  Raises:
-    ValueError: a branch that is not a dict, or a key with the separator '::' in it.
-
-  Example:
-    >>> list(flatten({'a': {'b': np.ones(2)}, 'c': np.zeros(1)}))
-    ['a::b', 'c']
+  Args:
+    spec: name and arguments.
+    theta: of the rule.
+    above: the files that named this one as their rule.
   """
-  if not isinstance(tree, dict):
-    if isinstance(tree, (list, tuple)):
-      raise ValueError(f'it must be nested dicts, but {prefix!r} is a {type(tree).__name__}')
-    return {prefix: np.asarray(tree)}
-  flat: dict[str, np.ndarray] = {}
-  for key, branch in tree.items():
-    if SEPARATOR in key:
-      raise ValueError(f'it cannot be saved: the key {key!r} contains {SEPARATOR!r}')
-    flat |= flatten(branch, f'{prefix}{SEPARATOR}{key}' if prefix else key)
-  return flat
+  spec = dict(spec)
+  if spec.get('name') == 'artifact':
+    path = call(_named, {k: v for k, v in spec.items() if k != 'name'}, 'rule artifact')
+    real = os.path.realpath(path)
+    if real in above or len(above) == MAX_FILES:
+      raise InputError(f'{path} names itself as its rule, or too long a chain of files')
+    return _self_contained(_contents(path)[1].spec, theta, (*above, real))
+  if spec.get('name') in ('velo', 'celo') and spec.pop('weights', ''):
+    spec |= widths(theta)
+  for key in ('rule', 'hand_designed', 'learned'):
+    if isinstance(spec.get(key), Mapping):
+      branch = theta if key == 'rule' or not isinstance(theta, Mapping) else theta.get(key, {})
+      spec[key] = _self_contained(spec[key], branch, above)
+  return spec
 
 
-def unflatten(arrays: Mapping[str, np.ndarray]) -> PyTree:
-  """What `flatten` was given.
+def _named(path: str, on_mismatch: str = 'error') -> pathlib.Path:
+  """The file of a rule `artifact`; `on_mismatch` is for its `init`, which is over."""
+  del on_mismatch
+  return _find(path)
 
-  Example:
-    >>> unflatten({'a::b': 1, 'c': 2})
-    {'a': {'b': 1}, 'c': 2}
-  """
-  theta: dict = {}
-  for name, array in arrays.items():
-    *branch, leaf = name.split(SEPARATOR)
-    node = theta
-    for key in branch:
-      node = node.setdefault(key, {})
-    node[leaf] = array
-  return theta
+
+def _build(spec: Mapping[str, Any], path: pathlib.Path) -> LearnedRule:
+  try:
+    return build(RULES, spec, 'rule')
+  except InputError as error:
+    raise InputError(f'{path}: {error}') from error
+  except Exception as error:  # a file may say anything
+    raise InputError(f'{path}: its rule cannot be built ({first_line(error)})') from error
+
+
+def _check_theta(
+  built: LearnedRule,
+  theta: Theta,
+  layers: Mapping[str, Sequence[int]],
+  path: pathlib.Path,
+) -> None:
+  """Raises InputError if theta is not one that the rule has for these layers."""
+  shapes = {name: jax.ShapeDtypeStruct(tuple(shape), np.float32) for name, shape in layers.items()}
+  try:
+    like = jax.eval_shape(lambda params: built.init(jax.random.key(0), params), shapes)
+  except Exception as error:  # a file may say anything
+    if not layers:  # a rule may need some, and a file need not tell which
+      return
+    raise InputError(f'{path}: its rule has no theta ({first_line(error)})') from error
+  wanted = {arrays_file.SEPARATOR.join(keys): x.shape for keys, x in arrays_file.leaves(like)}
+  wrong = arrays_file.mismatches(arrays_file.flatten(theta), wanted, more=not layers)
+  if wrong:
+    raise InputError(f'{path} holds a theta that its rule does not have: {"; ".join(wrong)}')

@@ -20,3 +20,13 @@ class RunError(RuntimeError):
   """A run that cannot go on; the message says where it stopped and why. `main.py` exits with 1."""
 
   exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+  """What another package's error says, short enough for one sentence of ours.
+
+  Example:
+    >>> first_line(OSError('no such file\\nwhile reading')), first_line(KeyError())
+    ('no such file', 'KeyError')
+  """
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

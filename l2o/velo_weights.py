@@ -8,10 +8,12 @@ import flax.serialization
 import jax
 import numpy as np
 
-from l2o.errors import InputError
-from l2o.features import layer_paths
+from l2o.arrays_file import leaves, mismatches
+from l2o.errors import InputError, first_line
 from l2o.types import Theta
 from l2o.velo_network import NUM_FEATURES, theta_shapes
+
+TELLING = ('lstm_init_state/hidden', 'ff_mod_stack/~/b0')  # [1, H], [N, 4]
 
 
 def load_theta(path: str | os.PathLike) -> Theta:
@@ -41,33 +43,48 @@ def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
   """
   try:
     tree = flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
-  except (OSError, ValueError) as error:
+  except Exception as error:  # msgpack and flax raise almost anything at damaged files
     raise InputError(
       f'{path} holds no meta-trained optimizer: it is neither a file of l2o.save nor '
-      f"weights in flax's msgpack format ({error})"
+      f"weights in flax's msgpack format ({first_line(error)})"
     ) from error
-  found = dict(zip(layer_paths(tree), jax.tree.leaves(tree), strict=True))
-  try:
-    features = found['rnn_params/linear/w'].shape[0]
-    width = found['lstm_init_state/hidden'].shape[1]
-    bank = found['ff_mod_stack/~/b0'].shape[0]
-  except (AttributeError, IndexError, KeyError) as error:
-    raise InputError(f'{path} holds no weights of VeLO or Celo: {error} is not there') from error
-  shapes = theta_shapes(features, width, bank)
+  wrong = f'{path} holds no weights of VeLO or Celo'
+  named = [('/'.join(map(str, keys)), leaf) for keys, leaf in leaves(tree)]
+  found = dict(named)
+  if strange := [name for name, leaf in named if not isinstance(leaf, np.ndarray)]:
+    raise InputError(f'{wrong}: {strange[0]} is no array')
+  if len(found) < len(named):
+    raise InputError(f'{wrong}: two of its arrays have one name')
+  held = widths(tree, wrong)
+  features = found['rnn_params/linear/w'].shape[0]
+  shapes = theta_shapes(features, held['lstm_width'], held['bank_size'])
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
   wanted = {jax.tree_util.keystr(keys, simple=True, separator='/'): shape for keys, shape in flat}
   names = {number: name for name, number in NUM_FEATURES.items()}
-  wrong = (
+  differences = (
     [] if features in names else [f'rnn_params/linear/w has {features} features, not 30 or 18']
   )
-  wrong += [f'{name} is missing' for name in wanted if name not in found]
-  wrong += [f'{name} is unknown' for name in found if name not in wanted]
-  wrong += [
-    f'{name} is {np.shape(found[name])}, not {shape}'
-    for name, shape in wanted.items()
-    if name in found and np.shape(found[name]) != shape
-  ]
-  if wrong:
-    raise InputError(f'{path} holds no weights of VeLO or Celo: {"; ".join(wrong)}')
+  if differences := differences + mismatches(found, wanted):
+    raise InputError(f'{wrong}: {"; ".join(differences)}')
   theta = jax.tree.unflatten(treedef, [np.asarray(found[name], np.float32) for name in wanted])
-  return theta, {'name': names[features], 'lstm_width': width, 'bank_size': bank}
+  return theta, {'name': names[features], **held}
+
+
+def widths(theta: Theta, wrong: str = 'theta is not of VeLO or Celo') -> dict[str, int]:
+  """The arguments of VeLO and Celo that decide on theta's shapes.
+
+  Args:
+    theta: of either, or a released file's tree.
+    wrong: what an error says of a theta of something else.
+
+  Example:
+    >>> import l2o
+    >>> widths(l2o.rule('celo', lstm_width=8, bank_size=4).init(jax.random.key(0), {}))
+    {'lstm_width': 8, 'bank_size': 4}
+  """
+  found = {'/'.join(map(str, keys)): np.shape(leaf) for keys, leaf in leaves(theta)}
+  try:
+    (_, width), (bank, _) = (found[name] for name in TELLING)
+  except (KeyError, ValueError) as error:
+    raise InputError(f'{wrong}: {error} is not there') from error
+  return {'lstm_width': int(width), 'bank_size': int(bank)}

@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 import l2o
-from l2o.artifact import _digest
+from l2o.arrays_file import digest
 
 PARAMS = {'Dense_0': {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}, 'head': jnp.ones(4)}
 SPEC = {'name': 'l3rs', 'directions': ['sgd', {'name': 'adam', 'b1': 0.8, 'learnable': ['b2']}]}
@@ -63,7 +63,7 @@ def test_other_layers_are_refused_by_name_or_get_the_mean_embedding(saved):
 
 
 @pytest.mark.parametrize('where', ['number', 'card'])
-def test_a_change_is_found_by_its_digest(saved, where):
+def test_a_change_is_found_by_itsdigest(saved, where):
   path, _ = saved
   raw = bytearray(path.read_bytes())
   if where == 'number':
@@ -77,7 +77,7 @@ def test_a_change_is_found_by_its_digest(saved, where):
 
 def test_another_format_is_refused_by_its_number(tmp_path):
   text, arrays = '{"format": 2}', {'w': np.ones(2, np.float32)}
-  metadata = {'l2o': text, 'sha256': _digest(text, arrays)}
+  metadata = {'l2o': text, 'sha256': digest(text, arrays)}
   safetensors.numpy.save_file(arrays, tmp_path / 'new.safetensors', metadata=metadata)
   with pytest.raises(l2o.InputError, match='has format 2, this version of l2o reads 1'):
     l2o.read(tmp_path / 'new.safetensors')
