@@ -6,6 +6,7 @@ arrays lie a description, in JSON, and a SHA-256 of both.
 
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -79,7 +80,7 @@ def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, 
       metadata = file.metadata() or {}
       arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
   except OSError as error:
-    reason = 'it is a folder' if path.is_dir() else first_line(error)
+    reason = 'it is a folder' if os.path.isdir(path) else first_line(error)
     raise InputError(f'{path} holds no {what} ({reason})') from error
   except (safetensors.SafetensorError, AttributeError, TypeError, ValueError) as error:
     reason = first_line(error)
@@ -223,10 +224,14 @@ def mismatches(
     for name, array in found.items()
     if name in wanted and array.shape != wanted[name]
   ]
-  wrong += [f'{name} is not of finite numbers' for name, x in found.items() if not _is_finite(x)]
+  wrong += [
+    f'{name} is not of finite numbers'
+    for name, array in found.items()
+    if not is_real(array) or not np.all(np.isfinite(array))
+  ]
   return wrong[:LISTED] + [f'{len(wrong) - LISTED} more'] * (len(wrong) > LISTED)
 
 
-def _is_finite(array: np.ndarray) -> bool:
-  real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
-  return real and bool(np.all(np.isfinite(array)))
+def is_real(array: np.ndarray) -> bool:
+  """Whether it holds real numbers, of bfloat16 too."""
+  return any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer))

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from l2o import arrays_file
-from l2o.arguments import Whole
+from l2o.arguments import Whole, checked
 from l2o.build import build, call, choose
 from l2o.errors import InputError, first_line
 from l2o.features import layer_paths
@@ -49,6 +49,7 @@ class Artifact(NamedTuple):
   card: Mapping[str, Any]  # where it comes from: config, data, revision, results
 
 
+@checked
 def save(
   path: str | os.PathLike,
   theta: Theta,
@@ -155,17 +156,20 @@ def zoo() -> list[str]:
 
 def _find(path_or_name: str | os.PathLike) -> pathlib.Path:
   path = pathlib.Path(path_or_name)
-  if path.suffix == SUFFIX or len(path.parts) > 1 or path.exists():
+  if path.suffix == SUFFIX or len(path.parts) > 1 or (path_or_name and os.path.lexists(path)):
     return path
   return ZOO / (choose(str(path_or_name), zoo(), 'optimizer in the zoo') + SUFFIX)
 
 
 def _is_released(path: pathlib.Path) -> bool:
   """Whether the file is not in the safetensors format, whose ninth byte opens a JSON object."""
-  if path.suffix == SUFFIX or not path.is_file():
+  if path.suffix == SUFFIX:
     return False
-  with path.open('rb') as file:
-    return file.read(9)[8:] != b'{'
+  try:
+    with path.open('rb') as file:
+      return file.read(9)[8:] != b'{'
+  except OSError:
+    return False  # who reads it will say why it cannot be read
 
 
 def _contents(path: pathlib.Path) -> tuple[Theta, _About]:

@@ -8,12 +8,12 @@ import flax.serialization
 import jax
 import numpy as np
 
-from l2o.arrays_file import leaves, mismatches
+from l2o.arrays_file import is_real, leaves, mismatches
 from l2o.errors import InputError, first_line
 from l2o.types import Theta
 from l2o.velo_network import NUM_FEATURES, theta_shapes
 
-TELLING = ('lstm_init_state/hidden', 'ff_mod_stack/~/b0')  # [1, H], [N, 4]
+TELLING = (('rnn_params/linear/w', 0), ('lstm_init_state/hidden', 1), ('ff_mod_stack/~/b0', 0))
 
 
 def load_theta(path: str | os.PathLike) -> Theta:
@@ -51,13 +51,14 @@ def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
   wrong = f'{path} holds no weights of VeLO or Celo'
   named = [('/'.join(map(str, keys)), leaf) for keys, leaf in leaves(tree)]
   found = dict(named)
-  if strange := [name for name, leaf in named if not isinstance(leaf, np.ndarray)]:
-    raise InputError(f'{wrong}: {strange[0]} is no array')
+  if strange := [name for name, x in named if not isinstance(x, np.ndarray) or not is_real(x)]:
+    raise InputError(f'{wrong}: {strange[0]} is no array of numbers')
   if len(found) < len(named):
     raise InputError(f'{wrong}: two of its arrays have one name')
-  held = widths(tree, wrong)
-  features = found['rnn_params/linear/w'].shape[0]
-  shapes = theta_shapes(features, held['lstm_width'], held['bank_size'])
+  with np.errstate(over='ignore'):
+    found = {name: x.astype(np.float32) for name, x in found.items()}
+  features, width, bank = _sizes(tree, wrong)
+  shapes = theta_shapes(features, width, bank)
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
   wanted = {jax.tree_util.keystr(keys, simple=True, separator='/'): shape for keys, shape in flat}
   names = {number: name for name, number in NUM_FEATURES.items()}
@@ -66,25 +67,27 @@ def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
   )
   if differences := differences + mismatches(found, wanted):
     raise InputError(f'{wrong}: {"; ".join(differences)}')
-  theta = jax.tree.unflatten(treedef, [np.asarray(found[name], np.float32) for name in wanted])
-  return theta, {'name': names[features], **held}
+  theta = jax.tree.unflatten(treedef, [found[name] for name in wanted])
+  return theta, {'name': names[features], 'lstm_width': width, 'bank_size': bank}
 
 
-def widths(theta: Theta, wrong: str = 'theta is not of VeLO or Celo') -> dict[str, int]:
+def widths(theta: Theta) -> dict[str, int]:
   """The arguments of VeLO and Celo that decide on theta's shapes.
-
-  Args:
-    theta: of either, or a released file's tree.
-    wrong: what an error says of a theta of something else.
 
   Example:
     >>> import l2o
     >>> widths(l2o.rule('celo', lstm_width=8, bank_size=4).init(jax.random.key(0), {}))
     {'lstm_width': 8, 'bank_size': 4}
   """
+  _, width, bank = _sizes(theta, 'theta is not one of VeLO or Celo')
+  return {'lstm_width': width, 'bank_size': bank}
+
+
+def _sizes(theta: Theta, wrong: str) -> tuple[int, int, int]:
+  """Features, LSTM width and size of the bank, of which all shapes follow."""
   found = {'/'.join(map(str, keys)): np.shape(leaf) for keys, leaf in leaves(theta)}
   try:
-    (_, width), (bank, _) = (found[name] for name in TELLING)
-  except (KeyError, ValueError) as error:
+    features, width, bank = (found[name][axis] for name, axis in TELLING)
+  except (IndexError, KeyError) as error:
     raise InputError(f'{wrong}: {error} is not there') from error
-  return {'lstm_width': int(width), 'bank_size': int(bank)}
+  return features, width, bank
