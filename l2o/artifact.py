@@ -108,7 +108,7 @@ def read(path_or_name: str | os.PathLike) -> Artifact:
   """
   path = _find(path_or_name)
   theta, about = _contents(path)
-  spec = _self_contained(about.spec, theta, (os.path.realpath(path),))
+  spec = _self_contained(about.spec, theta)
   built = _build(spec, path)
   layers = {layer: tuple(shape) for layer, shape in about.layers.items()}
   _check_theta(built, theta, layers, path)
@@ -184,29 +184,26 @@ def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
   return theta, call(_About, known, f'the description in {path}')
 
 
-def _self_contained(
-  spec: Mapping[str, Any], theta: Theta, above: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> dict[str, Any]:
   """A rule's spec without the files it names: what they hold for it is in theta.
 
   Args:
     spec: name and arguments.
     theta: of the rule.
-    above: the files that named this one as their rule.
+    files: how many there were on the way here, each naming the next as its rule.
   """
   spec = dict(spec)
   if spec.get('name') == 'artifact':
     path = call(_named, {k: v for k, v in spec.items() if k != 'name'}, 'rule artifact')
-    real = os.path.realpath(path)
-    if real in above or len(above) == MAX_FILES:
-      raise InputError(f'{path} names itself as its rule, or too long a chain of files')
-    return _self_contained(_contents(path)[1].spec, theta, (*above, real))
+    if files == MAX_FILES:
+      raise InputError(f'{path} names itself as its rule, or is one of a chain of files that do')
+    return _self_contained(_contents(path)[1].spec, theta, files + 1)
   if spec.get('name') in ('velo', 'celo') and spec.pop('weights', ''):
     spec |= widths(theta)
   for key in ('rule', 'hand_designed', 'learned'):
     if isinstance(spec.get(key), Mapping):
       branch = theta if key == 'rule' or not isinstance(theta, Mapping) else theta.get(key, {})
-      spec[key] = _self_contained(spec[key], branch, above)
+      spec[key] = _self_contained(spec[key], branch, files)
   return spec
 
 
