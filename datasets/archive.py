@@ -1,7 +1,9 @@
 """The user's own files, in a folder or a zip file; nothing is unpacked to disk."""
 
 import io
+import os
 import pathlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -10,14 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from l2o.errors import InputError
+from l2o.errors import InputError, first_line
 
 MAX_BYTES = 8 << 20  # of one file: photographs have some hundred kB
 MAX_RATIO = 200  # unpacked to packed size of a zip member
 UNREADABLE = (
   OSError,
+  EOFError,
   KeyError,
   SyntaxError,
+  ValueError,
+  struct.error,
   RuntimeError,  # an encrypted member, or packed in a way zipfile does not know
   zlib.error,
   zipfile.BadZipFile,
@@ -44,16 +49,17 @@ def open_files(where: pathlib.Path) -> Files:
     InputError: neither of the two, or a zip file one of whose members leaves the folder or unpacks
       to absurdly much.
   """
-  if where.is_dir():
+  if os.path.isdir(where):
     names = sorted(p.relative_to(where).as_posix() for p in where.rglob('*') if p.is_file())
     return Files(names, lambda name: (where / name).read_bytes())
   try:
     archive = zipfile.ZipFile(where)
-  except (OSError, zipfile.BadZipFile) as error:
-    raise InputError(f'{where} is neither a folder nor a readable zip file ({error})') from error
+  except UNREADABLE as error:
+    reason = first_line(error)
+    raise InputError(f'{where} is neither a folder nor a readable zip file ({reason})') from error
   for member in archive.infolist():
     _refuse_unsafe(member, where)
-  return Files(sorted(name for name in archive.namelist() if name[-1] != '/'), archive.read)
+  return Files(sorted(name for name in archive.namelist() if not name.endswith('/')), archive.read)
 
 
 def below(files: Files, marker: str) -> Files:
@@ -71,6 +77,14 @@ def below(files: Files, marker: str) -> Files:
   return Files(names, lambda name: files.read(top + name))
 
 
+def read_text(files: Files, name: str, where: pathlib.Path) -> str:
+  """A text file; raises InputError if it cannot be read or is not in UTF-8."""
+  try:
+    return files.read(name).decode()
+  except UNREADABLE as error:
+    raise InputError(f'{where}: {name} cannot be read as text ({first_line(error)})') from error
+
+
 def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
   """An image [H, W, 3] uint8, a greyscale one as colour.
 
@@ -83,12 +97,12 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
     BadRecordError: it is truncated, larger, or no JPEG.
   """
   try:
-    with Image.open(io.BytesIO(files.read(name))) as image:
+    with Image.open(io.BytesIO(files.read(name)), formats=['JPEG']) as image:
       if image.format != 'JPEG' or max(image.size) > max_side:
         raise BadRecordError(f'{name} is no JPEG of the expected size')
       return np.asarray(image.convert('RGB'))
   except UNREADABLE as error:
-    raise BadRecordError(f'{name} is truncated or no image ({error})') from error
+    raise BadRecordError(f'{name} is truncated or no image ({first_line(error)})') from error
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, where: pathlib.Path) -> None:

@@ -4,15 +4,22 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 copy inside scikit-learn's wheel, so nothing is downloaded.
 """
 
+from typing import Annotated
+
 import numpy as np
 from PIL import Image
 
+from datasets.images import Side, check_fits
 from datasets.source import ArraySource
-from l2o.build import check_bounds, choose
+from l2o.arguments import Range, Whole, checked
+from l2o.build import choose
 from l2o.errors import InputError
 
+Share = Annotated[float, Range(above=0, below=1)]
 
-def digits(split: str, size: int = 28, seed: int = 0, validation: float = 0.4) -> ArraySource:
+
+@checked
+def digits(split: str, size: Side = 28, seed: Whole = 0, validation: Share = 0.4) -> ArraySource:
   """Loads one split of the data set.
 
   Args:
@@ -21,6 +28,9 @@ def digits(split: str, size: int = 28, seed: int = 0, validation: float = 0.4) -
     seed: of the split.
     validation: fraction of the images that are held out.
 
+  Raises:
+    InputError: no such split, or a fraction that leaves one of them without images.
+
   Example:
     >>> len(digits('train')), len(digits('validation')), digits('train').image_shape
     (1078, 719, (28, 28, 1))
@@ -28,12 +38,12 @@ def digits(split: str, size: int = 28, seed: int = 0, validation: float = 0.4) -
   from sklearn.datasets import load_digits  # half a second, only for who asks
 
   choose(split, ('train', 'validation'), 'split')
-  check_bounds({'seed': seed, 'size': size}, 'digits', {'seed': 0, 'size': 1})
-  if not 0.0 < validation < 1.0:
-    raise InputError(f'digits.validation must be between 0 and 1, not {validation}')
   bunch = load_digits()
+  check_fits(len(bunch.target) * size**2, 'data set digits', 'size')
   order = np.random.default_rng(seed).permutation(len(bunch.target))
   held_out = round(validation * len(order))
+  if not 0 < held_out < len(order):
+    raise InputError(f'digits.validation = {validation} leaves one split without images')
   chosen = np.sort(order[:held_out] if split == 'validation' else order[held_out:])
   images = [_enlarged(bunch.images[i], size) for i in chosen]
   names = [str(d) for d in bunch.target_names]

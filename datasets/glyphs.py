@@ -12,8 +12,10 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from datasets.images import check_fits
 from datasets.source import ArraySource
-from l2o.build import check_bounds, choose
+from l2o.arguments import Count, Whole, checked
+from l2o.build import choose
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SIZE = 28
@@ -53,7 +55,8 @@ TRAIN_FONTS = (
 FONTS = {'train': TRAIN_FONTS, 'validation': VALIDATION_FONTS}
 
 
-def glyphs(split: str, seed: int = 0, per_font: int = 12) -> ArraySource:
+@checked
+def glyphs(split: str, seed: Whole = 0, per_font: Count = 12) -> ArraySource:
   """Draws the data set.
 
   Args:
@@ -67,9 +70,10 @@ def glyphs(split: str, seed: int = 0, per_font: int = 12) -> ArraySource:
     >>> len(source), source.image_shape, source.class_names[10]
     (620, (28, 28, 1), 'A')
   """
-  check_bounds({'seed': seed, 'per_font': per_font}, 'glyphs', {'seed': 0, 'per_font': 1})
   fonts = FONTS[choose(split, FONTS, 'split')]
   copies = per_font * (2 if split == 'validation' else 1)
+  # As floating-point numbers, while noise is added.
+  check_fits(8 * len(fonts) * len(CHARACTERS) * copies * SIZE**2, 'data set glyphs', 'per_font')
   rng = np.random.default_rng([seed, list(FONTS).index(split)])
   images, labels = [], []
   for font in fonts:

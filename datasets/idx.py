@@ -5,21 +5,25 @@ big-endian 32-bit length for each axis; the values.
 """
 
 import gzip
+import math
 import os
 import pathlib
 import struct
+import zlib
 
 import numpy as np
 
 from datasets.source import ArraySource
+from l2o.arguments import checked
 from l2o.build import choose
-from l2o.errors import InputError
+from l2o.errors import InputError, first_line
 
 PREFIX = {'train': 'train', 'validation': 't10k'}
 TRAIN_LABELS = 'train-labels-idx1-ubyte'  # they say how many classes there are
 VARIABLE = 'L2O_IDX_DIR'
 
 
+@checked
 def idx(split: str, folder: str = '') -> ArraySource:
   """Reads one split from `<prefix>-images-idx3-ubyte` and `-labels-idx1-ubyte`, plain or .gz.
 
@@ -28,7 +32,8 @@ def idx(split: str, folder: str = '') -> ArraySource:
     folder: where the four files are; if empty, the environment variable L2O_IDX_DIR says.
 
   Raises:
-    InputError: a file that is missing, truncated or of another format, with its name.
+    InputError: a file that is missing, truncated or of another format, with its name; validation
+      images of classes that training has none of.
   """
   prefix = PREFIX[choose(split, PREFIX, 'split')]
   where = pathlib.Path(folder or os.environ.get(VARIABLE, ''))
@@ -42,7 +47,12 @@ def idx(split: str, folder: str = '') -> ArraySource:
   if len(images) != len(labels):
     raise InputError(f'{where} has {len(images)} {prefix} images but {len(labels)} labels')
   known = labels if split == 'train' else read(_find(where, TRAIN_LABELS), rank=1)
-  names = [str(c) for c in range(int(known.max()) + 1 if known.size else 0)]
+  names = [str(c) for c in range(int(known.max()) + 1)]
+  if labels.max() >= len(names):
+    raise InputError(
+      f'{where} has a {prefix} label {labels.max()} beyond those of {TRAIN_LABELS}, which end at '
+      f'{names[-1]}'
+    )
   return ArraySource(images[..., None], labels, names)
 
 
@@ -50,20 +60,22 @@ def read(path: pathlib.Path, rank: int) -> np.ndarray:
   """Reads one IDX file of unsigned bytes as an array of that rank."""
   try:
     raw = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
-  except (OSError, EOFError) as error:
-    raise InputError(f'{path} cannot be read: {error}') from error
+  except (OSError, EOFError, zlib.error) as error:
+    raise InputError(f'{path} cannot be read: {first_line(error)}') from error
   header = 4 + 4 * rank
   if len(raw) < header or raw[:4] != bytes([0, 0, 8, rank]):
     raise InputError(f'{path} is not an IDX file of unsigned bytes with {rank} axes')
   shape = struct.unpack(f'>{rank}I', raw[4:header])
-  if len(raw) - header != int(np.prod(shape, dtype=np.int64)):
+  if not math.prod(shape):
+    raise InputError(f'{path} is empty: its header says {shape}')
+  if len(raw) - header != math.prod(shape):
     raise InputError(f'{path} holds {len(raw) - header} values where its header says {shape}')
   return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _find(folder: pathlib.Path, name: str) -> pathlib.Path:
   for path in (folder / name, folder / f'{name}.gz'):
-    if path.is_file():
+    if os.path.isfile(path):
       return path
   raise InputError(
     f'{folder} has neither {name} nor {name}.gz: set {VARIABLE} or the `folder` of its source'

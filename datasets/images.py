@@ -1,7 +1,31 @@
 """What several sources do to their images."""
 
+import os
+from typing import Annotated
+
 import numpy as np
 from PIL import Image
+
+from l2o.arguments import Range
+from l2o.errors import InputError
+
+Side = Annotated[int, Range(at_least=1, at_most=4096)]  # pixels
+SideOrNone = Annotated[int, Range(at_least=0, at_most=4096)]  # 0: an image keeps its own
+
+
+def check_fits(num_bytes: int, where: str, key: str) -> None:
+  """Raises InputError if images need more memory than this machine has.
+
+  Args:
+    num_bytes: that they need.
+    where: what they are, for the error message.
+    key: what decides on it.
+  """
+  if num_bytes > os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'):
+    raise InputError(
+      f'{where} would need {num_bytes / 2**30:.0f} GiB, more than this machine has; choose a '
+      f'smaller {key}'
+    )
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:

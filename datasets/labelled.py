@@ -12,17 +12,19 @@ from datasets.sampler import BatchSampler
 from datasets.source import Source
 from datasets.splits import split_classes
 from datasets.streams import Arrays, Stream
-from l2o.build import check_bounds, choose
+from l2o.arguments import Count, Whole, checked
+from l2o.build import choose
 from l2o.errors import InputError
 
 
+@checked
 def images(
-  seed: int,
+  seed: Whole,
   source: Mapping[str, Any],
   split: Mapping[str, Any],
   classes: str,
-  batch_size: int = 32,
-  num_evaluated: int = 1000,
+  batch_size: Count = 32,
+  num_evaluated: Count = 1000,
 ) -> Stream:
   """Images of one part of a source's classes, relabelled 0, 1, … in their order.
 
@@ -50,7 +52,6 @@ def images(
     >>> stream.sample(0)['image'].shape, len(stream.evaluation['label'])
     ((2, 28, 28, 1), 10)
   """
-  check_bounds({'num_evaluated': num_evaluated}, 'stream', {'num_evaluated': 1})
   train, validation = _load(json.dumps(dict(source)))
   parts = split_classes(len(train.class_names), split, seed, 'stream.split')
   chosen = parts[choose(classes, parts, 'part of stream.split')]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from datasets.archive import BadRecordError, Files, open_files, read_jpeg
 from datasets.streams import Arrays, Stream
-from l2o.build import check_bounds
+from l2o.arguments import Count, Positive, Whole, checked
 from l2o.errors import InputError
 
 VARIABLE = 'L2O_LANE_KEEPING'
@@ -34,8 +34,9 @@ class _Video(NamedTuple):
   angles: np.ndarray  # [N] degrees from straight on
 
 
+@checked
 def lane_keeping(
-  seed: int, path: str = '', num_steps: int = 11, batch_size: int = 4, unit: float = 1.0
+  seed: Whole, path: str = '', num_steps: Count = 11, batch_size: Count = 4, unit: Positive = 1.0
 ) -> Stream:
   """Sequences of frames in, steering angles out; time-blocked 75:10:15, since neighbours are alike.
 
@@ -57,8 +58,6 @@ def lane_keeping(
     InputError: no data, a frame that is named or numbered otherwise or cannot be read, a block too
       short for a sequence, or a number below its least.
   """
-  sizes = {'num_steps': num_steps, 'batch_size': batch_size, 'unit': unit}
-  check_bounds(sizes, 'stream', {'num_steps': 1, 'batch_size': 1}, {'unit': 0})
   if not (path or os.environ.get(VARIABLE)):
     raise InputError(
       f"the stream 'lane_keeping' needs frames: set stream.path or the variable {VARIABLE} to a "

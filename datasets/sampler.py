@@ -5,12 +5,13 @@ sees what an unbroken one would have seen.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import grain
 import numpy as np
 
 from datasets.source import Source
+from l2o.arguments import Count, Range
 from l2o.errors import InputError
 
 
@@ -41,9 +42,9 @@ class TaskSampler:
     validation: Source,
     classes: Sequence[int],
     *,
-    num_ways: int,
-    batch_size: int,
-    eval_size: int,
+    num_ways: Annotated[int, Range(at_least=2)],
+    batch_size: Count,
+    eval_size: Count,
     seed: int,
     part: str = 'the subset',
   ):

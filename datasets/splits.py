@@ -1,11 +1,20 @@
 """Disjoint, seeded splits of a data set's classes."""
 
+import numbers
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from l2o.arguments import Count
+from l2o.build import call
 from l2o.errors import InputError
+
+
+class _First(NamedTuple):
+  """A part that has the first classes."""
+
+  first: Count
 
 
 def split_classes(
@@ -24,20 +33,29 @@ def split_classes(
     part -> its classes, ascending; no class is in two parts.
 
   Raises:
-    InputError: a part without classes, or more classes asked for than there are.
+    InputError: a part that does not say how many classes it has, or more asked for than there are.
 
   Example:
     >>> parts = split_classes(10, {'pretrain': 5, 'meta_train': 3, 'meta_test': 2}, seed=0)
     >>> sorted(np.concatenate(list(parts.values())).tolist())
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
   """
-  first = {name: size['first'] for name, size in sizes.items() if isinstance(size, Mapping)}
+  if not isinstance(sizes, Mapping):
+    raise InputError(f'{key} must say how many classes each part has, not {sizes!r}')
+  first = {
+    name: call(_First, size, f'{key}.{name}').first
+    for name, size in sizes.items()
+    if isinstance(size, Mapping)
+  }
+  if not sizes:
+    raise InputError(f'{key} must name at least one part')
   if len(first) > 1:
     raise InputError(f'{key}: {" and ".join(first)} cannot both have the first classes')
   # Those that come first are dealt out first, and the shuffle is of the rest.
   counts = {**first, **{name: size for name, size in sizes.items() if name not in first}}
-  if empty := [name for name, count in counts.items() if count < 1]:
-    raise InputError(f'{key}.{empty[0]} must be at least 1, not {counts[empty[0]]}')
+  for name, count in counts.items():
+    if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 1:
+      raise InputError(f'{key}.{name} must be a whole number of at least 1, not {count!r}')
   if (total := sum(counts.values())) > num_classes:
     parts = ' + '.join(f'{name} {count}' for name, count in counts.items())
     raise InputError(f'{key} asks for {total} classes ({parts}) of {num_classes}')

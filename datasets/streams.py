@@ -1,11 +1,12 @@
 """What training jobs train on: batches by the number of the step; here the smallest of them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from l2o.build import build, check_bounds
+from l2o.arguments import Count, NotNegative, Range, Whole, checked
+from l2o.build import build
 
 STREAMS = {
   'images': 'datasets.labelled:images',
@@ -50,8 +51,13 @@ def nothing() -> Stream:
   return Stream(lambda number: {}, {}, {})
 
 
+@checked
 def sines(
-  seed: int, num_steps: int = 64, batch_size: int = 8, noise: float = 0.0, periods: float = 2.0
+  seed: Whole,
+  num_steps: Count = 64,
+  batch_size: Count = 8,
+  noise: NotNegative = 0.0,
+  periods: float = 2.0,
 ) -> Stream:
   """Sequences: three sine curves of different frequency in, a periodic curve out.
 
@@ -77,8 +83,6 @@ def sines(
     >>> batch['inputs'].shape, batch['target'].shape
     ((2, 16, 3), (2, 16, 1))
   """
-  sizes = {'num_steps': num_steps, 'batch_size': batch_size, 'noise': noise}
-  check_bounds(sizes, 'stream', {'num_steps': 1, 'batch_size': 1, 'noise': 0})
   t = np.linspace(0.0, 2.0 * np.pi * periods, num_steps)[None]
 
   def curves(rng: np.random.Generator, count: int) -> Arrays:
@@ -96,7 +100,13 @@ def sines(
   return Stream(sample, {name: x.astype(np.float32) for name, x in held.items()}, sample(0))
 
 
-def spiral(seed: int, num_steps: int = 50, batch_size: int = 1, noise: float = 0.0) -> Stream:
+@checked
+def spiral(
+  seed: Whole,
+  num_steps: Annotated[int, Range(at_least=2)] = 50,
+  batch_size: Count = 1,
+  noise: NotNegative = 0.0,
+) -> Stream:
   """One trajectory in the plane, for an ordinary differential equation to be fitted to.
 
       dy/dt = y³ A,    A = [[-0.1, 2], [-2, -0.1]],    y(0) = (2, 0), t from 0 to 5
@@ -118,8 +128,6 @@ def spiral(seed: int, num_steps: int = 50, batch_size: int = 1, noise: float = 0
     >>> batch['start'].tolist(), batch['target'].shape
     ([[2.0, 0.0]], (1, 5, 2))
   """
-  sizes = {'num_steps': num_steps, 'batch_size': batch_size, 'noise': noise}
-  check_bounds(sizes, 'stream', {'num_steps': 2, 'batch_size': 1, 'noise': 0})
   times = np.linspace(0.0, 5.0, num_steps)
   curve = _integrate(lambda y: y**3 @ np.array([[-0.1, 2.0], [-2.0, -0.1]]), [2.0, 0.0], times)
 

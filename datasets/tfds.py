@@ -4,22 +4,25 @@ Read by random access from ArrayRecord files, without TensorFlow, from TFDS_DATA
 place. Nothing is downloaded unless the config says so: the folder may be shared.
 """
 
+import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from datasets.images import resized
+from datasets.images import SideOrNone, check_fits, resized
 from datasets.source import ArraySource, Example, Source
+from l2o.arguments import checked
 from l2o.build import choose
-from l2o.errors import InputError
+from l2o.errors import InputError, first_line
 
 VARIABLE = 'TFDS_DATA_DIR'
 CHUNK = 1_000  # examples decoded at a time
 
 
+@checked
 def tfds(
   split: str,
   dataset: str,
@@ -27,7 +30,7 @@ def tfds(
   label: str = 'label',
   train_split: str = 'train',
   validation_split: str = 'test',
-  size: int = 0,
+  size: SideOrNone = 0,
   in_memory: bool = True,
   download: bool = False,
 ) -> Source:
@@ -46,28 +49,56 @@ def tfds(
     download: whether tensorflow-datasets may fetch and prepare what is not there yet.
 
   Raises:
-    InputError: a data set that does not exist or cannot be downloaded, a split or feature it does
-      not have, or no size asked for where images have several or are not looked at yet.
+    InputError: a data set that does not exist, cannot be downloaded or read, a split or feature it
+      does not have, labels of no class, or no size asked for where images have several or are not
+      looked at yet.
   """
   splits = {'train': train_split, 'validation': validation_split}
-  name = splits[choose(split, splits, 'split')]
+  part = splits[choose(split, splits, 'split')]
   builder = _prepared(dataset, download)
-  features = builder.info.features
-  for key in (image, label):
-    choose(key, features, f'feature of {dataset}')
-  if not hasattr(features[label], 'names'):
-    raise InputError(f'{dataset}: the feature {label!r} is not a class label')
+  names = _class_names(builder.info.features, image, label, dataset)
   try:
-    examples = builder.as_data_source(split=name)
+    examples = builder.as_data_source(split=part)
   except (ValueError, KeyError) as error:
     listed = ', '.join(builder.info.splits)
-    raise InputError(f'{dataset} has no split {name!r}; it has {listed}') from error
+    raise InputError(f'{dataset} has no split {part!r}; it has {listed}') from error
   if in_memory:
     images, labels = _read(examples, image, label, size, dataset)
-    return ArraySource(images, labels, features[label].names)
+    _check_labels(labels, names, f'{dataset}, {part}')
+    return ArraySource(images, labels, names)
   if not size:
     raise InputError(f'{dataset} with in_memory = False needs a `size` in the config')
-  return RecordSource(builder, name, (image, label), size)
+  return RecordSource(builder, part, (image, label), size)
+
+
+def _class_names(features: Any, image: str, label: str, dataset: str) -> Sequence[str]:
+  """The classes of the label feature; InputError if the features are not an image and a label."""
+  from tensorflow_datasets.core.features import ClassLabel, Image
+
+  for key, kind, what in ((image, Image, 'image of 8 bits'), (label, ClassLabel, 'class label')):
+    feature = features[choose(key, features, f'feature of {dataset}')]
+    if not isinstance(feature, kind) or (kind is Image and feature.np_dtype != np.uint8):
+      raise InputError(f'{dataset}: the feature {key!r} is not a{"n" * (kind is Image)} {what}')
+  return features[label].names
+
+
+def _check_labels(labels: np.ndarray, names: Sequence[str], where: str) -> None:
+  if labels.min() < 0 or labels.max() >= len(names):
+    raise InputError(
+      f'{where}: labels must lie in 0..{len(names) - 1}, not {labels.min()}..{labels.max()}; take '
+      f'a split that is labelled'
+    )
+
+
+@contextlib.contextmanager
+def _reading(dataset: str) -> Iterator[None]:
+  """Says whose files are missing or damaged; of their readers each raises errors of its own."""
+  try:
+    yield
+  except Exception as error:
+    raise InputError(
+      f'{dataset} cannot be read ({first_line(error)}); remove its files and prepare it anew'
+    ) from error
 
 
 class RecordSource:
@@ -84,19 +115,22 @@ class RecordSource:
     import tensorflow_datasets
 
     self._image, self._label = keys
-    self._size = size
-    self._examples = builder.as_data_source(split=split)
-    packed = {self._image: tensorflow_datasets.decode.SkipDecoding()}
-    labels = _in_chunks(builder.as_data_source(split=split, decoders=packed))
-    self._labels = np.array([example[self._label] for example in labels], np.int32)
+    self._size, self._name = size, builder.info.full_name
     self.class_names = tuple(builder.info.features[self._label].names)
+    packed = {self._image: tensorflow_datasets.decode.SkipDecoding()}
+    with _reading(self._name):
+      self._examples = builder.as_data_source(split=split)
+      labels = _in_chunks(builder.as_data_source(split=split, decoders=packed))
+      self._labels = np.array([example[self._label] for example in labels], np.int32)
+    _check_labels(self._labels, self.class_names, f'{self._name}, {split}')
     self.image_shape = self[0].image.shape
 
   def __len__(self) -> int:
     return len(self._labels)
 
   def __getitem__(self, index: int) -> Example:
-    image = resized(self._examples[index][self._image], self._size)
+    with _reading(self._name):
+      image = resized(self._examples[index][self._image], self._size)
     return Example(image, int(self._labels[index]))
 
   @functools.cached_property
@@ -118,7 +152,7 @@ def _prepared(dataset: str, download: bool) -> Any:
     builder = tensorflow_datasets.builder(dataset, data_dir=folder, **written)
   except Exception as error:
     raise InputError(
-      f'tensorflow-datasets has no data set {dataset!r}, here or in {where}: {_first(error)}'
+      f'tensorflow-datasets has no data set {dataset!r}, here or in {where}: {first_line(error)}'
     ) from error
   if builder.is_prepared():
     return builder
@@ -130,15 +164,17 @@ def _prepared(dataset: str, download: bool) -> Any:
   try:
     builder.download_and_prepare()
   except Exception as error:
-    raise InputError(f'{dataset} cannot be downloaded to {where}: {_first(error)}') from error
+    raise InputError(f'{dataset} cannot be downloaded to {where}: {first_line(error)}') from error
   return builder
 
 
 def _read(examples: Any, image: str, label: str, size: int, dataset: str) -> tuple:
+  check_fits(len(examples) * size**2, dataset, 'size, or in_memory = False')
   images, labels = [], []
-  for example in _in_chunks(examples):
-    images.append(resized(example[image], size))
-    labels.append(example[label])
+  with _reading(dataset):
+    for example in _in_chunks(examples):
+      images.append(resized(example[image], size))
+      labels.append(int(example[label]))
   shapes = {pixels.shape for pixels in images}
   if len(shapes) > 1:
     raise InputError(f'{dataset} has images of {len(shapes)} sizes; set its `size` in the config')
@@ -148,7 +184,3 @@ def _read(examples: Any, image: str, label: str, size: int, dataset: str) -> tup
 def _in_chunks(examples: Any) -> Iterator[Any]:
   for start in range(0, len(examples), CHUNK):
     yield from examples.__getitems__(range(start, min(start + CHUNK, len(examples))))
-
-
-def _first(error: Exception) -> str:
-  return str(error).strip().split('\n')[0][:200] or type(error).__name__

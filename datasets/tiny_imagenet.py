@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from datasets.archive import BadRecordError, Files, below, open_files, read_jpeg
-from datasets.images import resized
+from datasets.archive import BadRecordError, Files, below, open_files, read_jpeg, read_text
+from datasets.images import Side, check_fits, resized
 from datasets.source import ArraySource
-from l2o.build import check_bounds, choose
+from l2o.arguments import checked
+from l2o.build import choose
 from l2o.errors import InputError
 
 VARIABLE = 'L2O_TINY_IMAGENET'
@@ -25,8 +26,9 @@ MAX_SIDE = 16 * SIDE
 ON_BAD_RECORD = ('error', 'skip')
 
 
+@checked
 def tiny_imagenet(
-  split: str, path: str = '', size: int = SIDE, on_bad_record: str = 'error'
+  split: str, path: str = '', size: Side = SIDE, on_bad_record: str = 'error'
 ) -> ArraySource:
   """Loads one split into memory, greyscale files as colour.
 
@@ -42,7 +44,6 @@ def tiny_imagenet(
   """
   choose(split, ('train', 'validation'), 'split')
   choose(on_bad_record, ON_BAD_RECORD, 'on_bad_record')
-  check_bounds({'size': size}, 'tiny_imagenet', {'size': 1})
   where = pathlib.Path(path or os.environ.get(VARIABLE, ''))
   if not (path or os.environ.get(VARIABLE)):
     raise InputError(
@@ -51,8 +52,11 @@ def tiny_imagenet(
     )
   files = _open(where)
   wnids = _text(files, 'wnids.txt', where).split()
+  if twice := sorted({wnid for wnid in wnids if wnids.count(wnid) > 1}):
+    raise InputError(f'{where}: wnids.txt names {twice[0]} more than once')
   words = dict(line.partition('\t')[::2] for line in _text(files, 'words.txt', where).splitlines())
   listed = _train(files, wnids) if split == 'train' else _validation(files, wnids, where)
+  check_fits(3 * len(listed) * size**2, f'{where}', 'size')
   images, labels, bad = [], [], []
   for name, label in listed:
     try:
@@ -102,10 +106,10 @@ def _image(files: Files, name: str, label: int, size: int) -> np.ndarray:
 
 def _open(where: pathlib.Path) -> Files:
   inside = where / 'tiny-imagenet-200'
-  return below(open_files(inside if inside.is_dir() else where), 'wnids.txt')
+  return below(open_files(inside if os.path.isdir(inside) else where), 'wnids.txt')
 
 
 def _text(files: Files, name: str, where: pathlib.Path) -> str:
   if name not in files.names:
     raise InputError(f'{where} has no {name}: it is not laid out like tiny-imagenet-200')
-  return files.read(name).decode()
+  return read_text(files, name, where)

@@ -9,6 +9,7 @@ import numpy as np
 import datasets
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
+from l2o.arguments import check
 from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
 from l2o.types import PyTree
@@ -48,6 +49,7 @@ def load(config: Mapping[str, Any]) -> Data:
   Raises:
     InputError: data that is not there, a split larger than the data set, images of several shapes.
   """
+  check(TaskSampler, config['tasks'], 'tasks')  # before a network of so many ways is built
   names = config['sources']
   main = choose(config['source'], names, 'source')
   sources = {

@@ -80,7 +80,11 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     ('cpu_devices', 10**5, 'cpu_devices must be at least 1 and at most 256'),
     ('keep_checkpoints', 0, 'keep_checkpoints must be at least 1'),
     ('log_every_secs', 0.0, 'log_every_secs must be above 0'),
-    ('sources.glyphs.per_font', 0, 'glyphs.per_font must be at least 1'),
+    (
+      'sources.glyphs.per_font',
+      0,
+      'data set glyphs: per_font must be a whole number of at least 1',
+    ),
     ('pretrain.starts', {'second': {}}, "starts must have 'main'"),
     ('rule', {'name': 'artifact', 'path': 'none'}, "no optimizer in the zoo 'none'"),
     ('meta_evaluate.baselines.sgd_constant', {'rule': {'name': 'l4rs'}}, "no rule 'l4rs'"),
