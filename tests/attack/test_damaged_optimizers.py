@@ -1,4 +1,4 @@
-"""Files of arrays: what is written comes back, and what was changed is refused in a sentence."""
+"""Files of optimizers, damaged, forged or not there: equal or refused in a sentence."""
 
 import json
 import os
@@ -14,47 +14,11 @@ import safetensors.numpy
 import l2o
 from l2o import arrays_file
 from l2o.velo import load_theta
+from tests.attack.damage import cuts, flips, outcome, same
 from tests.l2o.velo_reference import released
-from trainers import trained
 
 PARAMS = {'a': jnp.ones((3, 2)), 'head': jnp.ones(4)}
 SPEC = {'name': 'l3rs', 'directions': ['sgd', 'adam'], 'hidden': [3]}
-BIG = np.arange(24, dtype=np.float32).reshape(4, 6)
-
-LEAVES = {
-  'transposed': BIG.T,
-  'strided': BIG[::2, ::3],
-  'reversed': BIG[::-1],
-  'fortran': np.asfortranarray(BIG),
-  'broadcast': np.broadcast_to(np.float32(3), (5, 4)),
-  'broadcast rows': np.broadcast_to(BIG[0], (3, 6)),
-  'big-endian': BIG.astype('>f4'),
-  'big-endian scalar': np.array(1.5, '>f8'),
-  'scalar': np.float32(2.5),
-  'number': 0.25,
-  'no axes': np.array(7, np.int32),
-  'empty': np.zeros((0, 3), np.float32),
-  'empty transposed': np.zeros((3, 0)).T,
-  'bool': np.array([True, False]),
-  'bfloat16': np.asarray(jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3)).T,
-  'jax': jnp.arange(6.0).reshape(2, 3).T,
-  'jax bfloat16': jnp.ones((), jnp.bfloat16),
-}
-
-
-@pytest.mark.parametrize('kind', LEAVES)
-def test_every_array_comes_back_by_value_type_and_shape(tmp_path, kind):
-  leaf = LEAVES[kind]
-  tree = {'x': {'y/z': leaf, '': np.ones(1)}, 'beside': np.ones(3)}
-  (tmp_path / 'results.json').write_text('{}')
-  trained.save(tmp_path, tree, {})
-  params, state = trained.load(tmp_path)
-  assert state == {}
-  found, wanted = params['x']['y/z'], np.asarray(leaf)
-  assert found.dtype == wanted.dtype.newbyteorder('=')
-  assert found.shape == wanted.shape
-  np.testing.assert_array_equal(found, wanted)
-  np.testing.assert_array_equal(params['x'][''], np.ones(1))
 
 
 @pytest.mark.parametrize(
@@ -69,98 +33,6 @@ def test_an_optimizer_of_any_layout_comes_back(tmp_path, change):
   assert {keys for keys, _ in arrays_file.leaves(found)} == set(wanted)
   for keys, leaf in arrays_file.leaves(found):
     np.testing.assert_array_equal(leaf, wanted[keys])
-
-
-@pytest.mark.parametrize(
-  ('tree', 'says'),
-  [
-    ({'a': {'b:': np.ones(1)}}, 'a colon at an end'),
-    ({'a': {':b': np.ones(1)}}, 'a colon at an end'),
-    ({0: np.ones(1)}, 'the key 0 is no string'),
-    ({'a': None}, 'a cannot be saved: it is of type object'),
-    ({'a': 'text'}, 'a cannot be saved: it is of type'),
-    ({'a': np.ones(2, np.complex128)}, 'a cannot be saved: it is of type complex128'),
-    ({'a': jax.random.key(0)}, 'a cannot be saved'),
-    (np.ones(3), 'must be nested dicts'),
-  ],
-)
-def test_what_would_come_back_as_something_else_is_not_packed(tree, says):
-  with pytest.raises(l2o.InputError, match=says):
-    arrays_file.pack(tree, {})
-
-
-def flips(content, count=150, seed=0):
-  """The content with one bit turned over, here and there; all of its first 64 bytes."""
-  places = np.random.default_rng(seed).integers(64 * 8, len(content) * 8, count)
-  for place in (*range(0, 64 * 8, 3), *places):
-    changed = bytearray(content)
-    changed[place // 8] ^= 1 << place % 8
-    yield bytes(changed)
-
-
-def cuts(content, count=30):
-  for size in np.linspace(0, len(content) - 1, count).astype(int):
-    yield content[:size]
-  yield content + b'\0'
-
-
-def outcome(load):
-  """What was loaded, or None if it was refused in one sentence."""
-  try:
-    return load()
-  except l2o.InputError as error:
-    if '\n' in str(error) or len(str(error)) > 700:
-      raise AssertionError('this is not one sentence') from error
-    return None
-
-
-def same(one, other):
-  trees = [dict(arrays_file.leaves(tree)) for tree in (one, other)]
-  return trees[0].keys() == trees[1].keys() and all(
-    np.array_equal(trees[0][keys], trees[1][keys]) for keys in trees[0]
-  )
-
-
-def test_a_trained_model_with_a_bit_turned_over_starts_no_job(tmp_path):
-  (tmp_path / 'results.json').write_text('{}')
-  state = {'batch_stats': {'mean': np.ones(2, np.float32)}}
-  trained.save(tmp_path, {'w': BIG, 'b': np.zeros(3, np.float32)}, state)
-  path = tmp_path / trained.MODEL
-  content, wanted = path.read_bytes(), trained.load(tmp_path)[0]
-  header = 8 + int.from_bytes(content[:8], 'little')
-  everywhere = [*flips(content), *flips(content[:header], 100, 1), *cuts(content)]
-  for changed in (c if len(c) != header else c + content[header:] for c in everywhere):
-    path.write_bytes(changed)
-    found = outcome(lambda: trained.load(tmp_path))
-    assert found is None or same(found[0], wanted)
-  for place in range(header, len(content)):  # the data, byte by byte
-    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    with pytest.raises(l2o.InputError, match=r'start: .*is damaged.*run its job again'):
-      trained.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-  ('tree', 'about', 'says'),
-  [
-    ({'model_state': {'m': BIG}}, {'format': 1, 'parts': ['model_state']}, 'lacks params'),
-    ({'params': {'w': BIG}}, {'format': 1, 'parts': ['params', 'model_state']}, 'lacks model_st'),
-    ({'params': {'w': BIG}}, {'format': 2, 'parts': []}, 'format must be 1, not 2'),
-    ({'params': {'w': BIG}}, {'format': 1}, 'needs parts'),
-    ({'params': {'w': BIG}}, {'format': 1, 'parts': 'params'}, 'parts must be a list'),
-  ],
-)
-def test_a_trained_model_with_a_part_missing_is_refused(tmp_path, tree, about, says):
-  (tmp_path / 'results.json').write_text('{}')
-  (tmp_path / trained.MODEL).write_bytes(arrays_file.pack(tree, about))
-  with pytest.raises(l2o.InputError, match=rf'start: .*{says}'):
-    trained.load(tmp_path)
-
-
-def test_a_trained_model_without_a_digest_is_refused(tmp_path):
-  (tmp_path / 'results.json').write_text('{}')
-  safetensors.numpy.save_file({'params::w': BIG}, tmp_path / trained.MODEL)
-  with pytest.raises(l2o.InputError, match=r'lacks l2o and sha256\); run its job again'):
-    trained.load(tmp_path)
 
 
 def test_an_optimizer_with_a_bit_turned_over_is_refused(tmp_path):
