@@ -233,9 +233,9 @@ def _check_theta(
   try:
     like = jax.eval_shape(lambda params: built.init(jax.random.key(0), params), shapes)
   except Exception as error:  # a file may say anything
-    if not layers:  # a rule may need some, and a file need not tell which
-      return
-    raise InputError(f'{path}: its rule has no theta ({first_line(error)})') from error
+    if layers:
+      raise InputError(f'{path}: its rule has no theta ({first_line(error)})') from error
+    like = {}  # the rule needs some layers, and a file need not tell which
   wanted = {arrays_file.SEPARATOR.join(keys): x.shape for keys, x in arrays_file.leaves(like)}
   wrong = arrays_file.mismatches(arrays_file.flatten(theta), wanted, more=not layers)
   if wrong:

@@ -205,9 +205,11 @@ def test_a_theta_that_is_not_finite_is_neither_written_nor_read(tmp_path, value)
   with pytest.raises(l2o.InputError, match='embedding::a is not of finite numbers'):
     l2o.save(tmp_path / 'x.safetensors', theta, PARAMS, SPEC)
   assert not any(tmp_path.iterdir())
-  forged(tmp_path / 'x.safetensors', theta)
-  with pytest.raises(l2o.InputError, match='embedding::a is not of finite numbers'):
-    l2o.read(tmp_path / 'x.safetensors')
+  unknown = {'layers': {}, 'spec': {'name': 'head_only', 'rule': SPEC}}
+  for changes in ({}, {'layers': {}}, unknown):
+    forged(tmp_path / 'x.safetensors', theta, **changes)
+    with pytest.raises(l2o.InputError, match='embedding::a is not of finite numbers'):
+      l2o.read(tmp_path / 'x.safetensors')
 
 
 def test_files_that_name_one_another_are_refused_or_resolved(tmp_path):
