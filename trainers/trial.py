@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from l2o.errors import InputError
+from l2o.errors import InputError, first_line
 from l2o.types import LearnedRule, Params, PyTree, Theta
 
 
@@ -27,8 +27,7 @@ def said_of(what: str) -> Iterator[None]:
   except InputError:
     raise
   except Exception as error:  # whatever a network or an optimizer may raise
-    reason = (str(error).splitlines() or [''])[0].strip() or type(error).__name__
-    raise InputError(f'{what}: {reason}') from error
+    raise InputError(f'{what}: {first_line(error)}') from error
 
 
 def try_rule(
