@@ -75,7 +75,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     ('meta_evaluate.experiments', {}, 'meta_evaluate.experiments must name at least one'),
     ('meta_evaluate.baselines', {}, 'meta_evaluate.baselines must name at least one'),
     ('model.features', (0,), r'features\[0\] must be at least 1, not 0'),
-    ('model', {'name': 'resnet', 'features': (4,), 'blocks': (1, 1)}, 'resnet.blocks must have one'),
+    ('model', {'name': 'resnet', 'features': (4,), 'blocks': (1, 1)}, 'blocks must have one'),
     ('seed', -1, 'seed must be at least 0, not -1'),
     ('cpu_devices', 10**5, 'cpu_devices must be at least 1 and at most 256'),
     ('keep_checkpoints', 0, 'keep_checkpoints must be at least 1'),
