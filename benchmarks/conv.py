@@ -17,10 +17,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from l2o.inner.step import InnerState, inner_step
 from l2o.models import resnet
 from l2o.models.conv import Conv
 from l2o.tasks.classification import classification
-from l2o.unroll import InnerState, inner_step
 
 STEPS = 20
 REPEATS = 5

@@ -20,12 +20,13 @@ from absl import app, flags
 
 import l2o
 from l2o.estimators.nes import nes
-from l2o.mapping import on_device
+from l2o.inner.mapping import on_device
+from l2o.inner.rollout import meta_loss, start_episodes
+from l2o.inner.step import InnerState, fetch, inner_step
 from l2o.models.mlp import MLP
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
 from l2o.types import Task, TaskBatch
-from l2o.unroll import InnerState, fetch, inner_step, meta_loss, start_episodes
 from trainers import sharding
 
 POPULATION, TASKS, K, BATCH, EXAMPLES = 32, 4, 20, 32, 5_000

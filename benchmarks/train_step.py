@@ -19,10 +19,10 @@ import optax
 from absl import app, flags
 
 import l2o
+from l2o.inner.step import InnerState, inner_step
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
 from l2o.types import Batch, PyTree, Task
-from l2o.unroll import InnerState, inner_step
 
 _ROUNDS = flags.DEFINE_integer('rounds', 30, 'Steps of each variant that are timed.')
 _LEARNED = flags.DEFINE_string('learned', 'velo-quickstart', 'A file, or a name of l2o.zoo().')

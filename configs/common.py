@@ -8,8 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from l2o.build import choose
 from l2o.errors import InputError
+from l2o.registry import choose
 
 
 def parse(arg: str, **defaults: Any) -> ConfigDict:

@@ -14,7 +14,7 @@ its released weights, otherwise `velo-quickstart`.
 from ml_collections import ConfigDict
 
 from configs import common
-from l2o.build import choose
+from l2o.registry import choose
 
 RECURRENT = {
   'lstm': {'name': 'lstm', 'num_outputs': 1, 'features': 64},

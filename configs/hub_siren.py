@@ -14,8 +14,8 @@ names its released weights, otherwise `velo-quickstart`.
 from ml_collections import ConfigDict
 
 from configs import common
-from l2o.build import check_bounds, choose
 from l2o.models.siren import siren_width
+from l2o.registry import check_bounds, choose
 
 ADAMAX = {
   'name': 'hand_designed', 'optimizer': 'adamax', 'schedule': 'cosine', 'learning_rate': 1e-3,

@@ -12,7 +12,7 @@ learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `
 from ml_collections import ConfigDict
 
 from configs import common
-from l2o.build import choose
+from l2o.registry import choose
 
 MODELS = {
   'ltc': ({'name': 'ltc', 'num_outputs': 1, 'units': 8}, {'name': 'sines'}),

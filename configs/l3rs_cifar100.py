@@ -14,7 +14,7 @@ docs/results/l3rs_cifar100.md has what came out: 11 to 5 points above the best o
 from ml_collections import ConfigDict
 
 from configs import common
-from l2o.build import choose
+from l2o.registry import choose
 
 
 def get_config(arg: str = '') -> ConfigDict:

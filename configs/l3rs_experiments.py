@@ -15,7 +15,7 @@ stands for ImageNet and Tiny-ImageNet at 32x32 (L2O_TINY_IMAGENET) for Places. T
 from ml_collections import ConfigDict
 
 from configs import common, l3rs_cifar100
-from l2o.build import choose
+from l2o.registry import choose
 
 
 def get_config(arg: str = '') -> ConfigDict:

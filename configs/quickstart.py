@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-SHIPPED = 'l3rs-quickstart'  # in l2o/zoo, of this config
+SHIPPED = 'l3rs-quickstart'  # in l2o/artifacts/zoo, of this config
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 

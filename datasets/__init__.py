@@ -1,7 +1,7 @@
 """Data: sources behind one interface, class splits, and the samplers that draw from them."""
 
 from datasets.source import ArraySource, Source
-from l2o.build import build
+from l2o.registry import build
 
 SOURCES = {
   'digits': 'datasets.digits:digits',

@@ -12,8 +12,8 @@ from PIL import Image
 from datasets.images import Side, check_fits
 from datasets.source import ArraySource
 from l2o.arguments import Range, Whole, checked
-from l2o.build import choose
 from l2o.errors import InputError
+from l2o.registry import choose
 
 Share = Annotated[float, Range(above=0, below=1)]
 

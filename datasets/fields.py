@@ -13,9 +13,9 @@ from sklearn.datasets import load_sample_image
 
 from datasets.streams import Arrays, Stream
 from l2o.arguments import Count, Range, Whole, checked
-from l2o.build import choose
 from l2o.errors import InputError, first_line
 from l2o.optional import require
+from l2o.registry import choose
 
 PHOTOGRAPHS = ('china.jpg', 'flower.jpg')
 PEAK = 2.0  # the width of the values' range

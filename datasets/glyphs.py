@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from datasets.images import check_fits
 from datasets.source import ArraySource
 from l2o.arguments import Count, Whole, checked
-from l2o.build import choose
+from l2o.registry import choose
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SIZE = 28

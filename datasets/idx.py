@@ -15,8 +15,8 @@ import numpy as np
 
 from datasets.source import ArraySource
 from l2o.arguments import checked
-from l2o.build import choose
 from l2o.errors import InputError, first_line
+from l2o.registry import choose
 
 PREFIX = {'train': 'train', 'validation': 't10k'}
 TRAIN_LABELS = 'train-labels-idx1-ubyte'  # they say how many classes there are

@@ -13,8 +13,8 @@ from datasets.source import Source
 from datasets.splits import split_classes
 from datasets.streams import Arrays, Stream
 from l2o.arguments import Count, Whole, checked
-from l2o.build import choose
 from l2o.errors import InputError
+from l2o.registry import choose
 
 
 @checked

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o.arguments import Count
-from l2o.build import call
 from l2o.errors import InputError
+from l2o.registry import call
 
 
 class _First(NamedTuple):

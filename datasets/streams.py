@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from l2o.arguments import Count, NotNegative, Range, Whole, checked
-from l2o.build import build
+from l2o.registry import build
 
 STREAMS = {
   'images': 'datasets.labelled:images',

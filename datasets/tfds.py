@@ -15,8 +15,8 @@ import numpy as np
 from datasets.images import SideOrNone, check_fits, resized
 from datasets.source import ArraySource, Example, Source
 from l2o.arguments import checked
-from l2o.build import choose
 from l2o.errors import InputError, first_line
+from l2o.registry import choose
 
 VARIABLE = 'TFDS_DATA_DIR'
 CHUNK = 1_000  # examples decoded at a time

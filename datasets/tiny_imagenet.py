@@ -17,8 +17,8 @@ from datasets.archive import BadRecordError, Files, below, open_files, read_jpeg
 from datasets.images import Side, check_fits, resized
 from datasets.source import ArraySource
 from l2o.arguments import checked
-from l2o.build import choose
 from l2o.errors import InputError
+from l2o.registry import choose
 
 VARIABLE = 'L2O_TINY_IMAGENET'
 SIDE = 64  # pixels of an original image

@@ -4,11 +4,11 @@ A `LearnedRule` with meta-parameters theta binds to an ordinary optax transforma
 `Estimator` gives the gradient of theta; a `Task` is what is trained on in between.
 """
 
-from l2o.artifact import load, read, save, zoo
+from l2o.artifacts import load, read, save, zoo
 from l2o.errors import InputError
-from l2o.guard import lgl2o
-from l2o.hub import hub
 from l2o.rules import rule
+from l2o.rules.hub import hub
+from l2o.rules.lgl2o import lgl2o
 from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
 
 __all__ = [

@@ -13,13 +13,13 @@ Metrics = dict[str, jax.Array]
 
 
 def keep_theta(theta: Theta, params: Params, on_mismatch: str = 'error') -> Theta:
-  """`LearnedRule.adapt` of a rule whose theta fits any parameters."""
+  """`LearnedRule.retarget` of a rule whose theta fits any parameters."""
   del params, on_mismatch
   return theta
 
 
 def keep_params(state: PyTree, params: Params) -> Params:
-  """`LearnedRule.readout` of a rule that trains the very parameters it is judged by."""
+  """`LearnedRule.eval_params` of a rule that trains the very parameters it is judged by."""
   del state
   return params
 
@@ -30,16 +30,18 @@ class LearnedRule(NamedTuple):
   `bind` is pure, cheap and vmappable over theta. The transformation it returns takes the loss as
   `update(grads, state, params, value=loss)`, ignores keywords it does not know, returns additive
   updates in the parameters' dtype and keeps only arrays in its state, none of which shares memory
-  with another, the parameters or theta; `l2o.contract.strict` sees to that and to its callers.
+  with another, the parameters or theta; `l2o.rules.contract.strict` sees to that.
   """
 
   init: Callable[[jax.Array, Params], Theta]  # (key, params or their shapes) -> theta
   bind: Callable[..., Any]  # (theta, num_steps [] int) -> optax.GradientTransformationExtraArgs
-  facts: Callable[[Any], Metrics] = lambda state: {}  # (state) -> what the last step did, to plot
+  diagnostics: Callable[[Any], Metrics] = (
+    lambda state: {}
+  )  # (state) -> what the last step did, to plot
   # (theta, params or their shapes, on_mismatch='error') -> theta for parameters of another tree
-  adapt: Callable[..., Theta] = keep_theta
+  retarget: Callable[..., Theta] = keep_theta
   # (state, params) -> the parameters to evaluate, where they are not those that are trained
-  readout: Callable[[Any, Params], Params] = keep_params
+  eval_params: Callable[[Any, Params], Params] = keep_params
 
 
 class Task(NamedTuple):

@@ -14,7 +14,7 @@ from reports.figures import COLOURS, STYLE
 
 LABELS = {'accuracy': 'accuracy in the evaluation', 'psnr': 'PSNR in dB'}
 RATE = 'effective_learning_rate'
-FACTS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
+DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 
 
 class Runs(NamedTuple):
@@ -64,11 +64,11 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
   names += ['effective learning rate', 'of the last step']
   lines = [_line(names), '|---' * len(names) + '|']
   for row in rows:
-    facts = ', '.join(f'{name} {value:.4g}' for name, value in row['facts'].items())
+    diagnostics = ', '.join(f'{name} {value:.4g}' for name, value in row['diagnostics'].items())
     losses = [_plus_minus(row[name]) for name in ('final', 'best')]
     others = [_plus_minus(row['measures'].get(name)) for name in measures]
     rate = f'{row[RATE]["mean"]:.3g}' if row[RATE] else ''
-    lines.append(_line([row['optimizer'], row['seeds'], *losses, *others, rate, facts]))
+    lines.append(_line([row['optimizer'], row['seeds'], *losses, *others, rate, diagnostics]))
     lines += [_line(['', 'failed', reason, *[''] * (len(names) - 3)]) for reason in row['failed']]
   legend = (
     'Losses in the evaluation: mean ± standard deviation over seeds.'
@@ -129,7 +129,7 @@ def paths(rows: Sequence[Runs]) -> Figure:
 
 def _summary(row: Runs) -> dict[str, Any]:
   found: dict[str, Any] = {'optimizer': row.label, 'seeds': len(row.metrics)}
-  found |= {'failed': list(row.failed), 'facts': {}}
+  found |= {'failed': list(row.failed), 'diagnostics': {}}
   found['final'] = _over([seed['final'] for seed in row.results], 'eval_loss')
   best = [seed['best'] for seed in row.results if seed['best']]
   found['best'] = _over(best, 'loss') if len(best) == len(row.results) else None
@@ -140,10 +140,10 @@ def _summary(row: Runs) -> dict[str, Any]:
   }
   rates = [_column(seed, RATE)[1] for seed in row.metrics]
   found[RATE] = _mean_std([np.median(seed) for seed in rates if len(seed)])
-  for fact in FACTS:
-    last = [_column(seed, fact)[1] for seed in row.metrics]
+  for name in DIAGNOSTICS:
+    last = [_column(seed, name)[1] for seed in row.metrics]
     if last and all(len(values) for values in last):
-      found['facts'][fact] = float(np.mean([values[-1] for values in last]))
+      found['diagnostics'][name] = float(np.mean([values[-1] for values in last]))
   return found
 
 

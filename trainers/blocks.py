@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from l2o.arguments import Count, NotNegative, Positive, Range, Whole
-from l2o.build import call
 from l2o.errors import InputError
+from l2o.registry import call
 
 Block = Mapping[str, Any]
 MAX_CPU_DEVICES = 256  # one a core

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from datasets import Source, feed
+from l2o.inner.rollout import advance
+from l2o.inner.step import InnerState
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
-from l2o.unroll import InnerState, advance
 from trainers import sharding
 from trainers.sources import Feed
 
@@ -129,7 +130,7 @@ def _measure(
 ) -> Metrics:
   def one(numbered: tuple, evaluation: Batch) -> Metrics:
     (_, j), state = numbered
-    params = rule.readout(state.opt_state, state.params)
+    params = rule.eval_params(state.opt_state, state.params)
     return task.evaluate(params, state.model_state, _at(evaluation, j))
 
   pairs = _pairs(thetas, evaluation)

@@ -11,10 +11,10 @@ import numpy as np
 from flax import linen as nn
 
 from datasets import streams
-from l2o.build import build as build_from
-from l2o.build import call
 from l2o.errors import InputError
 from l2o.models import MODELS
+from l2o.registry import build as build_from
+from l2o.registry import call
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.tasks.regression import predict

@@ -20,15 +20,16 @@ from jax.sharding import Mesh, NamedSharding
 from datasets import feed
 from datasets.sampler import TaskSampler
 from l2o.arguments import Positive, check
-from l2o.build import build as build_from
-from l2o.build import call, choose
 from l2o.errors import InputError
-from l2o.features import layer_paths
-from l2o.hand_designed import hand_designed
-from l2o.mapping import on_device
+from l2o.inner.mapping import on_device
+from l2o.inner.rollout import rollout, run_episode, start_episodes, start_with_keys
+from l2o.inner.step import InnerState
+from l2o.registry import build as build_from
+from l2o.registry import call, choose
 from l2o.rules import RULES
+from l2o.rules.hand_designed import hand_designed
+from l2o.trees import layer_paths
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
-from l2o.unroll import InnerState, run_episode, start_episodes, start_with_keys, unroll
 from reports.results import Outcome
 from trainers import blocks, seen, sharding, sources, stage, trial
 from trainers.fed import FedEpisodes, Host
@@ -368,7 +369,7 @@ def _trace(
   """What the learned rule says it did, step by step, on some tasks of the first experiment.
 
   Returns:
-    The rule's facts, each [tasks, K, ...], and 'layers', the layers' names.
+    The rule's diagnostics, each [tasks, K, ...], and 'layers', the layers' names.
   """
   num_steps = plan.spec.trace_steps
   first = plan.experiments[0]
@@ -379,14 +380,14 @@ def _trace(
   episodes = _starter(plan)(starts.get(first.start), jax.device_put(draw, whole))
 
   def record(state: InnerState, metrics: Metrics) -> PyTree:
-    return plan.rule.facts(state.opt_state)
+    return plan.rule.diagnostics(state.opt_state)
 
   def one(episode: Episode, shared: tuple) -> PyTree:
     theta, store = shared
     tx = plan.rule.bind(theta, num_steps)
-    return unroll(plan.task, tx, episode, store, jnp.int32(num_steps), record)[1]
+    return rollout(plan.task, tx, episode, store, jnp.int32(num_steps), record)[1]
 
   traces = jax.jit(lambda theta, episodes, store: map_fn(one, episodes, (theta, store)))
   store = jax.device_put(first.stores['train'], whole)
-  facts = jax.device_get(traces(theta, episodes, store))
-  return {**facts, 'layers': np.asarray(layer_paths(episodes.params))}
+  diagnostics = jax.device_get(traces(theta, episodes, store))
+  return {**diagnostics, 'layers': np.asarray(layer_paths(episodes.params))}

@@ -13,12 +13,13 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
-from l2o.build import build as build_from
-from l2o.build import call
 from l2o.errors import InputError, RunError
 from l2o.estimators import ESTIMATORS
 from l2o.estimators.nes import halving
-from l2o.mapping import on_device
+from l2o.inner.mapping import on_device
+from l2o.inner.rollout import meta_loss, start_episodes
+from l2o.registry import build as build_from
+from l2o.registry import call
 from l2o.types import (
   Episode,
   Estimator,
@@ -30,7 +31,6 @@ from l2o.types import (
   TaskBatch,
   Theta,
 )
-from l2o.unroll import meta_loss, start_episodes
 from trainers import blocks, sharding, sources, stage, trial
 from trainers.fed import FedEpisodes, Host
 from trainers.state import MetaState

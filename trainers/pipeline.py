@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from l2o.artifact import read
-from l2o.artifact import save as save_optimizer
-from l2o.build import build as build_from
-from l2o.build import call
+from l2o.artifacts.artifact import read
+from l2o.artifacts.artifact import save as save_optimizer
 from l2o.errors import InputError
 from l2o.models import MODELS
+from l2o.registry import build as build_from
+from l2o.registry import call
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.types import Params, Theta

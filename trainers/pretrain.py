@@ -9,10 +9,10 @@ import numpy as np
 from datasets.feed import read
 from datasets.sampler import BatchSampler
 from l2o.arguments import Whole
-from l2o.build import build as build_from
-from l2o.build import call
-from l2o.hand_designed import hand_designed
 from l2o.models import MODELS
+from l2o.registry import build as build_from
+from l2o.registry import call
+from l2o.rules.hand_designed import hand_designed
 from l2o.tasks import TASKS
 from l2o.types import PyTree
 from trainers import blocks, reinit, sharding, sources, stage, train

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from l2o.build import check_bounds
+from l2o.inner.step import InnerState
+from l2o.registry import check_bounds
 from l2o.types import PyTree
-from l2o.unroll import InnerState
 
 POLICIES = {
   'stop': 'trainers.reinit:stop',

@@ -7,7 +7,7 @@ them: `meta_evaluate.allow_seen_classes`.
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from l2o.artifact import read
+from l2o.artifacts.artifact import read
 from reports.results import Results
 from trainers import sources
 
@@ -101,10 +101,11 @@ def _meta_trained(spec: Any) -> Iterator[Classes]:
     return
   if spec.get('name') == 'artifact':
     card = read(spec['path']).card
-    config, classes = card.get('config', {}), card.get('classes', {})
-    main = config.get('source')
-    if main in classes and main in config.get('sources', {}):
-      names = classes[main].get(sources.META_TRAIN, ())
-      yield _identity(config['sources'][main]), frozenset(names)
+    try:
+      main = card['config']['source']
+      source, names = card['config']['sources'][main], card['classes'][main][sources.META_TRAIN]
+    except (KeyError, TypeError):
+      return  # the card does not tell
+    yield _identity(source), frozenset(names)
   for block in spec.values():
     yield from _meta_trained(block)

@@ -13,8 +13,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from l2o.arguments import Range
-from l2o.build import call, choose
 from l2o.errors import InputError
+from l2o.registry import call, choose
 from l2o.types import MapFn, PyTree
 
 Size = Annotated[int, Range(at_least=-1)]  # of an axis of a mesh

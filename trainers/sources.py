@@ -10,8 +10,8 @@ import datasets
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
 from l2o.arguments import check
-from l2o.build import call, check_bounds, choose
 from l2o.errors import InputError
+from l2o.registry import call, check_bounds, choose
 from l2o.types import PyTree
 
 META_TRAIN = 'meta_train'  # the part of the main source that meta-training takes

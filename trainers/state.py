@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax
 
+from l2o.inner.step import InnerState
 from l2o.types import PyTree, Theta
-from l2o.unroll import InnerState
 from trainers.reinit import Kept
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from configs import common
-from l2o.build import call
 from l2o.errors import InputError, RunError
+from l2o.registry import call
 from reports import pictures, training
 from reports import sweep as report
 from reports.results import read_lines

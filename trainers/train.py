@@ -18,9 +18,9 @@ from jax.sharding import Mesh
 
 from checkpoints import Checkpoints
 from l2o.errors import InputError, RunError
-from l2o.features import layer_paths
+from l2o.inner.step import InnerState, fetch, inner_step
+from l2o.trees import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
-from l2o.unroll import InnerState, fetch, inner_step
 from trainers import memory, reinit, sharding, stage
 from trainers.state import TrainState
 from trainers.workdir import read_json, write_json
@@ -146,7 +146,7 @@ def trained_shapes(plan: Train) -> tuple[Params, PyTree]:
 
   def start() -> tuple[Params, PyTree]:
     inner = _start(plan, _given(plan), plan.start).inner
-    return plan.rule.readout(inner.opt_state.inner, inner.params), inner.model_state
+    return plan.rule.eval_params(inner.opt_state.inner, inner.params), inner.model_state
 
   return jax.eval_shape(start)
 
@@ -194,7 +194,7 @@ def _record(folder: pathlib.Path) -> pathlib.Path:
 
 def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
   """What was trained, on the host: (params, model_state)."""
-  params = plan.rule.readout(inner.opt_state.inner, inner.params)
+  params = plan.rule.eval_params(inner.opt_state.inner, inner.params)
   return jax.device_get((params, inner.model_state))
 
 
@@ -249,7 +249,7 @@ class Evaluation:
     return held['loss']
 
   def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
-    params = self._plan.rule.readout(inner.opt_state.inner, inner.params)
+    params = self._plan.rule.eval_params(inner.opt_state.inner, inner.params)
     return self._plan.task.evaluate(params, inner.model_state, fetch(store, batch))
 
 
@@ -325,7 +325,7 @@ def _step(plan: Train) -> Callable[..., tuple[TrainState, Metrics]]:
       None if fresh is None else lambda: fetch(given.store, fresh),
     )
     opt_state = after.opt_state
-    metrics |= plan.rule.facts(opt_state.inner)
+    metrics |= plan.rule.diagnostics(opt_state.inner)
     metrics['effective_learning_rate'] = opt_state.effective_learning_rate
     inner, kept = plan.policy.apply(state.kept, state.inner, after, metrics['loss'])
     if kept is not None:

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 import jax
 
-from l2o import arrays_file
-from l2o.build import call
+from l2o.artifacts import arrays_file
 from l2o.errors import InputError
+from l2o.registry import call
 from l2o.types import Params, PyTree
 from trainers.workdir import RESULTS
 

@@ -54,7 +54,7 @@ def try_rule(
     if compares:
       functions = {'value_fn': lambda p: loss, 'value_and_grad_fn': lambda p: (loss, p)}
     _, state = tx.update(params, state, params, value=loss, **functions)
-    return rule.facts(state), rule.readout(state, params)
+    return rule.diagnostics(state), rule.eval_params(state, params)
 
   with said_of(what):
     if theta is None:

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from l2o.arguments import Positive, Range, checked
-from l2o.build import choose
 from l2o.errors import InputError
-from l2o.mapping import vectorized
+from l2o.inner.mapping import vectorized
+from l2o.registry import choose
 from l2o.types import Estimator, MapFn, Metrics, PyTree, Theta
 
 SHAPINGS = ('centred_rank', 'none')

@@ -7,9 +7,9 @@ import jax
 from flax import linen as nn
 
 from l2o.arguments import Range
-from l2o.build import build
 from l2o.models import MODELS
 from l2o.models.conv import Conv
+from l2o.registry import build
 
 Share = Annotated[float, Range(at_least=0, below=1)]  # what dropout may drop
 CONVOLUTIONS = (
@@ -65,7 +65,7 @@ def lane_keeping(recurrent: Mapping[str, Any], dropout: Share = 0.2) -> 'LaneKee
     dropout: of the encoder.
 
   Raises:
-    InputError: as `l2o.build.build`.
+    InputError: as `l2o.registry.build`.
 
   Example:
     >>> lane_keeping({'name': 'lstm', 'num_outputs': 1}).recurrent.features

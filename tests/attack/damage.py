@@ -3,7 +3,7 @@
 import numpy as np
 
 import l2o
-from l2o import arrays_file
+from l2o.artifacts import arrays_file
 
 
 def flips(content, count=150, seed=0):

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import l2o
-from tests.l2o.test_contract import EXTRA, HEADS, RULES
+from tests.l2o.rules.test_contract import EXTRA, HEADS, RULES
 
 PARAMS = {'body': jnp.array([1.0, -2.0]), 'head': jnp.array([[0.5, 3.0, -1.0]])}
 NAMES = ('l3rs', 'velo', 'celo', 'hub', 'lgl2o', 'lgl2o, period 3', 'adam', 'sgd', 'head_only')

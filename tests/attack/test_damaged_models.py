@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 import l2o
-from l2o import arrays_file
+from l2o.artifacts import arrays_file
 from tests.attack.damage import cuts, flips, outcome, same
 from trainers import trained
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import l2o
-from l2o.directions import directions
+from l2o.rules.l3rs.directions import directions
 
 # They want more than a gradient, or arguments without a default.
 UNUSABLE = {'dpsgd', 'lbfgs', 'schedule_free', 'sophia'}

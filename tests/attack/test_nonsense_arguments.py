@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import l2o
-from l2o.build import build
-from l2o.directions import _moved, direction
 from l2o.estimators import ESTIMATORS
 from l2o.models import MODELS
+from l2o.registry import build
+from l2o.rules.l3rs.directions import _moved, direction
 from l2o.tasks import TASKS
 from l2o.tasks.classification import classification
 from l2o.tasks.function import waves

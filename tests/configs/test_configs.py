@@ -10,12 +10,12 @@ import pytest
 import datasets
 from configs import common, l3rs_paper
 from datasets import streams
-from l2o.build import build
 from l2o.errors import InputError
 from l2o.models import MODELS
+from l2o.registry import build
 from l2o.rules import RULES
 from l2o.tasks import TASKS
-from tests.l2o.velo_reference import released
+from tests.l2o.rules.velo_reference import released
 from trainers import job, pipeline, run
 
 FILES = sorted(

@@ -92,8 +92,8 @@ def test_a_file_that_is_no_volume_is_named(tmp_path):
   [
     ({'picture': 'cat.jpg'}, "no photograph 'cat.jpg'"),
     ({'crop': 428}, 'stream.crop must be at most 427'),
-    ({'crop': 1}, 'crop must be a whole number of at least 2'),
-    ({'batch_size': 0}, 'batch_size must be a whole number of at least 1'),
+    ({'crop': 1}, 'crop must be .*at least 2'),
+    ({'batch_size': 0}, 'batch_size must be .*at least 1'),
   ],
 )
 def test_what_is_no_photograph_is_refused(changes, says):

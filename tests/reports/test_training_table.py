@@ -6,10 +6,10 @@ import pytest
 from reports import training
 
 
-def seed(losses, **facts):
+def seed(losses, **diagnostics):
   rows = [{'step': 10 * k, 'loss': x} for k, x in enumerate(losses, 1)]
   rows += [{'step': 10 * k, 'eval_loss': x} for k, x in enumerate(losses, 1)]
-  rows[len(losses) - 1] |= facts
+  rows[len(losses) - 1] |= diagnostics
   for k, row in enumerate(rows[: len(losses)]):
     row['effective_learning_rate'] = 0.01 * 2**k
   return sorted(rows, key=lambda row: (row['step'], 'loss' in row))  # the evaluation comes first
@@ -48,7 +48,7 @@ def test_last_and_lowest_losses_over_seeds():
     'mse': {'mean': 10.0, 'std': 1.0},
     'test mse': {'mean': 7.5, 'std': 0.5},
   }
-  assert guarded['facts'] == {'taken_learned': 7.0}
+  assert guarded['diagnostics'] == {'taken_learned': 7.0}
   assert lost['final'] is None
 
 

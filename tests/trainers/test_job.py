@@ -58,7 +58,7 @@ def test_a_sweep_over_optimizers_ends_in_one_table(tmp_path, capsys):
   ('key', 'value', 'says'),
   [
     ('stream.name', 'sinus', "no stream 'sinus'.*mean 'sines'"),
-    ('stream.batch_size', 0, 'stream.batch_size must be at least 1'),
+    ('stream.batch_size', 0, 'stream sines: batch_size must be at least 1'),
     ('model', {'name': 'siren', 'features': 3}, 'do not fit together'),
     ('train.nonfinite', {'name': 'increase_steps', 'factor': 1.0}, 'factor must be above 1'),
     ('train.mesh', {'data': 3}, 'train.mesh.data = 3 does not divide a batch of 4'),

@@ -14,8 +14,8 @@ import l2o
 from checkpoints import Checkpoints
 from datasets.splits import split_classes
 from l2o.estimators.nes import nes
+from l2o.inner.rollout import meta_loss, run_episode, start_episodes
 from l2o.types import TaskBatch
-from l2o.unroll import meta_loss, run_episode, start_episodes
 from tests.problems import quadratic_task
 from tests.tiny_run import execute, tiny
 from trainers import meta_evaluate, meta_train, pipeline, pretrain, train
@@ -180,7 +180,7 @@ def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
   params, _ = pretrain.run(plan, tmp_path, Options(60.0, 60.0, 1))
   start = train.prepare(plan).state
   inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
-  expected = plan.rule.readout(inner.opt_state.inner, inner.params)
+  expected = plan.rule.eval_params(inner.opt_state.inner, inner.params)
   for got, want, trained in zip(
     *map(jax.tree.leaves, (params, expected, inner.params)), strict=True
   ):

@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     (
       'sources.glyphs.per_font',
       0,
-      'data set glyphs: per_font must be a whole number of at least 1',
+      'data set glyphs: per_font must be at least 1',
     ),
     ('pretrain.starts', {'second': {}}, "starts must have 'main'"),
     ('rule', {'name': 'artifact', 'path': 'none'}, "no optimizer in the zoo 'none'"),

@@ -8,8 +8,8 @@ import pytest
 import l2o
 from l2o.errors import InputError
 from l2o.estimators.nes import nes
-from l2o.mapping import sequential, vectorized
-from l2o.unroll import meta_loss
+from l2o.inner.mapping import sequential, vectorized
+from l2o.inner.rollout import meta_loss
 from tests.problems import quadratic_task, quadratic_tasks
 from trainers import sharding
 

@@ -1,0 +1,243 @@
+"""A meta-trained optimizer in a file, and back into anybody's loop.
+
+The file that l2o writes is an `l2o.artifacts.arrays_file` of theta's leaves. Its description has
+the rule's name and arguments, the layers it was meta-trained for, and a card that tells where it
+comes from.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from l2o.arguments import Whole, checked
+from l2o.artifacts import arrays_file
+from l2o.errors import InputError, first_line
+from l2o.registry import build, call, choose
+from l2o.rules import RULES
+from l2o.rules.velo.weights import load_released, widths
+from l2o.trees import layer_paths
+from l2o.types import LearnedRule, Params, Theta
+
+SUFFIX = '.safetensors'
+ZOO = pathlib.Path(__file__).parent / 'zoo'
+FORMAT = 1
+MAX_FILES = 8  # that name one another as their rules
+KIND, REMEDY = 'optimizer written by l2o.save', 'fetch it anew'
+
+
+class _About(NamedTuple):
+  """The description of a file."""
+
+  format: int
+  spec: Mapping[str, Any]
+  layers: Mapping[str, Sequence[Whole]]
+  card: Mapping[str, Any]
+
+
+class Artifact(NamedTuple):
+  """What a file holds."""
+
+  rule: LearnedRule
+  theta: Theta
+  spec: Mapping[str, Any]  # the rule's name and arguments
+  # path -> shape, of the parameters it was meta-trained for; empty where the file does not tell
+  layers: Mapping[str, tuple[int, ...]]
+  card: Mapping[str, Any]  # where it comes from: config, data, revision, results
+
+
+@checked
+def save(
+  path: str | os.PathLike,
+  theta: Theta,
+  params: Params,
+  spec: Mapping[str, Any],
+  card: Mapping[str, Any] | None = None,
+) -> None:
+  """Writes a meta-trained optimizer, whole or not at all.
+
+  Args:
+    path: the file, by custom ending in `.safetensors`.
+    theta: nested dicts of arrays.
+    params: the parameters it was meta-trained for, or their shapes.
+    spec: the rule's name and arguments, as `l2o.rule(**spec)` takes them.
+    card: anything JSON can say of where it comes from.
+
+  Raises:
+    InputError: a file that cannot be written, a theta that the file cannot hold or the rule does
+      not have for these parameters, values that are not finite, or a card beyond JSON.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, tempfile
+    >>> params, spec = {'w': jnp.ones(3)}, {'name': 'l3rs', 'directions': ['sgd']}
+    >>> theta = build(RULES, spec).init(jax.random.key(0), params)
+    >>> path = tempfile.mkdtemp() + '/mine.safetensors'
+    >>> save(path, theta, params, spec)
+    >>> tx = load(path, params, num_steps=100)
+    >>> updates, state = tx.update(params, tx.init(params), params, value=1.0)
+  """
+  target = pathlib.Path(path)
+  if not target.name:
+    raise InputError(f'{str(path)!r} is no name for a file')
+  layers = {
+    path: list(np.shape(leaf))
+    for path, leaf in zip(layer_paths(params), jax.tree.leaves(params), strict=True)
+  }
+  alone = _self_contained(spec, theta)
+  about = {'format': FORMAT, 'spec': alone, 'layers': layers, 'card': dict(card or {})}
+  content = arrays_file.pack(theta, about)
+  _check_theta(_build(alone, target), theta, layers, target)
+  try:
+    arrays_file.replace(target, content)
+  except OSError as error:
+    raise InputError(f'{target} cannot be written ({first_line(error)})') from error
+
+
+def read(path_or_name: str | os.PathLike) -> Artifact:
+  """Reads what `save` wrote, one of the optimizers that come with l2o, or released weights.
+
+  Args:
+    path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format holds VeLO or Celo,
+      see `l2o.rules.velo.load_theta`; which, and its widths, is told by its shapes.
+
+  Raises:
+    InputError: a file that is missing, damaged, or holds something else; an unknown name.
+  """
+  path = _find(path_or_name)
+  theta, about = _contents(path)
+  spec = _self_contained(about.spec, theta)
+  built = _build(spec, path)
+  layers = {layer: tuple(shape) for layer, shape in about.layers.items()}
+  _check_theta(built, theta, layers, path)
+  return Artifact(built, theta, spec, layers, about.card)
+
+
+def load(
+  path_or_name: str | os.PathLike, params: Params, num_steps: Any, on_mismatch: str = 'error'
+) -> optax.GradientTransformationExtraArgs:
+  """A meta-trained optimizer as an optax transformation for one training run.
+
+  Args:
+    path_or_name: a file, or a name of `zoo()`.
+    params: the parameters to train, or their shapes.
+    num_steps: K, the length of the run.
+    on_mismatch: where a rule knows layers by their path and these are others: 'error', or
+      'mean_embedding' to give an unknown layer the mean of the known ones.
+
+  Returns:
+    A transformation whose update takes the loss: `update(grads, state, params, value=loss)`.
+
+  Raises:
+    InputError: as `read`, or layers that do not match; the message names both sides.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
+    >>> tx = load('l3rs-quickstart', params, num_steps=50, on_mismatch='mean_embedding')
+    >>> state = tx.init(params)
+    >>> updates, state = tx.update(params, state, params, value=jnp.array(0.7))
+  """
+  held = read(path_or_name)
+  return held.rule.bind(held.rule.retarget(held.theta, params, on_mismatch=on_mismatch), num_steps)
+
+
+def zoo() -> list[str]:
+  """The names of the optimizers that come with l2o.
+
+  Example:
+    >>> 'l3rs-quickstart' in zoo()
+    True
+  """
+  return sorted(path.name.removesuffix(SUFFIX) for path in ZOO.glob(f'*{SUFFIX}'))
+
+
+def _find(path_or_name: str | os.PathLike) -> pathlib.Path:
+  path = pathlib.Path(path_or_name)
+  if path.suffix == SUFFIX or len(path.parts) > 1 or (path_or_name and os.path.lexists(path)):
+    return path
+  return ZOO / (choose(str(path_or_name), zoo(), 'optimizer in the zoo') + SUFFIX)
+
+
+def _is_released(path: pathlib.Path) -> bool:
+  """Whether the file is not in the safetensors format, whose ninth byte opens a JSON object."""
+  if path.suffix == SUFFIX:
+    return False
+  try:
+    with path.open('rb') as file:
+      return file.read(9)[8:] != b'{'
+  except OSError:
+    return False  # who reads it will say why it cannot be read
+
+
+def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
+  """What a file of either format says, its description complete."""
+  if _is_released(path):
+    theta, spec = load_released(path)
+    return theta, _About(FORMAT, spec, {}, {})
+  theta, said = arrays_file.read(path, KIND, REMEDY)
+  if said.get('format', FORMAT) != FORMAT:
+    raise InputError(f'{path} has format {said["format"]}, this version of l2o reads {FORMAT}')
+  known = {key: said[key] for key in _About._fields if key in said}
+  return theta, call(_About, known, f'the description in {path}')
+
+
+def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> dict[str, Any]:
+  """A rule's spec without the files it names: what they hold for it is in theta.
+
+  Args:
+    spec: name and arguments.
+    theta: of the rule.
+    files: how many there were on the way here, each naming the next as its rule.
+  """
+  spec = dict(spec)
+  if spec.get('name') == 'artifact':
+    path = call(_named, {k: v for k, v in spec.items() if k != 'name'}, 'rule artifact')
+    if files == MAX_FILES:
+      raise InputError(f'{path} names itself as its rule, or is one of a chain of files that do')
+    return _self_contained(_contents(path)[1].spec, theta, files + 1)
+  if spec.get('name') in ('velo', 'celo') and spec.pop('weights', ''):
+    spec |= widths(theta)
+  for key in ('rule', 'hand_designed', 'learned'):
+    if isinstance(spec.get(key), Mapping):
+      branch = theta if key == 'rule' or not isinstance(theta, Mapping) else theta.get(key, {})
+      spec[key] = _self_contained(spec[key], branch, files)
+  return spec
+
+
+def _named(path: str, on_mismatch: str = 'error') -> pathlib.Path:
+  """The file of a rule `artifact`; `on_mismatch` is for its `init`, which is over."""
+  del on_mismatch
+  return _find(path)
+
+
+def _build(spec: Mapping[str, Any], path: pathlib.Path) -> LearnedRule:
+  try:
+    return build(RULES, spec, 'rule')
+  except InputError as error:
+    raise InputError(f'{path}: {error}') from error
+  except Exception as error:  # a file may say anything
+    raise InputError(f'{path}: its rule cannot be built ({first_line(error)})') from error
+
+
+def _check_theta(
+  built: LearnedRule,
+  theta: Theta,
+  layers: Mapping[str, Sequence[int]],
+  path: pathlib.Path,
+) -> None:
+  """Raises InputError if theta is not one that the rule has for these layers."""
+  shapes = {name: jax.ShapeDtypeStruct(tuple(shape), np.float32) for name, shape in layers.items()}
+  try:
+    like = jax.eval_shape(lambda params: built.init(jax.random.key(0), params), shapes)
+  except Exception as error:  # a file may say anything
+    if layers:
+      raise InputError(f'{path}: its rule has no theta ({first_line(error)})') from error
+    like = {}  # the rule needs some layers, and a file need not tell which
+  wanted = {arrays_file.SEPARATOR.join(keys): x.shape for keys, x in arrays_file.leaves(like)}
+  wrong = arrays_file.mismatches(arrays_file.flatten(theta), wanted, more=not layers)
+  if wrong:
+    raise InputError(f'{path} holds a theta that its rule does not have: {"; ".join(wrong)}')

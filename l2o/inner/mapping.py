@@ -1,0 +1,43 @@
+"""Ways to run independent things on one device; each is a `MapFn`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from l2o.registry import choose
+from l2o.types import MapFn, PyTree
+
+
+def vectorized(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+  """All at once: `jax.vmap`. Memory for all of them; what fills an accelerator.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> vectorized(lambda x, shared: x * shared, jnp.arange(3), 10)
+    Array([ 0, 10, 20], dtype=int32)
+  """
+  return jax.vmap(lambda x: fn(x, shared))(xs)
+
+
+def sequential(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+  """One after another: `jax.lax.map`. Memory for one; keeps a CPU's caches warm.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> sequential(lambda x, shared: x * shared, jnp.arange(3), 10)
+    Array([ 0, 10, 20], dtype=int32)
+  """
+  return jax.lax.map(lambda x: fn(x, shared), xs)
+
+
+def on_device(name: str) -> MapFn:
+  """'vectorized', 'sequential', or 'auto': sequential on a CPU and vectorized elsewhere.
+
+  Raises:
+    InputError: another name.
+  """
+  table: dict[str, MapFn] = {'vectorized': vectorized, 'sequential': sequential}
+  if choose(name, (*table, 'auto'), 'mapping') == 'auto':
+    return sequential if jax.default_backend() == 'cpu' else vectorized
+  return table[name]

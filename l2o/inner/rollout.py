@@ -1,0 +1,201 @@
+"""The inner loop: K steps of any optimizer on one episode. The only one there is.
+
+Meta-training and meta-evaluation both roll out through `inner_step`; Adam's run and a learned
+optimizer's differ in the transformation alone.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from l2o.inner.mapping import vectorized
+from l2o.inner.step import InnerState, fetch, inner_step
+from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+
+
+def advance(
+  task: Task,
+  tx: optax.GradientTransformationExtraArgs,
+  state: InnerState,
+  key: jax.Array,
+  batch_at: Callable[[Any], Batch],
+  first: Any,
+  stop: Any,
+  fresh_at: Callable[[Any], Batch] | None = None,
+) -> InnerState:
+  """Inner steps number `first` to `stop` - 1: the inner loop, or a part of it.
+
+  Args:
+    task: the inner problem.
+    tx: the optimizer.
+    state: before step `first`.
+    key: [] of the episode; step k has the randomness of its number, whatever the part it is in.
+    batch_at: number of the step -> its batch.
+    first: [] int32.
+    stop: [] int32, traced like `first`: other values run the same program.
+    fresh_at: number of the step -> other data, see `inner_step`.
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> state = InnerState(jnp.array(3.0), {}, tx.init(jnp.array(3.0)))
+    >>> state = advance(task, tx, state, jax.random.key(0), lambda k: {'x': 1.0}, 0, 3)
+    >>> float(state.params)
+    1.25
+  """
+
+  def step(k: Any, state: InnerState) -> InnerState:
+    fresh = None if fresh_at is None else partial(fresh_at, k)
+    return inner_step(task, tx, state, jax.random.fold_in(key, k), batch_at(k), fresh)[0]
+
+  return jax.lax.fori_loop(first, stop, step, state)
+
+
+def rollout(
+  task: Task,
+  tx: optax.GradientTransformationExtraArgs,
+  episode: Episode,
+  store: PyTree,
+  num_steps: jax.Array,
+  record: Callable[[InnerState, Metrics], PyTree] | None = None,
+) -> tuple[InnerState, PyTree]:
+  """`num_steps` inner steps on one episode.
+
+  An optimizer that compares proposals does so on the next batch, at the last step on its own.
+
+  Args:
+    task: the inner problem.
+    tx: the optimizer.
+    episode: where it starts and its K_max training batches.
+    store: see `fetch`.
+    num_steps: [] int32, at most K_max, traced: another value runs the same program. A larger one
+      is not noticed; the last batch is taken again.
+    record: what to keep of each step's state and metrics, if anything.
+
+  Returns:
+    The final state, and the records [K_max, ...], zero beyond `num_steps` (None without record).
+
+  Example:
+    >>> task = Task(
+    ...   init=lambda key, pretrained=None: (jnp.array(3.0), {}),
+    ...   loss=lambda w, state, key, batch: ((w - batch['x']) ** 2, (state, {})),
+    ...   evaluate=lambda w, state, batch: {'loss': (w - batch['x']) ** 2},
+    ... )
+    >>> train = {'x': jnp.ones(4)}
+    >>> episode = Episode(jnp.array(3.0), {}, jax.random.key(0), train, {'x': jnp.array(1.0)})
+    >>> tx = optax.with_extra_args_support(optax.sgd(0.25))
+    >>> final, seen = rollout(task, tx, episode, {}, 3, record=lambda state, metrics: state.params)
+    >>> float(final.params), seen.tolist()
+    (1.25, [2.0, 1.5, 1.25, 0.0])
+  """
+  state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
+  batch_at = partial(_batch_at, episode.train, store)
+
+  def fresh_at(k: Any) -> Batch:
+    return batch_at(jnp.minimum(k + 1, num_steps - 1))
+
+  if record is None:
+    final = advance(task, tx, state, episode.key, batch_at, 0, num_steps, fresh_at)
+    return final, None
+
+  def step(state: InnerState, k: Any) -> tuple[InnerState, PyTree]:
+    key = jax.random.fold_in(episode.key, k)
+    state, metrics = inner_step(task, tx, state, key, batch_at(k), partial(fresh_at, k))
+    return state, record(state, metrics)
+
+  def recorded(k: Any, carry: tuple) -> tuple:
+    state, seen = step(carry[0], k)
+    return state, jax.tree.map(lambda all_, now: all_.at[k].set(now), carry[1], seen)
+
+  shapes = jax.eval_shape(step, state, 0)[1]
+  longest = jax.tree.leaves(episode.train)[0].shape[0]
+  records = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), shapes)
+  return jax.lax.fori_loop(0, num_steps, recorded, (state, records))
+
+
+def _batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
+  batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
+  return fetch(store, batch)
+
+
+def start_episodes(
+  task: Task, key: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+) -> Episode:
+  """Episodes [b, ...] from what a sampler drew: a fresh start and a key of its own for each.
+
+  Args:
+    task: the inner problem.
+    key: from which each episode gets its own.
+    pretrained: (params, model_state) to start from, or None.
+    draw: 'train' with leaves [b, K, B, ...] and 'evaluation' with leaves [b, E, ...].
+  """
+  count = jax.tree.leaves(draw['train'])[0].shape[0]
+  return start_with_keys(task, jax.random.split(key, (2, count)), pretrained, draw)
+
+
+def start_with_keys(
+  task: Task, keys: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+) -> Episode:
+  """As `start_episodes`, for some of its episodes.
+
+  Args:
+    task: the inner problem.
+    keys: [2, b], of each episode for its start and for its run.
+    pretrained: (params, model_state) to start from, or None.
+    draw: as `start_episodes` takes it.
+  """
+  init_keys, run_keys = keys
+  params, model_state = jax.vmap(lambda k: task.init(k, pretrained))(init_keys)
+  return Episode(params, model_state, run_keys, draw['train'], draw['evaluation'])
+
+
+def run_episode(
+  rule: LearnedRule, task: Task, theta: Theta, episode: Episode, tasks: TaskBatch
+) -> Metrics:
+  """Trains on one episode and measures: `task.evaluate` after K steps under `rule` with `theta`.
+
+  Args:
+    rule: the optimizer.
+    task: the inner problem.
+    theta: the rule's meta-parameters.
+    episode: one episode, without a leading axis.
+    tasks: where the data and the horizon come from; its episodes are not looked at.
+  """
+  tx = rule.bind(theta, tasks.num_steps)
+  final, _ = rollout(task, tx, episode, tasks.data['train'], tasks.num_steps)
+  batch = fetch(tasks.data['evaluation'], episode.evaluation)
+  params = rule.eval_params(final.opt_state, final.params)
+  return task.evaluate(params, final.model_state, batch)
+
+
+def meta_loss(
+  rule: LearnedRule, task: Task, map_fn: MapFn = vectorized
+) -> Callable[[Theta, TaskBatch], Metrics]:
+  """The meta-objective: theta, tasks -> the metrics of `run_episode`, averaged over the episodes.
+
+  Args:
+    rule: the optimizer.
+    task: the inner problem.
+    map_fn: how the episodes are run; convolutions on a CPU want them one after another.
+
+  Returns:
+    A function to metrics [] of which 'loss' is what meta-training descends.
+  """
+
+  def one(episode: Episode, shared: tuple) -> Metrics:
+    theta, data, num_steps = shared
+    return run_episode(rule, task, theta, episode, TaskBatch(episode, data, num_steps))
+
+  def measure(theta: Theta, tasks: TaskBatch) -> Metrics:
+    each = map_fn(one, tasks.episodes, (theta, tasks.data, tasks.num_steps))
+    return jax.tree.map(jnp.mean, each)
+
+  return measure

@@ -1,0 +1,45 @@
+"""Rules around two other rules: their theta is that of both sides."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from l2o.registry import build
+from l2o.rules import RULES
+from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
+
+Wrap = Callable[..., optax.GradientTransformationExtraArgs]
+
+
+def two_sided(
+  hand_designed: Mapping[str, Any],
+  learned: Mapping[str, Any],
+  wrap: Wrap,
+  diagnostics: Callable[[Any], Metrics],
+) -> LearnedRule:
+  rules = {
+    side: build(RULES, spec, 'rule')
+    for side, spec in (('hand_designed', hand_designed), ('learned', learned))
+  }
+  wrap(optax.identity(), optax.identity())  # a wrong argument shows
+
+  def init(key: jax.Array, params: Params) -> Theta:
+    return {side: rule.init(key, params) for side, rule in rules.items()}
+
+  def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+    return wrap(*(rule.bind(theta[side], num_steps) for side, rule in rules.items()))
+
+  def all_diagnostics(state: PyTree) -> Metrics:
+    found = dict(diagnostics(state))
+    for side, rule in rules.items():
+      found |= {f'{side}/{name}': x for name, x in rule.diagnostics(getattr(state, side)).items()}
+    return found
+
+  def retarget(theta: Theta, params: Params, on_mismatch: str = 'error') -> Theta:
+    return {
+      side: rules[side].retarget(theta[side], params, on_mismatch=on_mismatch) for side in rules
+    }
+
+  return LearnedRule(init, bind, all_diagnostics, retarget)

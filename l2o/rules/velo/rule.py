@@ -1,0 +1,384 @@
+"""VeLO, and its variant Celo: a learned optimizer with a network per tensor and one per parameter.
+
+With t = 0, 1, … of K steps, for a tensor p with gradient g and the running loss:
+
+    h, c  = LSTM(features of the tensor, the time and the loss; h, c),  mixed across tensors
+    W     = c mean_n controls_n(h) W_n,     the tensor's MLP from a bank of N
+    out   = MLP_W(30 inputs),               for each entry: g, p, momenta, Adam's and Adafactor's
+    update = -0.001 lr_mult(h) sqrt(mean p² + 1e-9) out_0 exp(0.001 out_1)
+
+`network` has the first two lines, `mlp` the third.
+
+Sources: Metz et al., "VeLO: Training Versatile Learned Optimizers by Scaling Up", arXiv 2211.09760;
+Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from l2o.arguments import Count, NotNegative, Positive, checked
+from l2o.errors import InputError
+from l2o.rules.contract import CALL, check_horizon, strict
+from l2o.rules.velo.mlp import (
+  Accumulators,
+  Means,
+  Moments,
+  Sources,
+  accumulate,
+  apply_mlp,
+  first_look,
+  init_accumulators,
+  mlp_inputs,
+  moments_and_scales,
+  next_means,
+)
+from l2o.rules.velo.network import (
+  LSTM,
+  MLP,
+  NUM_FEATURES,
+  RANKS,
+  LossBuffer,
+  init_loss_buffer,
+  init_lstm,
+  init_theta,
+  log_magnitude,
+  read_out,
+  run_lstm,
+  time_features,
+  update_loss_buffer,
+)
+from l2o.rules.velo.tensor_groups import (
+  Group,
+  group_tensors,
+  join,
+  leaf_order,
+  split,
+  spread,
+  tensor_means,
+)
+from l2o.rules.velo.weights import load_released
+from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
+
+
+class VeLOState(NamedTuple):
+  """State of a bound VeLO or Celo. T tensors, in the order of the tree's leaves."""
+
+  step: jax.Array  # [] int32, steps done
+  loss: LossBuffer
+  lstm: LSTM  # [T, H]
+  lr_mult: jax.Array  # [T] float32, of the last step, kept to be looked at
+  moments: Moments  # [T, 4], of the accumulators, which the next step's LSTM looks at
+  accumulators: tuple[Accumulators, ...]  # of each group of `group_tensors`
+
+
+class _Spec(NamedTuple):
+  name: str
+  lstm_width: int
+  bank_size: int
+  interpolation: float
+  weight_decay: float
+  max_steps: int
+  initial_step: float
+
+
+@checked
+def velo(
+  lstm_width: Count = 512,
+  bank_size: Count = 256,
+  interpolation: Positive = 100.0,
+  weight_decay: NotNegative = 0.0,
+  max_steps: Count = 150_000,
+  initial_step: NotNegative = 0.0,
+  weights: str = '',
+) -> LearnedRule:
+  """VeLO; the formula is in the module's docstring, the defaults are the released optimizer's.
+
+  Its training runs had at most 150,000 steps. Where K is longer, and known when it is bound,
+  gradients and losses are averaged over n = ceil(K / max_steps) steps for an update with
+  a horizon of ceil(K / n); the updates in between are zero. A traced K is used as it is: whether to
+  accumulate decides what the state holds, hence cannot depend on it.
+
+  Gradients beyond ±1000 are clipped. The rule needs the loss, positive and comparable from step to
+  step. Non-finite gradients or losses spoil the state of all tensors: use `optax.apply_if_finite`
+  where they may occur.
+
+  Args:
+    lstm_width: H, units of the LSTM.
+    bank_size: N, MLPs that a tensor's own is mixed from.
+    interpolation: factor c on the mixture.
+    weight_decay: multiple of the parameters that is added to the gradients.
+    max_steps: longest horizon without accumulation, in steps.
+    initial_step: to meta-train from a theta that descends, about the norm of a step over that of
+      the parameters; its direction is Adam's without momentum. 0: from one that knows no direction.
+    weights: a file of released weights, see `load_theta`, to begin with; its widths are taken.
+
+  Returns:
+    A rule with theta = `theta_shapes(30, H, N)` of `network`, the tree of the released
+    weights: see `load_theta`. `init` draws it (ours).
+
+  Raises:
+    InputError: a number out of bounds; at `init`, weights that are no VeLO's; at `bind`, a theta of
+      another number of features, such as Celo's.
+
+  Example:
+    >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
+    >>> rule = velo(lstm_width=8, bank_size=4)
+    >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
+    >>> updates, state = tx.update(params, tx.init(params), params, value=jnp.array(0.7))
+    >>> rule.diagnostics(state)['lr_mult'].shape
+    (2,)
+  """
+  spec = _Spec('velo', lstm_width, bank_size, interpolation, weight_decay, max_steps, initial_step)
+  return _rule(spec, weights)
+
+
+@checked
+def celo(
+  lstm_width: Count = 64,
+  bank_size: Count = 1,
+  interpolation: Positive = 1.0,
+  weight_decay: NotNegative = 0.0,
+  max_steps: Count = 150_000,
+  initial_step: NotNegative = 0.0,
+  weights: str = '',
+) -> LearnedRule:
+  """Celo: VeLO whose LSTM sees time and loss alone, with lr_mult = 0.1 exp(step).
+
+  The controls go through a softmax. Arguments, horizon and cautions are as in `velo`; the defaults
+  are the released optimizer's.
+
+  Returns:
+    A rule with theta = `theta_shapes(18, H, N)` of `network`.
+
+  Raises:
+    InputError: as `velo`, with the two names exchanged.
+
+  Example:
+    >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
+    >>> rule = celo(lstm_width=8)
+    >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
+    >>> updates, state = tx.update(params, tx.init(params), params, value=jnp.array(0.7))
+    >>> rule.diagnostics(state)['lr_mult']
+    Array([0.27182817, 0.27182817], dtype=float32)
+  """
+  spec = _Spec('celo', lstm_width, bank_size, interpolation, weight_decay, max_steps, initial_step)
+  return _rule(spec, weights)
+
+
+def _rule(spec: _Spec, weights: str) -> LearnedRule:
+  if not weights:
+    return LearnedRule(partial(_init_theta, spec), partial(_bind, spec), _diagnostics)
+
+  def init(key: jax.Array, params: Params) -> Theta:
+    del key, params
+    theta, held = load_released(weights)
+    if held['name'] != spec.name:
+      raise InputError(f'{weights} holds weights of {held["name"]}, not of {spec.name}')
+    return jax.tree.map(jnp.asarray, theta)
+
+  return LearnedRule(init, partial(_bind, spec), _diagnostics)
+
+
+def _init_theta(spec: _Spec, key: jax.Array, params: Params) -> Theta:
+  del params  # theta fits any
+  # Controls start at 1, or at 1/N after a softmax; lr_mult at 1, or at e/10.
+  is_celo = spec.name == 'celo'
+  mixing = spec.interpolation / (spec.bank_size if is_celo else 1)
+  descent = spec.initial_step / (0.0001 * math.e if is_celo else 0.001)
+  features = NUM_FEATURES[spec.name]
+  return init_theta(key, features, spec.lstm_width, spec.bank_size, mixing, descent)
+
+
+def _diagnostics(state: Any) -> Metrics:
+  state = state.inner_opt_state if isinstance(state, optax.MultiStepsState) else state
+  return {'lr_mult': state.lr_mult}
+
+
+def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+  features = np.shape(theta['rnn_params']['linear']['w'])[-2]
+  if features != NUM_FEATURES[spec.name]:
+    raise InputError(
+      f'{spec.name} has {NUM_FEATURES[spec.name]} features a tensor, but this theta was '
+      f'meta-trained with {features}'
+    )
+  check_horizon(spec.name, num_steps)
+  every = 1 if isinstance(num_steps, jax.core.Tracer) else -(-int(num_steps) // spec.max_steps)
+  if every > 1:
+    tx = _accumulating(_transformation(spec, theta, -(-int(num_steps) // every)), every)
+  else:
+    tx = _transformation(spec, theta, num_steps)
+  return strict(spec.name, tx.init, tx.update, CALL)
+
+
+def _transformation(
+  spec: _Spec, theta: Theta, num_steps: Any
+) -> optax.GradientTransformationExtraArgs:
+  theta = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theta)
+
+  def init(params: Params) -> VeLOState:
+    tensors = _tensors(params)
+    T = len(tensors)
+    return VeLOState(
+      step=jnp.zeros((), jnp.int32),
+      loss=init_loss_buffer(),
+      lstm=init_lstm(theta, T),
+      lr_mult=jnp.zeros((T,)),
+      moments=Moments(jnp.zeros((T, 4)), jnp.zeros((T, 4))),
+      accumulators=tuple(init_accumulators(group) for group in _groups(tensors)),
+    )
+
+  def update(grads: PyTree, state: VeLOState, params: Params, *, value: Any, **extra: Any) -> tuple:
+    del extra
+    loss, loss_features = update_loss_buffer(state.loss, value, state.step, num_steps)
+    clock = jnp.concatenate([time_features(state.step, num_steps), loss_features])
+    state = state._replace(loss=loss)
+    tensors = _tensors(params)
+    if not tensors:
+      return grads, state._replace(step=state.step + 1)
+    groups = _groups(tensors)
+    wide = [join(group, tensors) for group in groups]
+    pairs = zip(_tensors(grads), tensors, strict=True)
+    clipped = [_clip(g, p, spec.weight_decay) for g, p in pairs]
+    wide_grads = [join(group, clipped) for group in groups]
+    looks = [first_look(g, p) for g, p in zip(wide_grads, wide, strict=True)]
+    p_square = leaf_order(
+      groups,
+      [tensor_means(group, means.param) for group, (*_, means) in zip(groups, looks, strict=True)],
+    )
+    with jax.default_matmul_precision('highest'):
+      features = _features(spec, tensors, clock, state.moments, p_square)
+      lstm = run_lstm(theta, features, state.lstm)
+      lr_mult, mlp = read_out(theta, lstm.hidden, spec.interpolation, spec.name == 'celo')
+    step_size = lr_mult * 0.001 * jnp.sqrt(p_square + 1e-9)
+    parts: dict[int, jax.Array] = {}
+    moments, accumulators = [], []
+    for group, look, acc in zip(groups, looks, state.accumulators, strict=True):
+      rows = np.array(group.tensors)
+      old, own_mlp, size = jax.tree.map(
+        lambda x, rows=rows: x[rows], (state.moments.mean, mlp, step_size)
+      )
+      joined, moment, acc = _group_step(group, *look, acc, old, own_mlp, size, state.step >= 0)
+      parts |= split(group, joined, tensors)
+      moments.append(moment)
+      accumulators.append(acc)
+    updates = _replace_tensors(params, [parts[i] for i in range(len(tensors))])
+    moments = jax.tree.map(lambda *x: leaf_order(groups, x), *moments)
+    return updates, VeLOState(state.step + 1, loss, lstm, lr_mult, moments, tuple(accumulators))
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _group_step(
+  group: Group,
+  grads: jax.Array,
+  params: jax.Array,
+  means: Means,
+  acc: Accumulators,
+  old: jax.Array,
+  mlp: MLP,
+  step_size: jax.Array,
+  always: jax.Array,
+) -> tuple[jax.Array, Moments, Accumulators]:
+  """The updates of a group's tensors, joined, and what the next step needs."""
+  sources = accumulate(acc, grads, params, means)
+  moments, scales, sources = moments_and_scales(group, sources, next_means(group, old, means))
+  mlp = mlp._replace(
+    w0=scales[:, :, None] * mlp.w0,
+    w2=mlp.w2.at[:, :, 0].multiply(-step_size[:, None]),
+    b2=mlp.b2.at[:, 0].multiply(-step_size),
+  )
+  per_slab = jax.tree.map(lambda w: spread(group, w), mlp)
+  return _fenced(always, sources, per_slab), moments, sources.acc
+
+
+def _fenced(always: jax.Array, sources: Sources, mlp: MLP) -> jax.Array:
+  """The output of the MLPs, a value that the compiler computes once.
+
+  Otherwise it computes an entry's update again for each tensor cut out of the group, in programs
+  that take a minute to compile. The CPU compiler drops `optimization_barrier` before it fuses; into
+  a branch it does not look. `always` is true, but must not be a constant; the other branch is never
+  taken.
+  """
+
+  def output(sources: Sources, mlp: MLP) -> jax.Array:
+    return apply_mlp(mlp_inputs(sources), mlp)
+
+  return jax.lax.cond(always, output, lambda sources, mlp: sources.grads, sources, mlp)
+
+
+def _features(
+  spec: _Spec, tensors: Sequence[Any], clock: jax.Array, moments: Moments, p_square: jax.Array
+) -> jax.Array:
+  """What the LSTM is told of each tensor: [T, F]."""
+  everywhere = jnp.broadcast_to(clock, (len(tensors), clock.size))
+  if spec.name == 'celo':
+    return everywhere
+  scale = jax.lax.rsqrt(jnp.maximum(1e-9, p_square))[:, None]
+  m_mean, v_mean = moments.mean[:, :3], moments.mean[:, 3:]
+  # The released optimizer takes the second moment's spread around the momenta's means.
+  v_var = moments.var[:, 3:] + jnp.square(v_mean - m_mean)
+  axes = np.array([sum(length > 1 for length in x.shape) for x in tensors])
+  return jnp.concatenate(
+    [
+      everywhere,
+      log_magnitude(scale * v_mean),
+      jax.nn.one_hot(axes, RANKS),
+      log_magnitude(jnp.square(scale) * moments.var[:, :3]),
+      log_magnitude(jnp.square(scale) * v_var),
+    ],
+    axis=1,
+  )
+
+
+def _clip(grads: jax.Array, params: jax.Array, weight_decay: float) -> jax.Array:
+  grads = grads.astype(jnp.float32)
+  if weight_decay:
+    grads += weight_decay * params.astype(jnp.float32)
+  return jnp.clip(grads, -1000.0, 1000.0)
+
+
+def _tensors(tree: PyTree) -> list[Any]:
+  """The leaves that have entries; of the others there is nothing to know."""
+  return [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
+
+
+def _groups(tensors: Sequence[Any]) -> tuple[Group, ...]:
+  return group_tensors([x.shape for x in tensors])
+
+
+def _replace_tensors(tree: PyTree, tensors: Sequence[jax.Array]) -> PyTree:
+  new = iter(tensors)
+  return jax.tree.map(lambda leaf: next(new) if leaf.size else leaf, tree)
+
+
+def _accumulating(
+  tx: optax.GradientTransformationExtraArgs, every: int
+) -> optax.GradientTransformationExtraArgs:
+  """Averages gradients and losses over `every` steps for one update of `tx`."""
+
+  def update_pair(pair: tuple, state: Any, params: Any = None) -> tuple:
+    grads, loss = pair
+    updates, state = tx.update(grads, state, params[0], value=loss)
+    return (updates, jnp.zeros_like(loss)), state
+
+  # The loss travels with the gradients, so that it is averaged as they are.
+  inner = optax.GradientTransformation(lambda pair: tx.init(pair[0]), update_pair)
+  steps = optax.MultiSteps(inner, every)
+
+  def init(params: Params) -> optax.MultiStepsState:
+    return steps.init((params, jnp.zeros(())))
+
+  def update(grads: PyTree, state: Any, params: Params, *, value: Any, **extra: Any) -> tuple:
+    del extra
+    loss = jnp.asarray(value, jnp.float32)
+    (updates, _), state = steps.update((grads, loss), state, (params, jnp.zeros(())))
+    return updates, state
+
+  return optax.GradientTransformationExtraArgs(init, update)
