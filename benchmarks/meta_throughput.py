@@ -27,7 +27,7 @@ from l2o.models.mlp import MLP
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
 from l2o.types import Task, TaskBatch
-from trainers import sharding
+from trainers.resources import meshes
 
 POPULATION, TASKS, K, BATCH, EXAMPLES = 32, 4, 20, 32, 5_000
 REPEATS = 3
@@ -67,12 +67,12 @@ def generation(
 ) -> tuple[Callable[[], Any], int]:
   """One estimate of the meta-gradient, and how many inner steps that is."""
   rule = l2o.rule('l3rs')
-  mesh = sharding.make_mesh(population=devices)
+  mesh = meshes.make_mesh(population=devices)
   objective = meta_loss(rule, task, on_device(tasks))
-  map_fn = sharding.sharded_map(mesh, on_device(candidates))
+  map_fn = meshes.sharded_map(mesh, on_device(candidates))
   estimator = nes(objective, population=POPULATION, map_fn=map_fn)
   params, _ = task.init(jax.random.key(0))
-  whole = sharding.replicated(mesh)
+  whole = meshes.replicated(mesh)
   theta = rule.init(jax.random.key(0), params)
   held = jax.device_put((theta, estimator.init(theta, jax.random.key(0))), whole)
   store, drawn = jax.device_put((store, drawn), whole)
@@ -88,7 +88,7 @@ def generation(
 
 def main(_: Any) -> None:
   """Measures every way and prints the ratios."""
-  sharding.set_cpu_devices(2)
+  meshes.set_cpu_devices(2)
   rng = np.random.default_rng(0)
   task, shape = NETWORKS[_NETWORK.value](), SHAPES[_NETWORK.value]
   store = {'image': jnp.asarray(rng.integers(0, 256, (EXAMPLES, *shape)), jnp.uint8)}

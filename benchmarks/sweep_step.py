@@ -16,17 +16,19 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from configs import common
-from trainers import job, sharding, train
+from trainers.jobs import training_job
+from trainers.resources import meshes
+from trainers.stages import training
 
 _CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 _ROUNDS = flags.DEFINE_integer('rounds', 30, 'Steps of each optimizer that are timed.')
 
 
-def prepared(config: dict[str, Any]) -> dict[str, train.Ready]:
+def prepared(config: dict[str, Any]) -> dict[str, training.Ready]:
   """Label of each row -> its job."""
   alone = config | {'sweep': [], 'first': []}
   return {
-    row['table']: train.prepare(job.build(common.with_diff(alone, row['diff'])).plan)
+    row['table']: training.prepare(training_job.build(common.with_diff(alone, row['diff'])).plan)
     for row in config['sweep']
   }
 
@@ -34,7 +36,7 @@ def prepared(config: dict[str, Any]) -> dict[str, train.Ready]:
 def main(_: Any) -> None:
   """Measures and prints."""
   config = common.freeze(_CONFIG.value)
-  sharding.set_cpu_devices(config['cpu_devices'])
+  meshes.set_cpu_devices(config['cpu_devices'])
   jobs = prepared(config)
   states = {label: ready.state for label, ready in jobs.items()}
   times: dict[str, list[float]] = {label: [] for label in jobs}

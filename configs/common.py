@@ -72,7 +72,7 @@ def train_base() -> ConfigDict:
   c = base()
   c.update(
     cpu_devices=1,
-    stream={'name': 'nothing'},  # what it trains on, of datasets.streams
+    stream={'name': 'nothing'},  # what it trains on, of datasets.batch_sources
     model={},  # none, for a task without one
     task={},
     rule={},
@@ -82,7 +82,7 @@ def train_base() -> ConfigDict:
       'log_every': 10,  # steps
       'eval_every': 100,  # steps; 0: at the end alone
       'comparisons': 1,  # batches that LGL2O compares its proposals on
-      'nonfinite': {'name': 'stop'},  # or 'increase_steps', 'min_loss': trainers/reinit.py
+      'nonfinite': {'name': 'stop'},  # or 'increase_steps', 'min_loss': trainers/stages/reinit.py
       'mesh': {'data': 1, 'model': 1},
       'placement': (),  # (regular expression, axis of the mesh for each of the array) of parameters
     },

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.archive import BadRecordError, Files, open_files, read_jpeg
-from datasets.streams import Arrays, Stream
+from datasets.batch_sources import Arrays, Stream
 from l2o.arguments import Count, Positive, Whole, checked
 from l2o.errors import InputError
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from l2o.errors import RunError
-from trainers import blocks
-from trainers import workdir as files
+from trainers.checks import blocks
+from trainers.harness import workdir as files
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
   blocks.check(config)
   try:
     if config['sweep']:
-      from trainers import sweep  # matplotlib: only for sweeps and reports
+      from trainers.jobs import sweep  # matplotlib: only for sweeps and reports
 
       sweep.run(config, folder, run_one, build, default, overrides)
     else:
@@ -72,9 +72,10 @@ def run_one(
 
 def build(config: Mapping[str, Any], folder: pathlib.Path) -> partial[None]:
   """Builds the job or the pipeline of a config; returns what runs it in `folder`."""
-  from trainers import job, pipeline, sharding  # TensorFlow and Orbax: only to compute
+  from trainers.jobs import pipeline, training_job  # TensorFlow and Orbax: only to compute
+  from trainers.resources import meshes
 
-  sharding.set_cpu_devices(config['cpu_devices'])
+  meshes.set_cpu_devices(config['cpu_devices'])
   if 'train' in config:
-    return partial(job.run, job.build(config, folder), folder)
+    return partial(training_job.run, training_job.build(config, folder), folder)
   return partial(pipeline.run, pipeline.build(config), folder, config)

@@ -7,7 +7,8 @@ import pytest
 from configs import common
 from l2o.errors import InputError
 from tests.tiny_run import execute, tiny, tiny_job
-from trainers import pipeline, run
+from trainers import run
+from trainers.jobs import pipeline
 
 L3RS = {'name': 'l3rs'}
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd'}

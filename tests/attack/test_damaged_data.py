@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import datasets
-from datasets import streams
+from datasets import batch_sources
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
 from l2o.errors import InputError
@@ -86,7 +86,7 @@ def test_an_overlong_folder_is_not_there():
   with pytest.raises(InputError, match='neither a folder nor a readable zip file'):
     load_tiny('x' * 5000)
   with pytest.raises(InputError, match='neither a folder nor a readable zip file'):
-    streams.load({'name': 'lane_keeping', 'path': 'x' * 5000}, seed=0)
+    batch_sources.load({'name': 'lane_keeping', 'path': 'x' * 5000}, seed=0)
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ def test_arguments_of_data_sets_are_checked(spec, says):
 )
 def test_arguments_of_streams_are_checked(spec, says):
   with pytest.raises(InputError, match=f'stream {spec["name"]}: {says}'):
-    streams.load(spec, seed=0)
+    batch_sources.load(spec, seed=0)
 
 
 @pytest.mark.parametrize(

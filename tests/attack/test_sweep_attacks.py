@@ -7,7 +7,9 @@ import pytest
 from configs import common, hub_function
 from l2o.errors import InputError, RunError
 from tests.tiny_run import tiny, tiny_job
-from trainers import run, sweep, workdir
+from trainers import run
+from trainers.harness import workdir
+from trainers.jobs import sweep
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
 LOST = SGD | {'learning_rate': 1e30}

@@ -12,7 +12,8 @@ import pytest
 from checkpoints import Checkpoints
 from l2o.errors import InputError, RunError
 from tests.tiny_run import tiny_job
-from trainers import run, workdir
+from trainers import run
+from trainers.harness import workdir
 
 CONFIG = {'seed': 0, 'estimator': {'population': 32}}
 DEEP = b'[' * 100_000

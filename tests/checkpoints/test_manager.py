@@ -10,7 +10,7 @@ import pytest
 
 from checkpoints import Checkpoints
 from l2o.errors import InputError
-from trainers.state import MetaState
+from trainers.stages.state import MetaState
 
 
 def state(scale=1.0):

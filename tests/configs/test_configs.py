@@ -9,14 +9,15 @@ import pytest
 
 import datasets
 from configs import common, l3rs_paper
-from datasets import streams
+from datasets import batch_sources
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.registry import build
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from tests.l2o.rules.velo_reference import released
-from trainers import job, pipeline, run
+from trainers import run
+from trainers.jobs import pipeline, training_job
 
 FILES = sorted(
   p for p in pathlib.Path('configs').glob('*.py') if p.stem not in ('__init__', 'common')
@@ -46,7 +47,7 @@ def with_data(path, arg=''):
       if spec['name'] == 'tfds':
         datasets.load(spec, 'validation')
     if config.get('stream', {}).get('name') == 'lane_keeping':
-      streams.load(config['stream'], seed=0)
+      batch_sources.load(config['stream'], seed=0)
   except InputError as error:
     pytest.skip(str(error))
   return config
@@ -58,7 +59,8 @@ def test_it_builds_and_its_states_have_shapes(path):
   if 'train' in config:
     alone = config | {'sweep': [], 'first': []}
     for row in [*config['first'], {'diff': {}}]:
-      job.build(common.with_diff(alone, row['diff']))  # which looks at a whole step's shapes
+      # which looks at a whole step's shapes
+      training_job.build(common.with_diff(alone, row['diff']))
     return
   plan = pipeline.build(config)
   task, rule = plan.meta_train.task, plan.meta_train.rule

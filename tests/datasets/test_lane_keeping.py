@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import streams
+from datasets import batch_sources
 from l2o.errors import InputError
 
 COUNT = 40  # frames of a video: 30 to train on, 4 to evaluate, 6 to test
@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 def load(folder, **changes):
   spec = {'name': 'lane_keeping', 'path': str(folder), 'num_steps': 2, 'unit': 10.0} | changes
-  return streams.load(spec, seed=3)
+  return batch_sources.load(spec, seed=3)
 
 
 def numbers(batch, base):
@@ -81,13 +81,13 @@ def test_a_zip_file_is_read_as_its_folder_and_the_path_may_come_from_the_environ
     for path in (folder / 'images').iterdir():
       file.write(path, f'deep/{path.name}')
   monkeypatch.setenv('L2O_LANE_KEEPING', str(tmp_path / 'frames.zip'))
-  packed = streams.load({'name': 'lane_keeping', 'num_steps': 2, 'unit': 10.0}, seed=3)
+  packed = batch_sources.load({'name': 'lane_keeping', 'num_steps': 2, 'unit': 10.0}, seed=3)
   np.testing.assert_array_equal(packed.test['frames'], load(folder / 'images').test['frames'])
 
 
 def test_each_seed_has_sequences_of_its_own(folder):
   spec = {'name': 'lane_keeping', 'path': str(folder), 'num_steps': 2}
-  one, other = (streams.load(spec, seed).sample(1)['target'] for seed in (3, 4))
+  one, other = (batch_sources.load(spec, seed).sample(1)['target'] for seed in (3, 4))
   assert np.any(one != other)
 
 

@@ -1,0 +1,160 @@
+"""What training jobs train on: batches by the number of the step; here the smallest of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from l2o.arguments import Count, NotNegative, Range, Whole, checked
+from l2o.registry import build
+
+STREAMS = {
+  'images': 'datasets.labelled_images:images',
+  'lane_keeping': 'datasets.lane_keeping:lane_keeping',
+  'nothing': 'datasets.batch_sources:nothing',
+  'sines': 'datasets.batch_sources:sines',
+  'photograph': 'datasets.coordinates:photograph',
+  'spiral': 'datasets.batch_sources:spiral',
+  'volume': 'datasets.coordinates:volume',
+}
+
+Arrays = dict[str, np.ndarray]
+
+
+class Stream(NamedTuple):
+  """Batches to train on, one to evaluate on, and an example of their shapes."""
+
+  sample: Callable[[int], Arrays]  # number of the step -> its batch, always the same
+  evaluation: Arrays
+  example: Arrays
+  test: Arrays | None = None  # for the model that was best in the evaluation, once
+  num_classes: int = 0  # of the labels, if there are labels
+  grid: tuple[int, ...] = ()  # the shape of the picture that the evaluation's targets are
+
+
+def load(spec: Mapping[str, Any], seed: int) -> Stream:
+  """Builds the stream that `spec` names.
+
+  Raises:
+    InputError: no such stream, or an argument it does not take.
+  """
+  return build(STREAMS, spec, 'stream', seed=seed)
+
+
+def nothing() -> Stream:
+  """Empty batches, for a task without data.
+
+  Example:
+    >>> nothing().sample(0)
+    {}
+  """
+  return Stream(lambda number: {}, {}, {})
+
+
+@checked
+def sines(
+  seed: Whole,
+  num_steps: Count = 64,
+  batch_size: Count = 8,
+  noise: NotNegative = 0.0,
+  periods: float = 2.0,
+) -> Stream:
+  """Sequences: three sine curves of different frequency in, a periodic curve out.
+
+  With t over `periods` periods and a random phase p for each sequence:
+
+      inputs = sin(t + p), sin(2 t + p), sin(3 t + p),     target = sin(t + p) cos(2 t)
+
+  The evaluation has 64 phases of its own, and no noise. Curves and phases are ours: HUB (arXiv
+  2305.16823) says of its own what the first line says.
+
+  Args:
+    seed: of phases and noise.
+    num_steps: T, points of a sequence.
+    batch_size: sequences of a batch.
+    noise: standard deviation of what is added to inputs and targets of the training batches.
+    periods: that a sequence covers.
+
+  Raises:
+    InputError: a number below 1, or noise below 0.
+
+  Example:
+    >>> batch = sines(seed=0, num_steps=16, batch_size=2).sample(0)
+    >>> batch['inputs'].shape, batch['target'].shape
+    ((2, 16, 3), (2, 16, 1))
+  """
+  t = np.linspace(0.0, 2.0 * np.pi * periods, num_steps)[None]
+
+  def curves(rng: np.random.Generator, count: int) -> Arrays:
+    p = rng.uniform(0.0, 2.0 * np.pi, (count, 1))
+    inputs = np.stack([np.sin(k * t + p) for k in (1, 2, 3)], axis=-1)
+    return {'inputs': inputs, 'target': (np.sin(t + p) * np.cos(2.0 * t))[..., None]}
+
+  def sample(number: int) -> Arrays:
+    rng = np.random.default_rng((seed, 1, number))
+    clean = curves(rng, batch_size)
+    noisy = {name: x + noise * rng.normal(size=x.shape) for name, x in clean.items()}
+    return {name: x.astype(np.float32) for name, x in noisy.items()}
+
+  held = curves(np.random.default_rng((seed, 0)), 64)
+  return Stream(sample, {name: x.astype(np.float32) for name, x in held.items()}, sample(0))
+
+
+@checked
+def spiral(
+  seed: Whole,
+  num_steps: Annotated[int, Range(at_least=2)] = 50,
+  batch_size: Count = 1,
+  noise: NotNegative = 0.0,
+) -> Stream:
+  """One trajectory in the plane, for an ordinary differential equation to be fitted to.
+
+      dy/dt = y³ A,    A = [[-0.1, 2], [-2, -0.1]],    y(0) = (2, 0), t from 0 to 5
+
+  The curve of Chen et al., arXiv 1806.07366. A batch is the whole curve, with new noise each time;
+  the evaluation has none.
+
+  Args:
+    seed: of the noise.
+    num_steps: T, times.
+    batch_size: copies of the curve, each with its own noise.
+    noise: standard deviation of what is added to the targets of the training batches.
+
+  Raises:
+    InputError: fewer than 2 times, no copies, or noise below 0.
+
+  Example:
+    >>> batch = spiral(seed=0, num_steps=5).sample(0)
+    >>> batch['start'].tolist(), batch['target'].shape
+    ([[2.0, 0.0]], (1, 5, 2))
+  """
+  times = np.linspace(0.0, 5.0, num_steps)
+  curve = _integrate(lambda y: y**3 @ np.array([[-0.1, 2.0], [-2.0, -0.1]]), [2.0, 0.0], times)
+
+  def batch(target: np.ndarray) -> Arrays:
+    start = np.repeat(curve[None, 0], len(target), axis=0)
+    arrays = {'start': start, 'times': times, 'target': target}
+    return {name: x.astype(np.float32) for name, x in arrays.items()}
+
+  def sample(number: int) -> Arrays:
+    rng = np.random.default_rng((seed, number))
+    shape = (batch_size, *curve.shape)
+    return batch(curve[None] + noise * rng.normal(size=shape))
+
+  return Stream(sample, batch(curve[None]), sample(0))
+
+
+def _integrate(
+  slope: Callable[[np.ndarray], np.ndarray], start: list[float], times: np.ndarray
+) -> np.ndarray:
+  """The classical Runge-Kutta method, 20 steps from one time to the next: [T, D]."""
+  points = [np.array(start)]
+  for h in np.diff(times) / 20:
+    y = points[-1]
+    for _ in range(20):
+      a = slope(y)
+      b = slope(y + h / 2 * a)
+      c = slope(y + h / 2 * b)
+      y = y + h / 6 * (a + 2 * b + 2 * c + slope(y + h * c))
+    points.append(y)
+  return np.stack(points)

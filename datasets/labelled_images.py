@@ -1,0 +1,84 @@
+"""`images`: batches of labelled images from some classes of a source."""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import datasets
+from datasets.batch_sources import Arrays, Stream
+from datasets.sampler import BatchSampler
+from datasets.source import Source
+from datasets.splits import split_classes
+from l2o.arguments import Count, Whole, checked
+from l2o.errors import InputError
+from l2o.registry import choose
+
+
+@checked
+def images(
+  seed: Whole,
+  source: Mapping[str, Any],
+  split: Mapping[str, Any],
+  classes: str,
+  batch_size: Count = 32,
+  num_evaluated: Count = 1000,
+) -> Stream:
+  """Images of one part of a source's classes, relabelled 0, 1, … in their order.
+
+      image [B, H, W, C] uint8,    label [B] int32
+
+  Batches are shuffled epochs over the source's training images. Of its validation images a random
+  part is evaluated, and the others are for the test. All are held in memory.
+
+  Args:
+    seed: of the class split, the shuffles, and the choice of images to evaluate; the parts of one
+      split have no class in common as long as the seed is the same.
+    source: name and arguments of a data source, see `datasets.SOURCES`.
+    split: part -> number of classes, as `split_classes` takes it.
+    classes: a part of the split.
+    batch_size: B.
+    num_evaluated: validation images of these classes that are evaluated.
+
+  Raises:
+    InputError: as `datasets.load` and `split_classes`, no such part, a number below 1, or more
+      images asked for than there are.
+
+  Example:
+    >>> split = {'old': 6, 'new': 4}
+    >>> stream = images(0, {'name': 'digits'}, split, 'new', batch_size=2, num_evaluated=10)
+    >>> stream.sample(0)['image'].shape, len(stream.evaluation['label'])
+    ((2, 28, 28, 1), 10)
+  """
+  train, validation = _load(json.dumps(dict(source)))
+  parts = split_classes(len(train.class_names), split, seed, 'stream.split')
+  chosen = parts[choose(classes, parts, 'part of stream.split')]
+  batches = BatchSampler(train, chosen, batch_size, seed, 'stream.batch_size')
+  total = sum(len(validation.class_index[c]) for c in chosen)
+  held_out = BatchSampler(validation, chosen, total, seed, 'stream.num_evaluated').sample(0)
+  if num_evaluated > total:
+    raise InputError(f'stream.num_evaluated must be at most {total}, not {num_evaluated}')
+
+  def sample(number: int) -> Arrays:
+    return _look_up(train, batches.sample(number))
+
+  evaluation = {name: x[:num_evaluated] for name, x in held_out.items()}
+  test = {name: x[num_evaluated:] for name, x in held_out.items()}
+  return Stream(
+    sample,
+    _look_up(validation, evaluation),
+    sample(0),
+    _look_up(validation, test) if len(test['index']) else None,
+    num_classes=len(chosen),
+  )
+
+
+@functools.lru_cache(maxsize=1)  # the jobs of a sweep share their images
+def _load(source: str) -> tuple[Source, ...]:
+  return tuple(datasets.load(json.loads(source), part) for part in datasets.SPLITS)
+
+
+def _look_up(source: Source, drawn: Mapping[str, np.ndarray]) -> Arrays:
+  return {'image': source.arrays()['image'][drawn['index']], 'label': drawn['label']}

@@ -1,0 +1,89 @@
+"""Labelled images as a stream: disjoint parts of classes, of training, evaluation and test."""
+
+import numpy as np
+import pytest
+
+import datasets
+from datasets import batch_sources
+from l2o.errors import InputError
+
+SPEC = {
+  'name': 'images',
+  'source': {'name': 'digits'},
+  'split': {'old': 6, 'new': 4},
+  'classes': 'new',
+  'batch_size': 16,
+  'num_evaluated': 50,
+}
+
+
+def load(seed=5, **changes):
+  return batch_sources.load(SPEC | changes, seed)
+
+
+def classes(stream, split='train', batches=20):
+  """label -> the digits that the images with it show, found by their pixels."""
+  source = datasets.load(SPEC['source'], split)
+  digit = {source[i].image.tobytes(): source[i].label for i in range(len(source))}
+  if split == 'train':
+    drawn = [stream.sample(number) for number in range(batches)]
+  else:
+    drawn = [stream.evaluation, stream.test]
+  found = {}
+  for batch in drawn:
+    for image, label in zip(batch['image'], batch['label'], strict=True):
+      found.setdefault(int(label), set()).add(digit[image.tobytes()])
+  return found
+
+
+def test_the_parts_of_a_split_share_no_class_and_number_them_alike():
+  old, new = load(classes='old'), load()
+  for split in datasets.SPLITS:
+    of_old, of_new = classes(old, split), classes(new, split)
+    assert sorted(of_old) == list(range(6))
+    assert sorted(of_new) == list(range(4))
+    digits = [next(iter(shown)) for shown in (*of_old.values(), *of_new.values())]
+    assert all(len(shown) == 1 for shown in (*of_old.values(), *of_new.values()))
+    assert sorted(digits) == list(range(10))
+  assert classes(new, 'train') == classes(new, 'validation')
+
+
+def test_evaluation_and_test_are_all_validation_images_once():
+  stream = load()
+  assert len(stream.evaluation['label']) == 50
+  both = np.concatenate([stream.evaluation['image'], stream.test['image']])
+  source = datasets.load(SPEC['source'], 'validation')
+  digits = {next(iter(shown)) for shown in classes(stream, 'validation').values()}
+  wanted = [source[i].image for i in range(len(source)) if source[i].label in digits]
+  assert sorted(x.tobytes() for x in both) == sorted(x.tobytes() for x in wanted)
+  assert len(set(stream.evaluation['label'])) == 4  # a mixture, not the first classes
+
+
+def test_a_number_has_one_batch():
+  np.testing.assert_array_equal(load().sample(7)['image'], load().sample(7)['image'])
+  every = {'split': {'all': 10}, 'classes': 'all'}  # the same classes whatever the seed
+  one, other = load(**every), load(seed=6, **every)
+  assert np.any(one.sample(7)['image'] != other.sample(7)['image'])
+  assert np.any(one.evaluation['image'] != other.evaluation['image'])
+
+
+def test_without_images_left_there_is_no_test():
+  total = len(load().evaluation['label']) + len(load().test['label'])
+  assert load(num_evaluated=total).test is None
+  with pytest.raises(InputError, match=f'num_evaluated must be at most {total}'):
+    load(num_evaluated=total + 1)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'says'),
+  [
+    ({'classes': 'other'}, "no part of stream.split 'other'"),
+    ({'num_evaluated': 0}, 'num_evaluated must be .*at least 1'),
+    ({'batch_size': 100_000}, 'stream.batch_size must be 1 to'),
+    ({'source': {'name': 'digit'}}, "mean 'digits'"),
+    ({'split': {'new': 11}}, 'stream.split asks for 11 classes'),
+  ],
+)
+def test_what_cannot_be_is_refused(changes, says):
+  with pytest.raises(InputError, match=says):
+    load(**changes)

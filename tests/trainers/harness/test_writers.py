@@ -1,0 +1,46 @@
+"""metrics.jsonl."""
+
+import json
+
+import numpy as np
+
+from reports.results import read_lines
+from trainers.harness.writers import JsonLinesWriter, create_writer
+
+
+def test_scalars_become_json_lines_without_nan(tmp_path):
+  writer = JsonLinesWriter(tmp_path / 'm.jsonl')
+  writer.write_scalars(1, {'loss': np.float32(0.5), 'nonfinite': np.int32(2)})
+  writer.write_scalars(2, {'loss': np.nan})
+  writer.close()
+  lines = (tmp_path / 'm.jsonl').read_text().splitlines()
+  assert json.loads(lines[0]) == {'step': 1, 'loss': 0.5, 'nonfinite': 2.0}
+  assert json.loads(lines[1], parse_constant=lambda c: 1 / 0) == {'step': 2, 'loss': None}
+
+
+def test_a_resumed_run_writes_its_steps_once(tmp_path):
+  path = tmp_path / 'm.jsonl'
+  first = JsonLinesWriter(path)
+  for step in (1, 2, 3):
+    first.write_scalars(step, {'x': step})
+  first.close()
+  with path.open('a') as file:
+    file.write('{"step": 4, "x"')  # cut short by a kill
+  second = JsonLinesWriter(path, start=2)
+  second.write_scalars(3, {'x': 30})
+  second.close()
+  assert [(row['step'], row['x']) for row in read_lines(path)] == [(1, 1), (2, 2), (3, 30)]
+
+
+def test_tensorboard_gets_the_same_scalars(tmp_path):
+  from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+  from tensorboard.util.tensor_util import make_ndarray
+
+  writer = create_writer(tmp_path)
+  writer.write_scalars(7, {'loss': 0.25})
+  writer.close()
+  events = EventAccumulator(str(tmp_path))
+  events.Reload()
+  (tensor,) = events.Tensors('loss')
+  assert tensor.step == 7
+  assert make_ndarray(tensor.tensor_proto) == 0.25

@@ -1,0 +1,334 @@
+"""The main job, small: its stages agree, repeat themselves bit for bit, and stop when they must."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import datasets
+import l2o
+from checkpoints import Checkpoints
+from datasets.splits import split_classes
+from l2o.estimators.nes import nes
+from l2o.inner.rollout import meta_loss, run_episode, start_episodes
+from l2o.types import TaskBatch
+from tests.problems import quadratic_task
+from tests.tiny_run import execute, tiny
+from trainers.harness.stage import Options
+from trainers.jobs import pipeline
+from trainers.stages import meta_evaluation, meta_training, pretraining, training
+from trainers.stages.meta_training import draw
+from trainers.stages.state import MetaState
+
+
+def files(folder):
+  """Every array and number a run left that must repeat."""
+  found = {'results': json.loads((folder / 'results.json').read_text())}
+  for stage in ('pretrain', 'meta_train', 'meta_evaluate'):
+    found[stage] = (folder / stage / 'metrics.jsonl').read_text()
+  for name in ('outcomes', 'trace'):
+    with np.load(folder / 'meta_evaluate' / f'{name}.npz') as arrays:
+      found |= {f'{name}/{key}': arrays[key].tolist() for key in arrays}
+  return found
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  return execute(tiny(), tmp_path_factory.mktemp('runs') / 'first')
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit_in_as_few_programs(
+  finished, tmp_path, caplog
+):
+  with jax.log_compiles():
+    again = files(execute(tiny(), tmp_path / 'second'))
+  assert again == files(finished)
+  assert any(key.endswith('accuracy') for key in again)
+  # One for pretraining, one for meta-training; one a family of evaluation, at every horizon.
+  for program, count in {'step': 2, 'measure': 2}.items():
+    assert caplog.text.count(f'Finished XLA compilation of jit({program})') == count
+
+
+def test_a_workdir_without_its_later_stages_goes_on_to_the_same_end(finished, tmp_path):
+  """What a run leaves when it is ended after pretraining."""
+  folder = tmp_path / 'resumed'
+  shutil.copytree(finished, folder)
+  shutil.rmtree(folder / 'meta_train')
+  shutil.rmtree(folder / 'meta_evaluate')
+  (folder / 'results.json').unlink()
+  assert files(execute(tiny(), folder)) == files(finished)
+
+
+def test_a_stage_that_was_interrupted_repeats_nothing_and_ends_the_same(finished, tmp_path):
+  """Stopped after the second of three generations, with a checkpoint of it."""
+  config = tiny(checkpoint_every_secs=0.0)
+  folder, done = tmp_path / 'killed', []
+  build = meta_training._step
+
+  def counted(*args):
+    step = build(*args)
+
+    def run_step(state, inputs, *rest):
+      jax.debug.callback(lambda g: done.append(int(g)), state.generation)
+      return step(state, inputs, *rest)
+
+    return run_step
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(meta_training, '_step', counted)
+    patch.setattr(meta_training, '_check', _stop_after(2))
+    with pytest.raises(KeyboardInterrupt):
+      execute(config, folder)
+    jax.effects_barrier()
+    begun, done[:] = list(done), []
+    patch.setattr(meta_training, '_check', lambda generation, metrics: None)
+    execute(config, folder)
+    jax.effects_barrier()
+  assert max(begun) >= 1
+  assert done[0] >= 1  # generation 0 was not done again
+  assert files(folder) == files(finished)
+
+
+def test_an_evaluation_that_was_interrupted_goes_on_at_its_row(finished, tmp_path):
+  """Stopped after the third of four rows, with a checkpoint of the second at least."""
+  config, folder = tiny(checkpoint_every_secs=0.0), tmp_path / 'killed'
+  measured = []
+  enter = meta_evaluation._enter
+
+  def counted(table, number, metrics):
+    if len(measured) == 3:
+      raise KeyboardInterrupt
+    measured.append(int(number))
+    return enter(table, number, metrics)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(meta_evaluation, '_enter', counted)
+    with pytest.raises(KeyboardInterrupt):
+      execute(config, folder)
+    measured.clear()
+    execute(config, folder)
+  assert measured == [3]
+  assert files(folder) == files(finished)
+
+
+def _stop_after(last):
+  def check(generation, metrics):
+    if generation == last:
+      raise KeyboardInterrupt
+
+  return check
+
+
+def test_cells_of_the_results_are_what_single_episodes_measure(finished):
+  """Recomputed one episode at a time: the second learning rate, the second horizon."""
+  plan = pipeline.build(tiny()).meta_evaluate
+  params = stage_start(finished)
+  experiment = plan.experiments[0]
+  draw = meta_evaluation._draw(experiment, 3, 5)
+  episodes = start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
+  rule = l2o.rule('hand_designed', optimizer='sgd')
+  with np.load(finished / 'meta_evaluate' / 'outcomes.npz') as outcomes:
+    for rate in (0.1, 0.01):
+      for t in range(3):
+        episode = jax.tree.map(lambda x, t=t: jnp.asarray(x)[t], episodes)
+        tasks = TaskBatch(episode, jax.tree.map(jnp.asarray, experiment.stores), jnp.int32(5))
+        theta = {'learning_rate': jnp.float32(rate)}
+        got = run_episode(rule, plan.task, theta, episode, tasks)
+        expected = outcomes[f'A/sgd_constant {rate:g}/5/loss'][t]
+        np.testing.assert_allclose(got['loss'], expected, rtol=1e-4)
+
+
+def test_every_experiment_looks_up_its_own_images(tmp_path):
+  """A cell of B recomputed on digits; A's images at the same positions would give another."""
+  config = tiny()
+  config['sources']['digits'] = {'name': 'digits', 'seed': 0}
+  config['meta_evaluate']['experiments']['B'] = {
+    'source': 'digits', 'classes': 'all', 'start': 'main',
+  }  # fmt: skip
+  folder = execute(config, tmp_path / 'run')
+  plan = pipeline.build(config).meta_evaluate
+  draw = meta_evaluation._draw(plan.experiments[1], 3, 5)
+  key = jax.random.key(plan.seed)
+  episodes = start_episodes(plan.task, key, stage_start(folder), draw)
+  episode = jax.tree.map(lambda x: jnp.asarray(x)[0], episodes)
+  images = {
+    part: {'image': jnp.asarray(datasets.load({'name': 'digits'}, split).arrays()['image'])}
+    for part, split in (('train', 'train'), ('evaluation', 'validation'))
+  }
+  rule = l2o.rule('hand_designed', optimizer='sgd')
+  tasks = TaskBatch(episode, images, jnp.int32(5))
+  got = run_episode(rule, plan.task, {'learning_rate': jnp.float32(0.1)}, episode, tasks)
+  with np.load(folder / 'meta_evaluate' / 'outcomes.npz') as outcomes:
+    np.testing.assert_allclose(got['loss'], outcomes['B/sgd_constant 0.1/5/loss'][0], rtol=1e-4)
+
+
+def stage_start(folder):
+  """The pretrained network of a run, from its checkpoint."""
+  plan = pipeline.build(tiny()).pretrain['main']
+  start = training.prepare(plan).state
+  state, step = Checkpoints(folder / 'pretrain' / 'checkpoints').restore_or(start)
+  assert step == plan.num_steps
+  return state.inner.params, state.inner.model_state
+
+
+def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
+  spec = {'optimizer': 'schedule_free_adamw', 'schedule': 'constant'}
+  plan = pipeline.build(tiny(**{'pretrain.optimizer': spec})).pretrain['main']
+  params, _ = pretraining.run(plan, tmp_path, Options(60.0, 60.0, 1))
+  start = training.prepare(plan).state
+  inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
+  expected = plan.rule.eval_params(inner.opt_state.inner, inner.params)
+  for got, want, trained in zip(
+    *map(jax.tree.leaves, (params, expected, inner.params)), strict=True
+  ):
+    np.testing.assert_array_equal(got, want)
+    assert np.any(got != trained)
+
+
+def test_each_stage_draws_from_its_own_classes_and_images():
+  plan = pipeline.build(tiny())
+  parts = split_classes(62, tiny()['class_split']['glyphs'], seed=0)
+  source = datasets.load({'name': 'glyphs', 'per_font': 4}, 'train')
+  labels = np.array([source[i].label for i in range(len(source))])
+  batch = plan.pretrain['main'].sample(0)
+  assert set(labels[batch['index']]) <= set(parts['pretrain'])
+  drawn, _ = draw(plan.meta_train, 0)
+  assert set(labels[drawn['train']['index'].ravel()]) <= set(parts['meta_train'])
+  unseen = meta_evaluation._draw(plan.meta_evaluate.experiments[0], 3, 5)
+  assert set(labels[unseen['train']['index'].ravel()]) <= set(parts['meta_test'])
+  first = source.arrays()['image'][:5]
+  np.testing.assert_array_equal(plan.meta_train.stores['train']['image'][:5], first)
+
+
+def test_the_step_on_theta_halves_every_500_generations_exactly():
+  optimizer = meta_training.make_meta_optimizer(learning_rate=0.02, halves_every=500)
+  grad = jnp.array([2.0, -3.0])
+  state = optimizer.init(grad)
+  sizes = {}
+  step = jax.jit(optimizer.update)
+  for generation in range(1001):
+    update, state = step(grad, state)
+    sizes[generation] = np.abs(update)
+  np.testing.assert_allclose(sizes[0], 0.02, rtol=1e-4)
+  np.testing.assert_allclose(sizes[500], 0.01, rtol=1e-4)
+  np.testing.assert_allclose(sizes[1000], 0.005, rtol=1e-4)
+
+
+def test_meta_training_descends_the_meta_loss():
+  """On quadratics, from a start where the best learning rate is far away."""
+  task, rule = quadratic_task(), l2o.rule('hand_designed', optimizer='sgd')
+  plan = SimpleNamespace(task=task, rule=rule, seed=3)
+  optimizer = meta_training.make_meta_optimizer(learning_rate=0.05, halves_every=500)
+  estimator = nes(meta_loss(rule, task), population=16, sigma=0.02)
+  theta = {'learning_rate': jnp.float32(0.05)}
+  state = MetaState(jnp.int32(0), theta, optimizer.init(theta), estimator.init(theta, None))
+  slope = jnp.zeros((2, 6, 5))
+  inputs = {'train': {'slope': slope}, 'evaluation': {'slope': slope[:, 0]}}, jnp.int32(4)
+  step = jax.jit(meta_training._step(plan, estimator, optimizer))
+  losses = []
+  for _ in range(12):
+    state, metrics = step(state, inputs, None, {'train': {}, 'evaluation': {}})
+    losses.append(float(metrics['loss']))
+  assert losses[-1] < 0.3 * losses[0]
+  assert step._cache_size() == 1
+
+
+def test_results_have_a_row_for_every_optimizer_and_horizon(finished):
+  rows = json.loads((finished / 'results.json').read_text())
+  seen = [(r['experiment'], r['optimizer'], r['num_steps']) for r in rows]
+  optimizers = ['l3rs', 'sgd_constant 0.1', 'sgd_constant 0.01']
+  assert sorted(seen) == sorted(('A', name, steps) for name in optimizers for steps in (2, 5))
+  with np.load(finished / 'meta_evaluate' / 'outcomes.npz') as outcomes:
+    for row in rows:
+      values = outcomes[f'A/{row["optimizer"]}/{row["num_steps"]}/accuracy']
+      np.testing.assert_allclose(row['accuracy_mean'], values.mean())
+      np.testing.assert_allclose(row['accuracy_std'], values.std())
+      assert row['tasks'] == len(values) == 3
+      assert row['hand_designed'] == ('l3rs' not in row['optimizer'])
+
+
+def test_what_was_meta_trained_is_evaluated_the_same_when_it_comes_from_the_file(
+  finished, tmp_path
+):
+  """No generation of meta-training, beside an L3RS that has learned nothing."""
+  path = finished / 'optimizer.safetensors'
+  config = tiny(**{'meta_train.num_generations': 0})
+  config['rule'] = {'name': 'artifact', 'path': str(path)}
+  config['meta_evaluate']['baselines']['untrained'] = {'rule': {'name': 'l3rs'}}
+  folder = execute(config, tmp_path / 'again')
+  rows = {
+    (row['optimizer'], row['num_steps']): row
+    for row in json.loads((folder / 'results.json').read_text())
+  }
+  for row in json.loads((finished / 'results.json').read_text()):
+    if row['optimizer'] == 'l3rs':
+      again = rows[path.stem, row['num_steps']]
+      assert again['accuracy_mean'] == row['accuracy_mean']
+      assert again['loss_mean'] == row['loss_mean']
+      assert rows['untrained', row['num_steps']]['loss_mean'] != row['loss_mean']
+      assert not rows['untrained', row['num_steps']]['hand_designed']
+  held = l2o.read(folder / 'optimizer.safetensors')
+  assert held.spec == l2o.read(path).spec
+  assert held.card['revision']
+  assert {r['num_steps'] for r in held.card['results']} == {2, 5}
+  assert not (folder / 'figures' / 'meta_training.png').exists()
+
+
+def test_tasks_may_start_from_another_network_or_from_none(tmp_path):
+  """Experiments C and E: the same tasks and optimizers, three starts, three outcomes."""
+  place = {'source': 'glyphs', 'classes': 'meta_test'}
+  config = tiny(**{'meta_train.num_generations': 0})
+  other = {'source': 'glyphs', 'classes': 'meta_train', 'number': 1}
+  config['pretrain']['starts']['other'] = other
+  config['meta_evaluate']['experiments'] = {
+    name: {**place, 'start': start}
+    for name, start in zip('ACE', ('main', 'other', 'random'), strict=True)
+  }
+  folder = execute(config, tmp_path / 'run')
+  rows = json.loads((folder / 'results.json').read_text())
+  losses = {r['experiment']: r['loss_mean'] for r in rows if r['optimizer'] == 'l3rs'}
+  assert len(set(losses.values())) == 3
+  assert (folder / 'pretrain_other' / 'metrics.jsonl').exists()
+  assert not (folder / 'pretrain_random').exists()
+
+
+def test_a_run_leaves_what_it_is_and_what_it_did(finished):
+  for name in (
+    'config.json', 'overrides.json', 'diff.txt', 'versions.json', 'table.txt',
+    'pretrain/parameters.txt', 'meta_train/parameters.txt', 'meta_train/metrics.jsonl',
+    'optimizer.safetensors',
+    'figures/accuracy.png', 'figures/speedup.png', 'figures/meta_training.png',
+    'figures/mixture.png',
+  ):  # fmt: skip
+    assert (finished / name).stat().st_size > 0, name
+  assert list((finished / 'meta_train').glob('events.out.tfevents.*'))
+
+
+def test_a_trace_holds_the_mixture_of_every_step_and_layer(finished):
+  with np.load(finished / 'meta_evaluate' / 'trace.npz') as trace:
+    assert trace['mu/sgd'].shape == (2, 5, 6)
+    np.testing.assert_allclose(trace['mu/sgd'] + trace['mu/adam'], 1.0, rtol=1e-5)
+    assert np.all(trace['lambda'] > 0)
+    assert trace['layers'][-1] == 'head/kernel'
+
+
+def test_a_finished_run_says_so_and_computes_nothing(finished, capsys, monkeypatch):
+  monkeypatch.setattr(pipeline, 'run', None)
+  execute(tiny(), finished)
+  assert 'holds this run, finished' in capsys.readouterr().out
+
+
+def test_another_seed_is_another_run():
+  a, b = pipeline.build(tiny()), pipeline.build(tiny(seed=1))
+  draws = [draw(plan.meta_train, 0)[0]['train']['index'] for plan in (a, b)]
+  assert np.any(draws[0] != draws[1])
+
+
+def test_horizons_are_drawn_between_their_bounds():
+  plan = pipeline.build(tiny()).meta_train
+  horizons = {int(draw(plan, g)[1]) for g in range(100)}
+  assert horizons == {1, 2, 3, 4, 5}

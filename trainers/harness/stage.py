@@ -1,0 +1,105 @@
+"""What every training stage does around its step: restore, log, checkpoint, report."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from checkpoints import Checkpoints
+from trainers.harness import loop, signals, writers
+
+
+class Options(NamedTuple):
+  """How often a run reports and saves."""
+
+  log_every_secs: float
+  checkpoint_every_secs: float
+  keep_checkpoints: int
+
+
+class Evaluate(NamedTuple):
+  """An evaluation every so many steps, and at the end."""
+
+  every: int
+  measure: Callable[[int, Any], Mapping[str, float]]  # (steps done, state) -> numbers to write
+
+
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Metrics [] as numbers."""
+  return {name: float(value) for name, value in metrics.items()}
+
+
+def run(
+  step: Callable[[Any, Any], tuple[Any, Any]],
+  state: Any,
+  *,
+  feed: Callable[[int], Any],
+  stop: int,
+  check: Callable[[int, Mapping[str, float]], None],
+  log_every: int,
+  unit: str,
+  folder: pathlib.Path,
+  options: Options,
+  expand: Callable[[Mapping[str, Any]], Mapping[str, float]] = scalars,
+  evaluate: Evaluate | None = None,
+) -> Any:
+  """Runs a stage's loop from its newest checkpoint, if there is one, to the end.
+
+  Args:
+    step: (state, input) -> (state, metrics []), compiled.
+    state: the initial state, whose shapes, dtypes and places a checkpoint must have.
+    feed: number of the step -> its input.
+    stop: steps in all.
+    check: (steps done, metrics), called for every step; raises to end the run.
+    log_every: steps between two rows of metrics.
+    unit: what a step is called.
+    folder: the stage's; gets `checkpoints`, `metrics.jsonl` and TensorBoard events.
+    options: see there.
+    expand: metrics as fetched -> numbers to write.
+    evaluate: what to look at now and then, if anything.
+  """
+  saved = Checkpoints(
+    folder / 'checkpoints', options.checkpoint_every_secs, options.keep_checkpoints
+  )
+  state, start = saved.restore_or(state)
+  writer = writers.create_writer(folder, start)
+
+  def on_metrics(done: int, values: Any) -> None:
+    fetched = jax.device_get(values)
+    if done % log_every == 0 or done == stop:
+      writer.write_scalars(done, expand(fetched))
+    check(done, fetched)
+
+  progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
+  report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
+  with signals.on_sigterm() as request:
+
+    def due() -> bool:
+      return request.made or saved.is_due()
+
+    def save(done: int, state: Any) -> None:
+      saved.save(done, state)
+      if request.made:
+        raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')
+
+    try:
+      state = loop.run(step, state, feed, start, stop, on_metrics, report, due, save)
+      save(stop, state)
+    finally:
+      saved.close()
+      writer.close()
+  return state
+
+
+def _terminated(what: str) -> signals.TerminatedError:
+  return signals.TerminatedError(f'{what}, saved; the same command goes on from there')
+
+
+def _evaluating(evaluate: Evaluate, report: loop.Action, writer: Any, stop: int) -> loop.Action:
+  def action(done: int, state: Any) -> None:
+    if done % evaluate.every == 0 or done == stop:
+      writer.write_scalars(done, evaluate.measure(done, state))
+    report(done, state)
+
+  return action

@@ -1,0 +1,141 @@
+"""The main job: pretrain, meta-train, meta-evaluate, report; one sub-folder of the workdir each."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from l2o.artifacts.artifact import read
+from l2o.artifacts.artifact import save as save_optimizer
+from l2o.errors import InputError
+from l2o.models import MODELS
+from l2o.registry import build as build_from
+from l2o.registry import call
+from l2o.rules import RULES
+from l2o.tasks import TASKS
+from l2o.types import Params, Theta
+from reports import report
+from reports.results import Results, add_paper, save, summarize
+from trainers.checks import blocks, trial
+from trainers.harness import stage, workdir
+from trainers.resources import run_data, seen_classes
+from trainers.stages import meta_evaluation, meta_training, pretraining, training
+
+MAIN = seen_classes.MAIN
+CARD = (  # of each row of the learned optimizer
+  'experiment',
+  'source',
+  'num_steps',
+  'tasks',
+  'accuracy_mean',
+  'accuracy_std',
+  'difference_mean',
+  'difference_low',
+  'difference_high',
+  'seen_classes',
+)
+
+
+class Pipeline(NamedTuple):
+  """All stages, built."""
+
+  pretrain: Mapping[str, training.Train]  # one for each start
+  meta_train: meta_training.MetaTrain
+  meta_evaluate: meta_evaluation.MetaEvaluate
+  options: stage.Options
+  params: Params  # shapes of what theta is for
+  classes: Mapping[str, Any]  # part of the class split -> names
+
+
+def build(config: Mapping[str, Any]) -> Pipeline:
+  """Builds every stage, so that what is wrong with any is said before the first begins.
+
+  Raises:
+    InputError: anything in the config that cannot be done.
+  """
+  data = run_data.load(config)
+  tasks = call(blocks.Tasks, config['tasks'], 'tasks')
+  model = build_from(MODELS, config['model'], 'model', num_classes=tasks.num_ways)
+  shape = run_data.image_shape(data)
+  task = build_from(TASKS, config['task'], 'task', model=model, image_shape=shape)
+  with trial.said_of(f'the model {dict(config["model"])} cannot be built'):
+    params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
+  rule = build_from(RULES, config['rule'], 'rule')
+  plan = Pipeline(
+    {start: pretraining.build(config, data, start) for start in _starts(config)},
+    meta_training.build(config, data, task, rule),
+    meta_evaluation.build(config, data, task, rule),
+    stage.Options(**{name: config[name] for name in stage.Options._fields}),
+    params,
+    run_data.class_names(data),
+  )
+  for start, built in plan.pretrain.items():
+    with trial.said_of(f'pretrain.starts.{start}'):
+      training.check_shapes(built)
+  meta_training.check_shapes(plan.meta_train, training.trained_shapes(plan.pretrain[MAIN]))
+  meta_evaluation.check_shapes(plan.meta_evaluate, params)
+  return plan
+
+
+def _starts(config: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The networks to start from, by name."""
+  starts = call(blocks.Pretrain, config['pretrain'], 'pretrain').starts
+  blocks.check_names(starts, 'one of pretrain.starts')
+  if MAIN not in starts:
+    raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')
+  if meta_evaluation.RANDOM in starts:
+    raise InputError(
+      f'pretrain.starts.{meta_evaluation.RANDOM} is the name of the network that is not pretrained'
+    )
+  return starts
+
+
+def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Runs the stages in order; each goes on where its checkpoints end."""
+  folders = {name: folder / name for name in ('meta_train', 'meta_evaluate')}
+  folders |= {start: folder / _pretrain_folder(start) for start in plan.pretrain}
+  for path in folders.values():
+    path.mkdir(parents=True, exist_ok=True)
+  pretrained = {
+    start: pretraining.run(stage, folders[start], plan.options)
+    for start, stage in plan.pretrain.items()
+  }
+  theta = meta_training.run(plan.meta_train, pretrained[MAIN], folders['meta_train'], plan.options)
+  _save_optimizer(plan, theta, folder, config, [])
+  outcomes = meta_evaluation.run(
+    plan.meta_evaluate, pretrained, theta, folders['meta_evaluate'], plan.options
+  )
+  spec = plan.meta_evaluate.spec
+  rows = summarize(outcomes, spec.bootstrap_samples, config['seed'])
+  add_paper(rows, spec.paper, spec.num_steps)
+  seen_classes.mark(rows, plan.meta_evaluate.leaks)
+  save(folders['meta_evaluate'] / 'outcomes.npz', outcomes)
+  print(report.write(rows, folder))
+  _save_optimizer(plan, theta, folder, config, rows)
+  workdir.write_json(folder / workdir.RESULTS, rows)
+
+
+def _save_optimizer(
+  plan: Pipeline, theta: Theta, folder: pathlib.Path, config: Mapping[str, Any], rows: Results
+) -> None:
+  """What was meta-trained, to be taken away, with a card of where it comes from."""
+  spec = config['rule']
+  if spec['name'] == 'artifact':  # one that was taken from a file goes on under its own name
+    spec = read(spec['path']).spec
+  ours = [
+    {key: row[key] for key in CARD if key in row}
+    for row in rows
+    if row['optimizer'] == plan.meta_evaluate.rule_name
+  ]
+  card = {
+    'config': config,
+    'classes': plan.classes,
+    'revision': workdir.revision(),
+    'results': ours,
+  }
+  save_optimizer(folder / workdir.OPTIMIZER, theta, plan.params, spec, card)
+
+
+def _pretrain_folder(start: str) -> str:
+  return 'pretrain' if start == MAIN else f'pretrain_{start}'

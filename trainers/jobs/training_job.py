@@ -1,0 +1,163 @@
+"""The other main job: train one network, or one function's argument, with one optimizer."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from datasets import batch_sources
+from l2o.errors import InputError
+from l2o.models import MODELS
+from l2o.registry import build as build_from
+from l2o.registry import call
+from l2o.rules import RULES
+from l2o.tasks import TASKS
+from l2o.tasks.regression import predict
+from l2o.types import Params, PyTree
+from trainers.checks import blocks, trial
+from trainers.harness import stage, workdir, writers
+from trainers.resources import meshes, run_data, saved_model
+from trainers.stages import reinit, training
+
+PICTURE = 'picture.npz'
+
+
+class Job(NamedTuple):
+  """A training job, how often it reports, and what it looks at when it has ended."""
+
+  plan: training.Train
+  options: stage.Options
+  stream: batch_sources.Stream
+  model: nn.Module | None
+
+
+def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> Job:
+  """Builds the job; no computation but small ones, nothing written.
+
+  Args:
+    config: a frozen config with a block `train`.
+    folder: of the run, from which `start` is found.
+
+  Raises:
+    InputError: anything in the config that cannot be done.
+  """
+  if config['first']:
+    raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
+  spec = call(blocks.Train, config['train'], 'train')
+  seed = run_data.stream_seed(config['seed'], 'train')
+  stream = batch_sources.load(config['stream'], seed)
+  model = _model(config['model'], stream)
+  images = stream.example.get('image')
+  offered = {} if images is None else {'image_shape': images.shape[1:]}
+  task = build_from(TASKS, config['task'], 'task', model=model, example=stream.example, **offered)
+  rule = build_from(RULES, config['rule'], 'rule')
+  sizes = [len(x) for x in stream.example.values()][:1]
+  plan = training.Train(
+    name='train',
+    task=task,
+    rule=rule,
+    theta=None,
+    sample=stream.sample,
+    fresh=(lambda number: _fresh(stream, spec, number)) if spec.comparisons else None,
+    store={},
+    evaluation=stream.evaluation,
+    num_steps=spec.num_steps,
+    log_every=spec.log_every,
+    eval_every=spec.eval_every,
+    mesh=meshes.build_mesh(spec.mesh, 'train', sizes),
+    placement=spec.placement,
+    policy=build_from(reinit.POLICIES, spec.nonfinite, 'policy'),
+    seed=seed,
+    start=_start(config, folder),
+    remedy='change rule or train.nonfinite',
+  )
+  parts = f'model {dict(config["model"])}, task {dict(config["task"])}'
+  with trial.said_of(f'{parts} and stream do not fit together'):
+    training.check_shapes(plan)
+  options = stage.Options(**{name: config[name] for name in stage.Options._fields})
+  return Job(plan, options, stream, model)
+
+
+def _model(spec: Mapping[str, Any], stream: batch_sources.Stream) -> nn.Module | None:
+  if not spec:
+    if stream.grid:
+      raise InputError('a stream that is a picture or a volume needs a model')
+    return None
+  if not stream.num_classes:
+    return build_from(MODELS, spec, 'model')
+  model = build_from(MODELS, spec, 'model', num_classes=stream.num_classes)
+  if getattr(model, 'num_classes', None) != stream.num_classes:
+    raise InputError(f'model.num_classes must be {stream.num_classes}, the classes of the stream')
+  return model
+
+
+def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyTree] | None:
+  if not config['start']:
+    return None
+  where = pathlib.Path(os.path.normpath(folder / config['start']))  # '..' of what is not there yet
+  start = saved_model.load(where)
+  held = workdir.read_json(where / workdir.CONFIG, 'run its job again')
+  old, new = (c['stream'] for c in (held, config))
+  # As lists: classes are dealt out in the order of the parts.
+  splits = [(c['seed'], [*c['stream'].get('split', {}).items()]) for c in (held, config)]
+  if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
+    raise InputError(
+      f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
+      f'of the one may be in the other; make them equal'
+    )
+  return start
+
+
+def run(job: Job, folder: pathlib.Path) -> None:
+  """Trains, and writes results.json: the last and the best evaluation, and what it took.
+
+  Beside it lies the best model, and where the data are a picture, what the model makes of it.
+  """
+  where = folder / 'train'
+  state, evaluation = training.run(job.plan, where, job.options)
+  inner, step = training.best(where, state)
+  params, model_state = training.trained(job.plan, inner)
+  saved_model.save(folder, params, model_state)
+  if job.stream.grid:
+    _draw(job, params, model_state, folder)
+  final = _numbers(evaluation.measure(state.inner))
+  results = {
+    'final': {'step': job.plan.num_steps, **{f'eval_{name}': x for name, x in final.items()}},
+    'best': {'step': step, **_numbers(evaluation.measure(inner))} if step else None,
+    'test': _test(job, params, model_state),
+    'restarts': int(state.kept.restarts) if state.kept else 0,
+  }
+  print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
+  workdir.write_json(folder / workdir.RESULTS, results)
+
+
+def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:
+  return {name: writers.number(value) for name, value in measured.items()}
+
+
+def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | None] | None:
+  """The best model's metrics on the data kept for it."""
+  if job.stream.test is None:
+    return None
+  measured = jax.device_get(jax.jit(job.plan.task.evaluate)(params, model_state, job.stream.test))
+  return _numbers(measured)
+
+
+def _draw(job: Job, params: Params, model_state: PyTree, folder: pathlib.Path) -> None:
+  batch = job.stream.evaluation
+  output = jax.jit(partial(predict, job.model))(params, model_state, batch)
+  pictures = {'target': batch['target'], 'output': np.asarray(output)}
+  shaped = {name: x.reshape(*job.stream.grid, -1) for name, x in pictures.items()}
+  with (folder / PICTURE).open('wb') as file:
+    np.savez(file, **shaped)
+
+
+def _fresh(stream: batch_sources.Stream, spec: blocks.Train, number: int) -> dict[str, np.ndarray]:
+  """The batches after this step's own as one: as many as `train.comparisons`."""
+  batches = [stream.sample(number + 1 + i) for i in range(spec.comparisons)]
+  return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -1,0 +1,1 @@
+"""What stages need: data, device meshes, saved models, memory."""

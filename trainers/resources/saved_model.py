@@ -1,0 +1,54 @@
+"""What a training job leaves: the network's parameters and state in one file."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import jax
+
+from l2o.artifacts import arrays_file
+from l2o.errors import InputError
+from l2o.registry import call
+from l2o.types import Params, PyTree
+from trainers.harness.workdir import RESULTS
+
+MODEL = 'model.safetensors'
+FORMAT = 1
+
+
+class _About(NamedTuple):
+  """The description of the file."""
+
+  format: Literal[1]
+  parts: Sequence[str]  # those with arrays: an empty state has none, and no place in the file
+
+
+def save(folder: pathlib.Path, params: Params, model_state: PyTree) -> None:
+  """Writes a job's model, whole or not at all: nested dicts of arrays on the host."""
+  tree = {'params': params, 'model_state': model_state}
+  parts = [name for name, part in tree.items() if jax.tree.leaves(part)]
+  arrays_file.replace(folder / MODEL, arrays_file.pack(tree, _About(FORMAT, parts)._asdict()))
+
+
+def load(folder: pathlib.Path) -> tuple[Params, PyTree]:
+  """Reads the model of an ended job: (params, model_state).
+
+  Args:
+    folder: the job's workdir.
+
+  Raises:
+    InputError: there is none, the job has not ended, or the file is damaged or lacks a part.
+  """
+  path = folder / MODEL
+  if not (folder / RESULTS).exists() or not path.exists():
+    raise InputError(
+      f'start: {folder} holds no training job that has ended; name the workdir of one, or run it'
+    )
+  try:
+    held, said = arrays_file.read(path, 'model of a training job', 'run its job again')
+    about = call(_About, said, f'the description in {path}')
+  except InputError as error:
+    raise InputError(f'start: {error}') from error
+  if missing := [part for part in ('params', *about.parts) if part not in held]:
+    raise InputError(f'start: {path} lacks {missing[0]}; run its job again')
+  return held['params'], held.get('model_state', {})

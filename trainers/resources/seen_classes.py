@@ -1,0 +1,111 @@
+"""Classes that an evaluation has in common with what was trained before it.
+
+Results on them say nothing of unseen classes, so a run that has such classes must say that it wants
+them: `meta_evaluate.allow_seen_classes`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from l2o.artifacts.artifact import read
+from reports.results import Results
+from trainers.resources import run_data
+
+MAIN = 'main'  # the start that meta-training uses
+IDENTITY = ('name', 'dataset', 'path', 'folder')  # keys that make a source another data set
+
+Classes = tuple[tuple, frozenset[str]]  # a data set, and the names of some of its classes
+
+
+class Leak(NamedTuple):
+  """Classes that were trained on before."""
+
+  experiment: str  # '' for the tasks of meta-training
+  optimizer: str  # whose meta-training saw them; '' for pretraining, which all optimizers share
+  classes: frozenset[str]
+
+  def __str__(self) -> str:
+    first, *more = sorted(self.classes)
+    listed = f'{first!r} and {len(more)} more' if more else f'{first!r}'
+    before = f'meta-training of {self.optimizer}' if self.optimizer else 'pretraining'
+    here = f'experiment {self.experiment}' if self.experiment else 'meta-training'
+    return f'{here} has classes that {before} had seen: {listed}'
+
+
+def find(
+  config: Mapping[str, Any],
+  data: run_data.Data,
+  places: Mapping[str, Mapping[str, str]],
+  learned: Mapping[str, Mapping[str, Any]],
+) -> list[Leak]:
+  """All leaks of a run.
+
+  Args:
+    config: of the run.
+    data: its sources and class split.
+    places: experiment -> source, part of its classes, start.
+    learned: learned optimizer -> the spec of its rule; the run's own comes first.
+  """
+
+  def classes(source: str, part: str) -> Classes:
+    names = data.sources[source]['train'].class_names
+    numbers = run_data.classes_of(data, source, part)
+    return _identity(config['sources'][source]), frozenset(str(names[c]) for c in numbers)
+
+  starts = {
+    name: classes(start['source'], start['classes'])
+    for name, start in config['pretrain']['starts'].items()
+  }
+  own, *_ = learned
+  meta_trained = {name: list(_meta_trained(spec)) for name, spec in learned.items()}
+  here = classes(data.main, run_data.META_TRAIN)
+  leaks = []
+  if config['meta_train']['num_generations']:
+    meta_trained[own].append(here)
+    leaks.append(Leak('', '', _common(here, starts[MAIN])))
+  for experiment, where in places.items():
+    evaluated = classes(where['source'], where['classes'])
+    if where['start'] in starts:
+      leaks.append(Leak(experiment, '', _common(evaluated, starts[where['start']])))
+    leaks += [
+      Leak(experiment, name, _common(evaluated, before))
+      for name, trained in meta_trained.items()
+      for before in trained
+    ]
+  return [leak for leak in leaks if leak.classes]
+
+
+def mark(rows: Results, leaks: list[Leak]) -> None:
+  """Writes into each row of results how many of its classes had been seen, as 'seen_classes'."""
+  for row in rows:
+    found = [
+      leak.classes
+      for leak in leaks
+      if leak.experiment == row['experiment'] and leak.optimizer in ('', row['optimizer'])
+    ]
+    if found:
+      row['seen_classes'] = len(frozenset.union(*found))
+
+
+def _common(a: Classes, b: Classes) -> frozenset[str]:
+  return a[1] & b[1] if a[0] == b[0] else frozenset()
+
+
+def _identity(source: Mapping[str, Any]) -> tuple:
+  return tuple(source.get(key) for key in IDENTITY)
+
+
+def _meta_trained(spec: Any) -> Iterator[Classes]:
+  """What the optimizers in files were meta-trained on that a rule's spec names, however deep."""
+  if not isinstance(spec, Mapping):
+    return
+  if spec.get('name') == 'artifact':
+    card = read(spec['path']).card
+    try:
+      main = card['config']['source']
+      source, names = card['config']['sources'][main], card['classes'][main][run_data.META_TRAIN]
+    except (KeyError, TypeError):
+      return  # the card does not tell
+    yield _identity(source), frozenset(names)
+  for block in spec.values():
+    yield from _meta_trained(block)

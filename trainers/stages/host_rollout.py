@@ -1,0 +1,139 @@
+"""Episodes whose batches come from the host, chunk by chunk.
+
+All (theta, episode) pairs are stepped together through a chunk and their states stay on the device
+until the next one: parameters, model state and optimizer state for each pair. `feed.tasks_at_once`
+bounds that in evaluation, the population and meta-batch in meta-training.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from datasets import Source, prefetch
+from l2o.inner.rollout import advance
+from l2o.inner.step import InnerState
+from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
+from trainers.resources import meshes
+from trainers.resources.run_data import Feed
+
+Chunks = Iterator[tuple[int, Batch]]
+
+
+class Host(NamedTuple):
+  """Who reads the images of a source and places them on a mesh."""
+
+  splits: Mapping[str, Source]  # 'train' and 'validation'
+  feed: Feed
+
+  def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
+    """What episodes begin with: their evaluation batch, and labels in place of training batches."""
+    evaluation = prefetch.read(self.splits['validation'], drawn['evaluation'])
+    return {
+      'train': {'label': drawn['train']['label']},
+      'evaluation': jax.device_put(evaluation, meshes.batch_sharding(mesh, axis=1)),
+    }
+
+  def chunks(self, train: Batch, num_steps: int, mesh: Mesh) -> Chunks:
+    """Training batches [b, K, B] as chunks of steps, each inner batch over the 'data' axis."""
+    settings = self.feed.chunk_steps, self.feed.threads
+    spread = meshes.batch_sharding(mesh, axis=2)
+    for first, chunk in prefetch.chunks(self.splits['train'], train, num_steps, *settings):
+      yield first, jax.device_put(chunk, spread)
+
+
+class FedEpisodes:
+  """Runs every theta on every episode, through the same inner loop as data on the device.
+
+  Args:
+    task: the inner problem.
+    rule: the optimizer.
+    map_fn: how pairs are run, over devices too.
+  """
+
+  def __init__(self, task: Task, rule: LearnedRule, map_fn: MapFn):
+    self._begin = jax.jit(partial(_begin, rule, map_fn))
+    self._advance = jax.jit(partial(_advance, task, rule, map_fn), donate_argnums=0)
+    self._measure = jax.jit(partial(_measure, task, rule, map_fn))
+
+  def run(self, thetas: Theta, episodes: Episode, chunks: Chunks, num_steps: int) -> Metrics:
+    """The metrics of every pair after `num_steps` steps: [n, b].
+
+    Args:
+      thetas: leaves [n, ...].
+      episodes: leaves [b, ...], `evaluation` with its images; `train` is not looked at.
+      chunks: (first step, leaves [C, b, B, ...]), see `datasets.prefetch.chunks`.
+      num_steps: K.
+    """
+    states = self._begin(thetas, episodes.params, episodes.model_state, num_steps)
+    for first, chunk in chunks:
+      stop = min(first + jax.tree.leaves(chunk)[0].shape[0], num_steps)
+      # Returns at once: the next chunk is read while the device computes.
+      states = self._advance(states, thetas, episodes.key, chunk, first, stop, num_steps)
+    return self._measure(states, thetas, episodes.evaluation)
+
+
+def _pairs(thetas: Theta, keys: Any) -> tuple[jax.Array, jax.Array]:
+  """Numbers of the theta and of the episode of each pair: [n b], [n b]."""
+  n, b = jax.tree.leaves(thetas)[0].shape[0], jax.tree.leaves(keys)[0].shape[0]
+  return jnp.repeat(jnp.arange(n), b), jnp.tile(jnp.arange(b), n)
+
+
+def _at(tree: PyTree, i: Any) -> PyTree:
+  return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, 0, False), tree)
+
+
+def _begin(
+  rule: LearnedRule, map_fn: MapFn, thetas: Theta, params: PyTree, model_state: PyTree, steps: Any
+) -> InnerState:
+  def one(pair: tuple, shared: tuple) -> InnerState:
+    i, j = pair
+    thetas, params, model_state, steps = shared
+    start = _at(params, j)
+    state = rule.bind(_at(thetas, i), steps).init(start)
+    return InnerState(start, _at(model_state, j), state)
+
+  return map_fn(one, _pairs(thetas, params), (thetas, params, model_state, steps))
+
+
+def _advance(
+  task: Task,
+  rule: LearnedRule,
+  map_fn: MapFn,
+  states: InnerState,
+  thetas: Theta,
+  keys: jax.Array,
+  chunk: Batch,
+  first: Any,
+  stop: Any,
+  num_steps: Any,
+) -> InnerState:
+  def one(numbered: tuple, shared: tuple) -> InnerState:
+    (i, j), state = numbered
+    thetas, keys, chunk, first, stop, num_steps = shared
+    tx = rule.bind(_at(thetas, i), num_steps)
+
+    def batch_at(k: Any) -> Batch:
+      return _at(_at(chunk, k - first), j)
+
+    return advance(task, tx, state, _at(keys, j), batch_at, first, stop)
+
+  shared = thetas, keys, chunk, first, stop, num_steps
+  return map_fn(one, (_pairs(thetas, keys), states), shared)
+
+
+def _measure(
+  task: Task, rule: LearnedRule, map_fn: MapFn, states: InnerState, thetas: Theta, evaluation: Batch
+) -> Metrics:
+  def one(numbered: tuple, evaluation: Batch) -> Metrics:
+    (_, j), state = numbered
+    params = rule.eval_params(state.opt_state, state.params)
+    return task.evaluate(params, state.model_state, _at(evaluation, j))
+
+  pairs = _pairs(thetas, evaluation)
+  metrics = map_fn(one, (pairs, states), evaluation)
+  n = jax.tree.leaves(thetas)[0].shape[0]
+  return jax.tree.map(lambda x: x.reshape(n, -1), metrics)

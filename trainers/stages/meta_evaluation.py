@@ -1,0 +1,395 @@
+"""Meta-evaluation: every optimizer on the same unseen tasks, at every horizon.
+
+The learned rule and the hand-designed ones go through the same inner loop and are measured by the
+same `evaluate`; a family of hand-designed settings is a stack of thetas in one compiled program.
+The state of this stage is the table of what each task measured, so that it goes on at the row it
+was in.
+"""
+
+import itertools
+import pathlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from datasets import prefetch
+from datasets.sampler import TaskSampler
+from l2o.arguments import Positive, check
+from l2o.errors import InputError
+from l2o.inner.mapping import on_device
+from l2o.inner.rollout import rollout, run_episode, start_episodes, start_with_keys
+from l2o.inner.step import InnerState
+from l2o.registry import build as build_from
+from l2o.registry import call, choose
+from l2o.rules import RULES
+from l2o.rules.hand_designed import hand_designed
+from l2o.trees import layer_paths
+from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+from reports.results import Outcome
+from trainers.checks import blocks, trial
+from trainers.harness import stage
+from trainers.resources import meshes, run_data, seen_classes
+from trainers.stages.host_rollout import FedEpisodes, Host
+
+RANDOM = 'random'  # the start of a network that was not pretrained
+MEASURES = ('accuracy', 'loss')
+Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
+
+
+class Row(NamedTuple):
+  """Settings that share a compiled program: a family's rates, or one learned optimizer."""
+
+  family: str
+  names: Sequence[str]  # one for each theta
+  rule: LearnedRule
+  thetas: Theta  # leaves [settings, ...]
+  hand_designed: bool
+
+
+class Experiment(NamedTuple):
+  """Where tasks for evaluation come from."""
+
+  name: str
+  source: str
+  start: str  # which pretrained network, or RANDOM
+  tasks: TaskSampler
+  stores: PyTree
+  host: Host | None  # who feeds images that are not on the device
+
+
+class MetaEvaluate(NamedTuple):
+  """A meta-evaluation stage, built; the learned row joins when its theta is known."""
+
+  task: Task
+  rule: LearnedRule
+  rule_name: str
+  baselines: Sequence[Row]
+  experiments: Sequence[Experiment]
+  spec: blocks.MetaEvaluate
+  mesh: Mesh
+  seed: int
+  leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start had seen
+
+
+def build(
+  config: Mapping[str, Any], data: run_data.Data, task: Task, rule: LearnedRule
+) -> MetaEvaluate:
+  """Builds the stage; no computation, nothing written. Raises InputError."""
+  spec = call(blocks.MetaEvaluate, config['meta_evaluate'], 'meta_evaluate')
+  _check(spec)
+  places = {name: _place(name, block) for name, block in sorted(spec.experiments.items())}
+  stores = run_data.stores(data, [where['source'] for where in places.values()])
+  experiments = [
+    _experiment(name, where, config, data, stores[where['source']])
+    for name, where in places.items()
+  ]
+  params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
+  seed = run_data.stream_seed(data.seed, 'meta_evaluate')
+  baselines = [_baseline(name, block, params, seed) for name, block in spec.baselines.items()]
+  mesh = meshes.build_mesh(spec.mesh, 'meta_evaluate')
+  if mesh.shape['data'] > 1:
+    raise InputError('meta_evaluate.mesh.data must be 1: tasks are spread over population alone')
+  name = label(config['rule'], spec.baselines)
+  names = [name, *(setting for row in baselines for setting in row.names)]
+  if double := next((x for x in names if names.count(x) > 1), None):
+    raise InputError(f'meta_evaluate.baselines: two rows are called {double!r}; rename one')
+  _check_paper(spec, names)
+  learned = {name: config['rule']} | {
+    row: block['rule'] for row, block in spec.baselines.items() if 'rule' in block
+  }
+  leaks = seen_classes.find(config, data, places, learned)
+  if leaks and not spec.allow_seen_classes:
+    raise InputError(f'{leaks[0]}; meta_evaluate.allow_seen_classes=True evaluates all the same')
+  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed, leaks)
+
+
+def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
+  """One update of every row with shapes alone; `params` are those of a task's network."""
+  compares = not any(experiment.host for experiment in plan.experiments)
+  trial.try_rule(plan.rule, None, params, 'rule', compares)
+  for row in plan.baselines:
+    theta = jax.tree.map(lambda x: x[0], row.thetas)
+    trial.try_rule(row.rule, theta, params, f'meta_evaluate.baselines.{row.family}', compares)
+
+
+def _experiment(
+  name: str, where: Mapping[str, str], config: Mapping[str, Any], data: run_data.Data, store: PyTree
+) -> Experiment:
+  seed = run_data.stream_seed(data.seed, f'meta_evaluate/{name}')
+  source = where['source']
+  tasks = run_data.task_sampler(data, config['tasks'], source, where['classes'], seed)
+  start = choose(where['start'], (*config['pretrain']['starts'], RANDOM), 'start')
+  host = Host(data.sources[source], data.feed) if data.feed.chunk_steps else None
+  return Experiment(name, source, start, tasks, store, host)
+
+
+def run(
+  plan: MetaEvaluate,
+  pretrained: Mapping[str, tuple],
+  theta: Theta,
+  folder: pathlib.Path,
+  options: stage.Options,
+) -> list[Outcome]:
+  """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment.
+
+  Args:
+    plan: the stage.
+    pretrained: (params, model_state) of each start; RANDOM ones are initialised anew.
+    theta: of the learned rule.
+    folder: the stage's.
+    options: how often to report.
+  """
+  map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
+  whole = meshes.replicated(plan.mesh)
+  learned = Row(
+    plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
+  )
+  rows = [learned, *plan.baselines]
+  starts = jax.device_put(dict(pretrained), whole)
+  num_tasks, longest = plan.spec.num_tasks, max(plan.spec.num_steps)
+  draws = [_draw(e, num_tasks, longest) for e in plan.experiments]
+  fed = any(e.host for e in plan.experiments)
+  measure = (_fed if fed else _resident)(plan, rows, starts, draws, map_fn)
+  places = range(len(plan.experiments)), range(len(rows))
+  items = list(itertools.product(*places, plan.spec.num_steps))
+
+  def step(table: Table, numbered: tuple) -> tuple[Table, Metrics]:
+    number, (e, r, num_steps) = numbered
+    metrics = measure(e, r, num_steps)
+    means = {name: jnp.nanmean(metrics[name]) for name in MEASURES}
+    return _enter(table, jnp.int32(number), metrics), means | {'num_steps': num_steps}
+
+  table = stage.run(
+    step,
+    _empty_table(len(items), num_tasks, max(len(row.names) for row in rows), whole),
+    feed=lambda number: (number, items[number]),
+    stop=len(items),
+    check=lambda done, metrics: None,
+    log_every=1,
+    unit='row',
+    folder=folder,
+    options=options,
+  )
+  np.savez(folder / 'trace.npz', **_trace(plan, starts, theta, map_fn))
+  return [
+    outcome
+    for number, (e, r, num_steps) in enumerate(items)
+    for outcome in _outcomes(plan.experiments[e], rows[r], num_steps, jax.device_get(table), number)
+  ]
+
+
+def _resident(
+  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
+) -> Any:
+  """(experiment, row, K) -> metrics [tasks, settings], of images on the device."""
+  map_settings = on_device(plan.spec.setting_mapping)
+  programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
+  whole = meshes.replicated(plan.mesh)
+  start = _starter(plan)
+  episodes = [
+    start(starts.get(e.start), jax.device_put(draw, whole))
+    for e, draw in zip(plan.experiments, draws, strict=True)
+  ]
+  stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
+
+  def measure(e: int, r: int, num_steps: int) -> Metrics:
+    return programs[r](rows[r].thetas, TaskBatch(episodes[e], stores[e], jnp.int32(num_steps)))
+
+  return measure
+
+
+def _fed(
+  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
+) -> Any:
+  """The same, of images that the host feeds, so many tasks at a time."""
+  runners = [FedEpisodes(plan.task, row.rule, map_fn) for row in rows]
+  start = jax.jit(partial(start_with_keys, plan.task))
+  num_tasks = plan.spec.num_tasks
+  keys = jax.random.split(jax.random.key(plan.seed), (2, num_tasks))
+
+  def measure(e: int, r: int, num_steps: int) -> Metrics:
+    experiment, parts = plan.experiments[e], []
+    at_once = experiment.host.feed.tasks_at_once
+    for low in range(0, num_tasks, at_once):
+      some = slice(low, low + at_once)
+      drawn = jax.tree.map(lambda x, some=some: x[some], draws[e])
+      begun = experiment.host.start(drawn, plan.mesh)
+      episodes = start(keys[:, some], starts.get(experiment.start), begun)
+      chunks = experiment.host.chunks(drawn['train'], num_steps, plan.mesh)
+      parts.append(runners[r].run(rows[r].thetas, episodes, chunks, num_steps))
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1).T, *parts)
+
+  return measure
+
+
+def _starter(plan: MetaEvaluate) -> Any:
+  """(pretrained, draw) -> episodes: the same ones for every row and horizon."""
+  return jax.jit(
+    lambda params, draw: start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
+  )
+
+
+def _empty_table(items: int, tasks: int, settings: int, place: NamedSharding) -> Table:
+  """What each task measured, NaN until it is known: name -> [items, tasks, settings]."""
+  empty = np.full((items, tasks, settings), np.nan, np.float32)
+  return {name: jax.device_put(empty, place) for name in MEASURES}
+
+
+@partial(jax.jit, donate_argnums=0)
+def _enter(table: Table, number: jax.Array, metrics: Metrics) -> Table:
+  return {
+    name: jax.lax.dynamic_update_slice(column, metrics[name][None], (number, 0, 0))
+    for name, column in table.items()
+  }
+
+
+def _place(name: str, block: Mapping[str, str]) -> dict[str, str]:
+  def place(source: str, classes: str, start: str) -> dict[str, str]:
+    return {'source': source, 'classes': classes, 'start': start}
+
+  return call(place, block, f'meta_evaluate.experiments.{name}')
+
+
+def _check(spec: blocks.MetaEvaluate) -> None:
+  """What belongs to no row and no experiment alone."""
+  horizons = spec.num_steps
+  if not horizons or len(set(horizons)) < len(horizons):
+    raise InputError(
+      f'meta_evaluate.num_steps must be different whole numbers from 1, not {horizons}'
+    )
+  on_device(spec.mapping)
+  on_device(spec.setting_mapping)
+  for key in ('experiments', 'baselines'):
+    if not getattr(spec, key):
+      raise InputError(f'meta_evaluate.{key} must name at least one')
+    blocks.check_names(getattr(spec, key), f'one of meta_evaluate.{key}')
+
+
+def _check_paper(spec: blocks.MetaEvaluate, names: Sequence[str]) -> None:
+  for experiment, rows in spec.paper.items():
+    choose(experiment, spec.experiments, 'experiment of meta_evaluate.paper')
+    for optimizer, accuracies in rows.items():
+      choose(optimizer, names, f'optimizer of meta_evaluate.paper.{experiment}')
+      if len(accuracies) != len(spec.num_steps):
+        raise InputError(
+          f'meta_evaluate.paper.{experiment}.{optimizer} must have an accuracy for each of the '
+          f'{len(spec.num_steps)} num_steps, not {len(accuracies)}'
+        )
+
+
+def label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+  """The name of the learned row: the rule's, or that of the file it comes from.
+
+  Args:
+    rule: the config's block.
+    taken: baselines by name.
+
+  Raises:
+    InputError: a baseline of that name.
+  """
+  name = rule['name']
+  if name == 'artifact':
+    stem = pathlib.Path(rule['path']).stem
+    name = name if stem in taken else stem
+  if name in taken:
+    raise InputError(
+      f'meta_evaluate.baselines.{name} has the name of the learned optimizer; rename it'
+    )
+  return name
+
+
+class _Family(NamedTuple):
+  """What a baseline has beside the arguments of its optimizer."""
+
+  learning_rates: Sequence[Positive]
+
+
+def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) -> Row:
+  where = f'meta_evaluate.baselines.{name}'
+  if 'rule' in block:  # a learned optimizer with the theta it begins with
+    rule = call(lambda rule: build_from(RULES, rule, 'rule'), block, where)
+    theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
+    return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), False)
+  arguments = dict(block)
+  rates = arguments.pop('learning_rates', ())
+  check(_Family, {'learning_rates': rates}, where)
+  if not rates:
+    raise InputError(f'{where} needs at least one of learning_rates, or a rule')
+  if 'learning_rate' in arguments:
+    raise InputError(f'{where} has learning_rates, so no learning_rate')
+  rule = call(hand_designed, arguments, where)
+  thetas = {'learning_rate': np.asarray(rates, np.float32)}
+  jax.eval_shape(rule.bind({'learning_rate': rates[0]}, 1).init, params)  # a missing head shows
+  return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)
+
+
+def _draw(experiment: Experiment, num_tasks: int, num_steps: int) -> Any:
+  """The first draw of an experiment: the same tasks for every row and horizon."""
+  tasks = experiment.tasks.sample(0, num_tasks, num_steps)
+  return {part: tasks[part] for part in ('train', 'evaluation')}
+
+
+def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) -> Any:
+  """(thetas, tasks) -> metrics [tasks, settings]: a map over tasks of a map over settings."""
+
+  def one(episode: Episode, shared: tuple) -> Metrics:
+    thetas, data, num_steps = shared
+    tasks = TaskBatch(episode, data, num_steps)
+    return map_settings(lambda theta, _: run_episode(rule, task, theta, episode, tasks), thetas, ())
+
+  def measure(thetas: Theta, tasks: TaskBatch) -> Metrics:
+    return map_fn(one, tasks.episodes, (thetas, tasks.data, tasks.num_steps))
+
+  return measure
+
+
+def _outcomes(
+  experiment: Experiment, row: Row, num_steps: int, table: Table, number: int
+) -> list[Outcome]:
+  return [
+    Outcome(
+      experiment=experiment.name,
+      source=experiment.source,
+      optimizer=name,
+      family=row.family,
+      hand_designed=row.hand_designed,
+      num_steps=num_steps,
+      **{measure: table[measure][number, :, setting] for measure in MEASURES},
+    )
+    for setting, name in enumerate(row.names)
+  ]
+
+
+def _trace(
+  plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta, map_fn: MapFn
+) -> dict[str, np.ndarray]:
+  """What the learned rule says it did, step by step, on some tasks of the first experiment.
+
+  Returns:
+    The rule's diagnostics, each [tasks, K, ...], and 'layers', the layers' names.
+  """
+  num_steps = plan.spec.trace_steps
+  first = plan.experiments[0]
+  draw = _draw(first, plan.spec.trace_tasks, num_steps)
+  if first.host:
+    draw['train'] = prefetch.read(first.host.splits['train'], draw['train'])
+  whole = meshes.replicated(plan.mesh)
+  episodes = _starter(plan)(starts.get(first.start), jax.device_put(draw, whole))
+
+  def record(state: InnerState, metrics: Metrics) -> PyTree:
+    return plan.rule.diagnostics(state.opt_state)
+
+  def one(episode: Episode, shared: tuple) -> PyTree:
+    theta, store = shared
+    tx = plan.rule.bind(theta, num_steps)
+    return rollout(plan.task, tx, episode, store, jnp.int32(num_steps), record)[1]
+
+  traces = jax.jit(lambda theta, episodes, store: map_fn(one, episodes, (theta, store)))
+  store = jax.device_put(first.stores['train'], whole)
+  diagnostics = jax.device_get(traces(theta, episodes, store))
+  return {**diagnostics, 'layers': np.asarray(layer_paths(episodes.params))}

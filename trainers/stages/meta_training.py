@@ -1,0 +1,272 @@
+"""Meta-training: theta follows an estimate of the meta-gradient over fresh tasks."""
+
+import pathlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from datasets.sampler import TaskSampler
+from l2o.errors import InputError, RunError
+from l2o.estimators import ESTIMATORS
+from l2o.estimators.nes import halving
+from l2o.inner.mapping import on_device
+from l2o.inner.rollout import meta_loss, start_episodes
+from l2o.registry import build as build_from
+from l2o.registry import call
+from l2o.types import (
+  Episode,
+  Estimator,
+  LearnedRule,
+  MapFn,
+  Metrics,
+  PyTree,
+  Task,
+  TaskBatch,
+  Theta,
+)
+from trainers.checks import blocks, trial
+from trainers.harness import stage
+from trainers.resources import meshes, run_data
+from trainers.stages.host_rollout import FedEpisodes, Host
+from trainers.stages.state import MetaState
+
+
+class MetaTrain(NamedTuple):
+  """A meta-training stage, built."""
+
+  task: Task
+  rule: LearnedRule
+  estimator: Mapping[str, Any]
+  spec: blocks.MetaTrain
+  tasks: TaskSampler
+  stores: PyTree
+  host: Host | None  # who feeds images that are not on the device
+  mesh: Mesh
+  seed: int
+
+
+def build(
+  config: Mapping[str, Any], data: run_data.Data, task: Task, rule: LearnedRule
+) -> MetaTrain:
+  """Builds the stage; no computation, nothing written. Raises InputError."""
+  spec = call(blocks.MetaTrain, config['meta_train'], 'meta_train')
+  if spec.min_steps > spec.max_steps:
+    raise InputError(
+      f'meta_train.min_steps must be at most max_steps = {spec.max_steps}, not {spec.min_steps}'
+    )
+  seed = run_data.stream_seed(data.seed, 'meta_train')
+  batches = [config['tasks'][key] for key in ('batch_size', 'eval_size')]
+  plan = MetaTrain(
+    task=task,
+    rule=rule,
+    estimator=config['estimator'],
+    spec=spec,
+    tasks=run_data.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
+    stores=run_data.stores(data, [data.main])[data.main],
+    host=Host(data.sources[data.main], data.feed) if data.feed.chunk_steps else None,
+    mesh=meshes.build_mesh(spec.mesh, 'meta_train', batches),
+    seed=seed,
+  )
+  _estimator(plan, on_device(spec.mapping))  # its arguments are checked here, not an hour later
+  return plan
+
+
+def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
+  """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
+  mesh = plan.mesh
+  map_fn = meshes.sharded_map(mesh, on_device(plan.spec.mapping))
+  estimator = _estimator(plan, map_fn)
+  meta_optimizer = _meta_optimizer(plan)
+  whole = meshes.replicated(mesh)
+  pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
+  if plan.host:
+    step = _fed_step(plan, plan.host, estimator, meta_optimizer, map_fn, pretrained)
+  else:
+    advance = jax.jit(_step(plan, estimator, meta_optimizer), donate_argnums=0)
+
+    def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
+      return advance(state, _placed(inputs, mesh), pretrained, stores)
+
+  state = _init(plan, estimator, meta_optimizer, mesh)
+  (folder / 'parameters.txt').write_text(
+    parameter_overview.get_parameter_overview(state.theta) + '\n'
+  )
+  state = stage.run(
+    step,
+    state,
+    feed=lambda generation: draw(plan, generation),
+    stop=plan.spec.num_generations,
+    check=_check,
+    log_every=1,
+    unit='generation',
+    folder=folder,
+    options=options,
+  )
+  return jax.device_get(state.theta)
+
+
+def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
+  """A generation with shapes alone.
+
+  Args:
+    plan: the stage.
+    pretrained: shapes of (params, model_state).
+
+  Raises:
+    InputError: rule, task, estimator and mesh do not fit together.
+  """
+  params = jax.eval_shape(lambda key: plan.task.init(key)[0], jax.random.key(0))
+  trial.try_rule(plan.rule, None, params, 'rule', compares=plan.host is None)
+  if plan.host:
+    return
+  map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
+  estimator, meta_optimizer = _estimator(plan, map_fn), _meta_optimizer(plan)
+  with trial.said_of('meta-training: rule, task and estimator do not fit together'):
+    state = jax.eval_shape(partial(_init_state, plan, estimator, meta_optimizer), jax.random.key(0))
+    step = _step(plan, estimator, meta_optimizer)
+    jax.eval_shape(step, state, draw(plan, 0), pretrained, plan.stores)
+
+
+def make_meta_optimizer(learning_rate: float, halves_every: float) -> optax.GradientTransformation:
+  """Adam on theta, its step size halving smoothly."""
+  return optax.adam(halving(learning_rate, halves_every))
+
+
+def _meta_optimizer(plan: MetaTrain) -> optax.GradientTransformation:
+  return make_meta_optimizer(plan.spec.learning_rate, plan.spec.learning_rate_halves_every)
+
+
+def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
+  """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, from the seed alone."""
+  spec = plan.spec
+  tasks = plan.tasks.sample(generation, spec.meta_batch, spec.max_steps)
+  rng = np.random.default_rng([run_data.stream_seed(plan.seed, 'num_steps'), generation])
+  num_steps = rng.integers(spec.min_steps, spec.max_steps, endpoint=True)
+  return {part: tasks[part] for part in ('train', 'evaluation')}, np.int32(num_steps)
+
+
+def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
+  objective = meta_loss(plan.rule, plan.task, on_device(plan.spec.task_mapping))
+  estimator = build_from(
+    ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn
+  )
+  if plan.host and estimator.candidates is None:
+    raise InputError(
+      f'{plan.estimator["name"]} does not give its candidates away, so the host cannot feed them: '
+      f'set feed.chunk_steps = 0'
+    )
+  return estimator
+
+
+def _placed(inputs: tuple, mesh: Mesh) -> tuple:
+  """Each inner batch over the mesh's 'data' axis, everything else whole."""
+  drawn, num_steps = inputs
+  train = jax.device_put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
+  evaluation = jax.device_put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
+  whole = jax.device_put(num_steps, meshes.replicated(mesh))
+  return {'train': train, 'evaluation': evaluation}, whole
+
+
+def _init(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, mesh: Mesh) -> MetaState:
+  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g has number g + 1
+  init = partial(_init_state, plan, estimator, meta_optimizer)
+  return jax.jit(init, out_shardings=meshes.replicated(mesh))(key)
+
+
+def _init_state(
+  plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, key: jax.Array
+) -> MetaState:
+  # The head of a task is of another shape than the pretrained one; theta is for the task's.
+  shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
+  theta_key, estimator_key = jax.random.split(key)
+  theta = plan.rule.init(theta_key, shapes)
+  return MetaState(
+    jnp.zeros((), jnp.int32),
+    theta,
+    meta_optimizer.init(theta),
+    estimator.init(theta, estimator_key),
+  )
+
+
+def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
+  def step(
+    state: MetaState, inputs: tuple, pretrained: tuple, stores: PyTree
+  ) -> tuple[MetaState, Metrics]:
+    drawn, num_steps = inputs
+    task_key, noise_key = _keys(plan, state)
+    episodes = start_episodes(plan.task, task_key, pretrained, drawn)
+    tasks = TaskBatch(episodes, stores, num_steps)
+    estimate = estimator.estimate(state.theta, state.estimator, noise_key, tasks)
+    return _descend(meta_optimizer, state, estimate, num_steps)
+
+  return step
+
+
+def _fed_step(
+  plan: MetaTrain,
+  host: Host,
+  estimator: Estimator,
+  meta_optimizer: Any,
+  map_fn: MapFn,
+  pretrained: tuple,
+) -> Any:
+  """A generation whose images the host feeds; to the same end as `_step`."""
+  pairs = FedEpisodes(plan.task, plan.rule, map_fn)
+
+  @jax.jit
+  def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:
+    task_key, noise_key = _keys(plan, state)
+    thetas = estimator.candidates(state.theta, state.estimator, noise_key)
+    return thetas, start_episodes(plan.task, task_key, pretrained, drawn)
+
+  @partial(jax.jit, donate_argnums=0)
+  def end(state: MetaState, metrics: Metrics, num_steps: Any) -> tuple[MetaState, Metrics]:
+    _, noise_key = _keys(plan, state)
+    means = jax.tree.map(lambda x: jnp.mean(x, axis=1), metrics)
+    estimate = estimator.conclude(state.theta, state.estimator, noise_key, means)
+    return _descend(meta_optimizer, state, estimate, num_steps)
+
+  def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
+    drawn, num_steps = inputs
+    thetas, episodes = begin(state, host.start(drawn, plan.mesh), pretrained)
+    chunks = host.chunks(drawn['train'], int(num_steps), plan.mesh)
+    return end(state, pairs.run(thetas, episodes, chunks, int(num_steps)), num_steps)
+
+  return step
+
+
+def _keys(plan: MetaTrain, state: MetaState) -> tuple[jax.Array, jax.Array]:
+  """A generation's keys, for its tasks and for its noise."""
+  key = jax.random.fold_in(jax.random.key(plan.seed), state.generation + 1)
+  task_key, noise_key = jax.random.split(key)
+  return task_key, noise_key
+
+
+def _descend(
+  meta_optimizer: Any, state: MetaState, estimate: tuple, num_steps: Any
+) -> tuple[MetaState, Metrics]:
+  """The step on theta along an estimate of the meta-gradient."""
+  grad, estimator_state, metrics = estimate
+  updates, opt_state = meta_optimizer.update(grad, state.opt_state, state.theta)
+  theta = optax.apply_updates(state.theta, updates)
+  metrics |= {
+    'num_steps': num_steps,
+    'grad_norm': optax.tree.norm(grad),
+    'theta_norm': optax.tree.norm(theta),
+  }
+  return MetaState(state.generation + 1, theta, opt_state, estimator_state), metrics
+
+
+def _check(generation: int, metrics: Mapping[str, float]) -> None:
+  if metrics['nonfinite'] >= metrics['candidates']:
+    raise RunError(
+      f'meta-training: no candidate of generation {generation} ended with a finite loss; '
+      f'lower rule.log_step_norm, estimator.sigma or meta_train.learning_rate'
+    )

@@ -1,0 +1,342 @@
+"""A training job: any task, any optimizer, by config; pretraining is one.
+
+Data-parallel over the mesh's axis 'data', parameters placed over its axis 'model' by rules.
+"""
+
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from checkpoints import Checkpoints
+from l2o.errors import InputError, RunError
+from l2o.inner.step import InnerState, fetch, inner_step
+from l2o.trees import layer_paths
+from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
+from trainers.harness import stage
+from trainers.harness.workdir import read_json, write_json
+from trainers.resources import memory, meshes
+from trainers.stages import reinit
+from trainers.stages.state import TrainState
+
+BEST = 'best'
+
+
+class Train(NamedTuple):
+  """A training job, built."""
+
+  name: str  # of the config's block, for messages
+  task: Task
+  rule: LearnedRule
+  theta: Theta | None  # None: what the rule's `init` gives
+  sample: Callable[[int], Batch]  # number of the step -> its batch
+  fresh: Callable[[int], Batch] | None  # likewise what a guard compares on
+  store: PyTree  # arrays that batches look up
+  evaluation: Batch | None
+  num_steps: int
+  log_every: int
+  eval_every: int  # 0: at the end alone
+  mesh: Mesh
+  placement: Sequence[tuple[str, Sequence[str | None]]]  # (regular expression, axes) of parameters
+  policy: reinit.Policy
+  seed: int
+  start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to go on from
+  remedy: str  # where the loss is not finite
+
+
+class Given(NamedTuple):
+  """What a compiled step takes beside state and batches; runs that differ in it share programs."""
+
+  theta: Theta
+  store: PyTree
+  key: jax.Array  # of all random draws
+
+
+class Ready(NamedTuple):
+  """A job that can take its first step."""
+
+  state: TrainState
+  given: Given
+  feed: Callable[[int], tuple]  # number of the step -> what it takes: its batches
+  step: Callable[..., tuple[TrainState, Metrics]]  # (state, batches) -> (state, metrics), donating
+
+
+class Measured(NamedTuple):
+  """An optimizer's state, and the effective learning rate of its last step."""
+
+  inner: PyTree
+  effective_learning_rate: jax.Array  # [] float32, norm of the update over that of the gradient
+
+
+class Ended(NamedTuple):
+  """What a job comes to."""
+
+  state: TrainState
+  evaluation: 'Evaluation | None'  # None without an evaluation batch
+
+
+def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> Ended:
+  """Trains, or continues where the folder's checkpoint ends.
+
+  Leaves `metrics.jsonl`, `parameters.txt`, and with an evaluation batch `best/`, the model with the
+  lowest evaluation loss.
+
+  Raises:
+    InputError: `best.json` of an earlier start is damaged.
+    RunError: the loss is not finite, under the policy `stop`.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  ready = prepare(plan)
+  layers = layer_paths(ready.state.inner.params)
+  evaluation = None
+  if plan.evaluation is not None:
+    evaluation = Evaluation(plan, folder, ready.state.inner)
+  overview = parameter_overview.get_parameter_overview(ready.state.inner.params)
+  (folder / 'parameters.txt').write_text(overview + '\n')
+  state = stage.run(
+    ready.step,
+    ready.state,
+    feed=ready.feed,
+    stop=plan.num_steps,
+    check=lambda number, metrics: _check(plan, number, metrics),
+    log_every=plan.log_every,
+    unit='step',
+    folder=folder,
+    options=options,
+    expand=lambda metrics: expand(metrics, layers),
+    evaluate=evaluation and stage.Evaluate(plan.eval_every or plan.num_steps, evaluation),
+  )
+  return Ended(state, evaluation)
+
+
+def prepare(plan: Train) -> Ready:
+  """The initial state on its devices, and the step; nothing is compiled before it is called."""
+  given = jax.device_put(_given(plan), meshes.replicated(plan.mesh))
+  spread = meshes.batch_sharding(plan.mesh, axis=0)
+  advance = jax.jit(_step(plan), donate_argnums=0)
+
+  def feed(number: int) -> tuple[Batch, Batch | None]:
+    return plan.sample(number), plan.fresh(number) if plan.fresh else None
+
+  def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
+    return advance(state, jax.device_put(batches, spread), given)
+
+  return Ready(_init(plan, given), given, feed, step)
+
+
+def check_shapes(plan: Train) -> None:
+  """The first step, with shapes alone. Raises what the parts of the job raise."""
+  given = jax.eval_shape(lambda: _given(plan))
+  _check_start(plan)
+  state = jax.eval_shape(partial(_start, plan), given, plan.start)
+  places = meshes.placed(plan.mesh, plan.placement, state)
+  memory.check_fits(state, places, f'the state of {plan.name} is too large; shrink model or task')
+  batches = plan.sample(0), plan.fresh(0) if plan.fresh else None
+  jax.eval_shape(_step(plan), state, batches, given)
+
+
+def trained_shapes(plan: Train) -> tuple[Params, PyTree]:
+  """The shapes of what the job trains: (params, model_state)."""
+
+  def start() -> tuple[Params, PyTree]:
+    inner = _start(plan, _given(plan), plan.start).inner
+    return plan.rule.eval_params(inner.opt_state.inner, inner.params), inner.model_state
+
+  return jax.eval_shape(start)
+
+
+def _check_start(plan: Train) -> None:
+  """Whether the network to start from is this one, but for what a task draws anew."""
+  if plan.start is None:
+    return
+
+  def arrays(start: tuple[Params, PyTree] | None) -> dict[str, str]:
+    params, model_state = jax.eval_shape(plan.task.init, jax.random.key(0), start)
+    tree = {'params': params, 'model_state': model_state}
+    listed = zip(layer_paths(tree), jax.tree.leaves(tree), strict=True)
+    return {path: f'{x.dtype}{list(x.shape)}' for path, x in listed}
+
+  shapes = arrays(plan.start), arrays(None)
+  for path in sorted(shapes[0].keys() | shapes[1].keys()):
+    there, here = (side.get(path, 'nothing') for side in shapes)
+    if there != here:
+      raise InputError(f'start has {there} at {path}, the model here has {here}; use its model')
+
+
+def best(folder: pathlib.Path, last: TrainState) -> tuple[InnerState, int]:
+  """The state with the lowest evaluation loss of a job in `folder`, and its step.
+
+  If none was kept, since no evaluation was finite, it is the last state, and the step is 0.
+
+  Raises:
+    RunError: the one that was kept is damaged.
+  """
+  if not (folder / BEST).exists() and not _record(folder).exists():
+    return last.inner, 0
+  kept = Checkpoints(folder / BEST)
+  inner, step = kept.restore_or(last.inner)
+  kept.close()
+  if not step or step != read_json(_record(folder), 'delete it').get('step'):
+    raise RunError(f'{folder / BEST} is damaged, the best model is lost; delete {folder} and rerun')
+  return inner, step
+
+
+def _record(folder: pathlib.Path) -> pathlib.Path:
+  """What the best model's evaluation found."""
+  return folder / f'{BEST}.json'
+
+
+def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
+  """What was trained, on the host: (params, model_state)."""
+  params = plan.rule.eval_params(inner.opt_state.inner, inner.params)
+  return jax.device_get((params, inner.model_state))
+
+
+class Evaluation:
+  """Evaluates a job's state, and keeps the best one in `best/`.
+
+  Args:
+    plan: the job, with an evaluation batch.
+    folder: the job's.
+    like: a state of the job, whose shapes and places a kept one has.
+
+  Raises:
+    InputError: the record of the best one so far is damaged.
+  """
+
+  def __init__(self, plan: Train, folder: pathlib.Path, like: InnerState):
+    self._plan, self._folder = plan, folder
+    self._batch = jax.device_put(plan.evaluation, meshes.replicated(plan.mesh))
+    self._store = jax.device_put(plan.store, meshes.replicated(plan.mesh))
+    self._evaluate = jax.jit(self._measure)
+    self._lowest = self._recorded(like)
+
+  def __call__(self, step: int, state: TrainState) -> dict[str, float]:
+    found = self.measure(state.inner)
+    if math.isfinite(found['loss']) and found['loss'] < self._lowest:
+      saved = Checkpoints(self._folder / BEST, keep=1)
+      saved.save(step, state.inner)
+      saved.close()
+      write_json(_record(self._folder), {'step': step, **found})
+      self._lowest = found['loss']
+    return {f'eval_{name}': value for name, value in found.items()}
+
+  def measure(self, inner: InnerState) -> dict[str, float]:
+    """The metrics of a state on the evaluation batch."""
+    measured = jax.device_get(self._evaluate(inner, self._batch, self._store))
+    return {name: float(value) for name, value in measured.items()}
+
+  def _recorded(self, like: InnerState) -> float:
+    """The lowest loss so far; infinity if none was kept."""
+    path = _record(self._folder)
+    if not path.exists() and (self._folder / BEST).exists():
+      kept = Checkpoints(self._folder / BEST)
+      inner, step = kept.restore_or(like)
+      kept.close()
+      if step:
+        write_json(path, {'step': step, **self.measure(inner)})
+    if not path.exists():
+      return math.inf
+    held = read_json(path, 'delete it, and the model in best/ is evaluated again')
+    if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
+      raise InputError(f'{path} has no loss; delete it, and the model in best/ is evaluated again')
+    return held['loss']
+
+  def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
+    params = self._plan.rule.eval_params(inner.opt_state.inner, inner.params)
+    return self._plan.task.evaluate(params, inner.model_state, fetch(store, batch))
+
+
+def expand(metrics: Mapping[str, Any], layers: Sequence[str]) -> dict[str, float]:
+  """Metrics as numbers: one a layer where there are as many as layers.
+
+  Example:
+    >>> expand({'loss': np.float32(0.5), 'mu': np.array([1.0, 2.0])}, ['a', 'b/c'])
+    {'loss': 0.5, 'mu/a': 1.0, 'mu/b/c': 2.0}
+  """
+  flat: dict[str, float] = {}
+  for name, value in metrics.items():
+    if np.ndim(value) == 0:
+      flat[name] = float(value)
+    elif np.shape(value) == (len(layers),):
+      flat |= {f'{name}/{layer}': float(x) for layer, x in zip(layers, value, strict=True)}
+  return flat
+
+
+def _given(plan: Train) -> Given:
+  key = jax.random.key(plan.seed)
+  if plan.theta is not None:
+    return Given(plan.theta, plan.store, key)
+  shapes = jax.eval_shape(lambda key: plan.task.init(key)[0], key)
+  of_theta = jax.random.fold_in(jax.random.fold_in(key, 0), 1)  # 0: the network's
+  return Given(plan.rule.init(of_theta, shapes), plan.store, key)
+
+
+def _bind(plan: Train, theta: Theta, kept: reinit.Kept | None) -> Any:
+  """The optimizer; under a policy that changes the horizon, with the horizon as it is now."""
+  horizon = plan.num_steps if kept is None else kept.num_steps
+  return _measured(plan.rule.bind(theta, horizon))
+
+
+def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+  def init(params: Params) -> Measured:
+    return Measured(tx.init(params), jnp.zeros((), jnp.float32))
+
+  def update(grads: PyTree, state: Measured, params: Params | None = None, **extra: Any) -> tuple:
+    updates, inner = tx.update(grads, state.inner, params, **extra)
+    length, slope = optax.tree.norm(updates), optax.tree.norm(grads)
+    rate = jnp.where(slope > 0, length / jnp.where(slope > 0, slope, 1.0), 0.0)
+    return updates, Measured(inner, rate.astype(jnp.float32))
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _init(plan: Train, given: Given) -> TrainState:
+  start = partial(_start, plan)
+  places = meshes.placed(plan.mesh, plan.placement, jax.eval_shape(start, given, plan.start))
+  return jax.jit(start, out_shardings=places)(given, plan.start)
+
+
+def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) -> TrainState:
+  key = jax.random.fold_in(given.key, 0)  # step k has number k + 1
+  params, model_state = plan.task.init(key, pretrained)
+  tx = _measured(plan.rule.bind(given.theta, plan.num_steps))
+  inner = InnerState(params, model_state, tx.init(params))
+  return TrainState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
+
+
+def _step(plan: Train) -> Callable[..., tuple[TrainState, Metrics]]:
+  def step(
+    state: TrainState, batches: tuple[Batch, Batch | None], given: Given
+  ) -> tuple[TrainState, Metrics]:
+    batch, fresh = batches
+    after, metrics = inner_step(
+      plan.task,
+      _bind(plan, given.theta, state.kept),
+      state.inner,
+      jax.random.fold_in(given.key, state.step + 1),
+      fetch(given.store, batch),
+      None if fresh is None else lambda: fetch(given.store, fresh),
+    )
+    opt_state = after.opt_state
+    metrics |= plan.rule.diagnostics(opt_state.inner)
+    metrics['effective_learning_rate'] = opt_state.effective_learning_rate
+    inner, kept = plan.policy.apply(state.kept, state.inner, after, metrics['loss'])
+    if kept is not None:
+      metrics['restarts'] = kept.restarts
+    return TrainState(state.step + 1, inner, kept), metrics
+
+  return step
+
+
+def _check(plan: Train, step: int, metrics: Mapping[str, Any]) -> None:
+  if plan.policy.stops and not math.isfinite(metrics['loss']):
+    raise RunError(f'{plan.name}: the loss of step {step} is not finite; {plan.remedy}')
