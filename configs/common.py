@@ -56,15 +56,21 @@ def base() -> ConfigDict:
     'log_every_secs': 5.0,  # between two progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
-    'feed': {
-      'chunk_steps': 0,  # 0: all images lie on the device; else the host feeds so many steps ahead
-      'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
-      'threads': 8,  # that read images
-    },
     'sweep': [],  # differences to this config, see `sweep_row`, each a run of its own
     'sweep_seeds': (0,),
     'first': [],  # of a sweep of training jobs: at most one row, which the seed's others start from
   })  # fmt: skip
+
+
+def pipeline_base() -> ConfigDict:
+  """The blocks that every pipeline has, with the values most of them keep."""
+  c = base()
+  c.feed = {
+    'chunk_steps': 0,  # 0: all images lie on the device; else the host feeds so many steps ahead
+    'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
+    'threads': 8,  # that read images
+  }
+  return c
 
 
 def train_base() -> ConfigDict:
@@ -151,16 +157,17 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 
+def hand_designed(optimizer: str, **arguments: Any) -> dict[str, Any]:
+  """An optimizer of optax as a rule."""
+  return {'name': 'hand_designed', 'optimizer': optimizer, **arguments}
+
+
 def baseline(
   optimizer: str, schedule: str, trainable: str, learning_rates: tuple[float, ...]
 ) -> dict[str, Any]:
   """One family of hand-designed settings: a compiled program, mapped over its learning rates."""
-  return {
-    'optimizer': optimizer,
-    'schedule': schedule,
-    'trainable': trainable,
-    'learning_rates': learning_rates,
-  }
+  rule = hand_designed(optimizer, schedule=schedule, trainable=trainable)
+  return {'rule': rule, 'learning_rates': learning_rates}
 
 
 def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[str, Any]:

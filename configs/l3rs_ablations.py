@@ -44,7 +44,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.sources = {'glyphs': c.sources.glyphs.to_dict()}
   c.estimator.sigma_halves_every = 100
   c.meta_train.update(num_generations=100, min_steps=10, max_steps=10)
-  c.meta_train.learning_rate_halves_every = 100
+  c.meta_train.optimizer.schedule.every = 100
   c.meta_evaluate.update(num_steps=(10,), num_tasks=100, trace_steps=10)
   c.meta_evaluate.experiments = {'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'}}
   c.meta_evaluate.baselines = {

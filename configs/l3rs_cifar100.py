@@ -23,7 +23,7 @@ def get_config(arg: str = '') -> ConfigDict:
   """
   words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
   args = common.parse(arg, smoke=False, tiny_imagenet=False, only='', **words)
-  c = common.base()
+  c = common.pipeline_base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.source = 'cifar100'
   c.class_split = {'cifar100': {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}}
@@ -34,8 +34,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.pretrain = {
     'num_steps': 4_000,
     'batch_size': 128,
-    'learning_rate': 3e-3,
-    'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
+    'rule': common.hand_designed('adam', schedule='cosine', learning_rate=3e-3),
     'mesh': {'data': 1},
     'log_every': 100,
     'starts': {  # networks to start from, by the number of their random draws
@@ -50,8 +49,11 @@ def get_config(arg: str = '') -> ConfigDict:
     'meta_batch': 4,
     'min_steps': 10,  # K ~ U{10..50}
     'max_steps': 50,
-    'learning_rate': 0.02,
-    'learning_rate_halves_every': 500,
+    'optimizer': {  # of theta
+      'name': 'adam',
+      'learning_rate': 0.02,
+      'schedule': {'name': 'halving', 'every': 500},  # generations
+    },
     'mapping': 'auto',
     'task_mapping': 'auto',  # convolutions on a CPU want one set of kernels at a time
     'mesh': {'population': -1, 'data': 1},

@@ -31,7 +31,7 @@ BASELINES = {  # sec. 5: Adam, constant and cosine, each also on the head alone
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps on small data."""
   args = common.parse(arg, smoke=False)
-  c = common.base()
+  c = common.pipeline_base()
   c.sources = {
     'imagenet': _images('imagenet2012', 'validation'),
     'places': _images('places365_small', 'validation'),
@@ -55,8 +55,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.pretrain = {
     'num_steps': 100_000,
     'batch_size': 128,
-    'learning_rate': 1e-3,
-    'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
+    'rule': common.hand_designed('adam', schedule='cosine', learning_rate=1e-3),
     'mesh': {'data': -1},
     'log_every': 100,
     'starts': {
@@ -71,8 +70,11 @@ def get_config(arg: str = '') -> ConfigDict:
     'meta_batch': 4,
     'min_steps': 10,  # K ~ U{10..500}
     'max_steps': 500,
-    'learning_rate': 0.02,
-    'learning_rate_halves_every': 500,
+    'optimizer': {  # of theta
+      'name': 'adam',
+      'learning_rate': 0.02,
+      'schedule': {'name': 'halving', 'every': 500},  # generations
+    },
     'mapping': 'auto',
     'task_mapping': 'auto',
     'mesh': {'population': -1, 'data': 1},

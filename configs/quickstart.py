@@ -20,7 +20,7 @@ RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps; `rule`, `velo` and `celo`: `common.set_rules`."""
   args = common.parse(arg, smoke=False, rule='l3rs', velo='', celo='')
-  c = common.base()
+  c = common.pipeline_base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
   c.source = 'glyphs'  # of meta-training
   c.class_split = {'glyphs': {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}}  # halves: sec. 5
@@ -34,8 +34,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.pretrain = {
     'num_steps': 1_000,  # about ten epochs
     'batch_size': 128,
-    'learning_rate': 1e-3,
-    'optimizer': {'optimizer': 'adam', 'schedule': 'cosine'},
+    'rule': common.hand_designed('adam', schedule='cosine', learning_rate=1e-3),
     'mesh': {'data': 1},
     'log_every': 50,  # steps
     'starts': {'main': {'source': 'glyphs', 'classes': 'pretrain', 'number': 0}},
@@ -47,8 +46,11 @@ def get_config(arg: str = '') -> ConfigDict:
     'meta_batch': 4,  # tasks of a generation, common to all candidates
     'min_steps': 10,  # K ~ U{10..50}
     'max_steps': 50,
-    'learning_rate': 0.02,  # of Adam on theta
-    'learning_rate_halves_every': 500,
+    'optimizer': {  # of theta
+      'name': 'adam',
+      'learning_rate': 0.02,
+      'schedule': {'name': 'halving', 'every': 500},  # generations
+    },
     'mapping': 'auto',  # how a device runs its candidates
     'task_mapping': 'auto',  # and a candidate its tasks
     'mesh': {'population': -1, 'data': 1},

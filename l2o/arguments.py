@@ -66,11 +66,11 @@ def check(function: Callable[..., Any], arguments: Mapping[str, Any], where: str
       ...
     l2o.errors.InputError: rule velo: lstm_width must be at least 1, not 0
   """
-  hints = _hints(function)
+  known = hints(function)
   separator = ': ' if ' ' in where else '.'
   for name, value in arguments.items():
-    if name in hints:
-      _check(value, hints[name], f'{where}{separator}{name}' if where else name)
+    if name in known:
+      _check(value, known[name], f'{where}{separator}{name}' if where else name)
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -95,9 +95,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @functools.cache
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def hints(function: Callable[..., Any]) -> dict[str, Any]:
+  """The annotations of a function's arguments or a class's fields; none if they cannot be read."""
   if isinstance(function, functools.partial):
-    return _hints(function.func)
+    return hints(function.func)
   if isinstance(function, type) and '__init__' in vars(function) and not _fields(function):
     function = vars(function)['__init__']
   try:
@@ -113,7 +114,7 @@ def _fields(kind: type) -> bool:
 def _check(value: Any, hint: Any, key: str) -> None:
   if not _allows(hint, value):
     kind, bounds = _split(hint)
-    said = bounds if bounds and _allows(kind, value) else _describe(hint)
+    said = bounds if bounds and _allows(kind, value) else describe(hint)
     raise InputError(f'{key} must be {said}, not {value!r}')
   # What a sequence or mapping holds is said entry by entry, with its place.
   if isinstance(value, Mapping):
@@ -184,14 +185,20 @@ def _split(hint: Any) -> tuple[Any, str]:
   return kind, ' and '.join(str(bound) for bound in bounds if isinstance(bound, Range))
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+  """What an annotation allows, in words.
+
+  Example:
+    >>> describe(Count), describe(Sequence[int]), describe(float | None)
+    ('a whole number of at least 1', 'a list, each a whole number', 'a number or None')
+  """
   origin, arguments = typing.get_origin(hint), typing.get_args(hint)
   if origin is Annotated:
     kind, bounds = _split(hint)
     of = ' of ' if bounds.startswith('at ') else ' '
-    return _describe(kind) + (f'{of}{bounds}' if bounds else '')
+    return describe(kind) + (f'{of}{bounds}' if bounds else '')
   if origin in (typing.Union, types.UnionType):
-    return ' or '.join(_describe(kind) for kind in arguments)
+    return ' or '.join(describe(kind) for kind in arguments)
   if origin is typing.Literal:
     return ' or '.join(map(repr, arguments))
   kind = origin or hint
@@ -202,5 +209,8 @@ def _describe(hint: Any) -> str:
   if kind in names:
     return names[kind]
   if kind in (list, tuple, Sequence):
-    return 'a list'
-  return 'a block of keys' if kind in (dict, Mapping) else str(kind)
+    entry = _entry(hint, Sequence)
+    return 'a list' if entry is Any else f'a list, each {describe(entry)}'
+  if kind in (dict, Mapping) or (isinstance(kind, type) and _fields(kind)):
+    return 'a block of keys'
+  return 'anything' if kind is Any else getattr(kind, '__name__', str(kind))

@@ -32,9 +32,13 @@ def choose(name: str, choices: Iterable[str], what: str) -> str:
   choices = sorted(choices)
   if name in choices:
     return name
-  near = difflib.get_close_matches(str(name), choices, n=1)
-  hint = f' (did you mean {near[0]!r}?)' if near else ''
+  hint = _nearest(name, choices)
   raise InputError(f'there is no {what} {name!r}{hint}; choose from {", ".join(choices)}')
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str:
+  near = difflib.get_close_matches(str(name), list(choices), n=1)
+  return f' (did you mean {near[0]!r}?)' if near else ''
 
 
 def resolve(table: Table, name: str, what: str = 'entry') -> Callable[..., Any]:
@@ -55,14 +59,15 @@ def check_arguments(function: Callable[..., Any], names: Iterable[str], where: s
     >>> check_arguments(lambda population=32: None, ['popluation'], 'nes')
     Traceback (most recent call last):
       ...
-    l2o.errors.InputError: nes has no 'popluation'; it takes population
+    l2o.errors.InputError: nes has no 'popluation' (did you mean 'population'?); it takes population
   """
   parameters = inspect.signature(function).parameters
   if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
     return
   if extra := sorted(set(names) - set(parameters)):
     listed = ', '.join(map(repr, extra))
-    raise InputError(f'{where} has no {listed}; it takes {", ".join(parameters)}')
+    takes = ', '.join(parameters) or 'no arguments'
+    raise InputError(f'{where} has no {listed}{_nearest(extra[0], parameters)}; it takes {takes}')
 
 
 def check_bounds(

@@ -30,7 +30,7 @@ def run(
     RunError: when a stage cannot be continued, or the disk is full.
   """
   folder = files.resolve(workdir)
-  blocks.check(config)
+  blocks.typed(config)
   try:
     if config['sweep']:
       from trainers.jobs import sweep  # matplotlib: only for sweeps and reports

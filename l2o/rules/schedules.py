@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from l2o.arguments import Positive
 from l2o.errors import InputError
 from l2o.registry import build, check_bounds
 
@@ -17,6 +18,7 @@ Schedule = Callable[[Any, Any], jax.Array]
 SCHEDULES = {
   'constant': 'l2o.rules.schedules:constant',
   'cosine': 'l2o.rules.schedules:cosine',
+  'halving': 'l2o.rules.schedules:halving',
   'step': 'l2o.rules.schedules:step',
 }
 
@@ -66,6 +68,17 @@ def step(every: int, factor: float, warmup: float = 0.0) -> Schedule:
   """
   check_bounds({'every': every, 'factor': factor}, 'schedule step', {'every': 1}, {'factor': 0})
   return _warmed(lambda k, K: jnp.asarray(factor, jnp.float32) ** (k // every), warmup)
+
+
+def halving(every: Positive, warmup: float = 0.0) -> Schedule:
+  """0.5^(k / every), smoothly, after a warm-up as in `constant`.
+
+  Example:
+    >>> at = halving(every=500)
+    >>> [float(at(k, 2000)) for k in (0, 500, 1000)]
+    [1.0, 0.5, 0.25]
+  """
+  return _warmed(lambda k, K: 0.5 ** (k / every), warmup)
 
 
 def _warmed(factor: Schedule, warmup: float) -> Schedule:

@@ -112,8 +112,8 @@ def test_two_learning_rates_of_different_blocks_have_a_folder_each():
   base = tiny()
   folders = set()
   for diff in (
-    {'pretrain.learning_rate': 0.1},
-    {'meta_train.learning_rate': 0.1},
+    {'pretrain.rule.learning_rate': 0.1},
+    {'meta_train.optimizer.learning_rate': 0.1},
     {'estimator.sigma': 0.1234567},
     {'estimator.sigma': 0.1234568},
   ):

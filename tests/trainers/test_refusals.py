@@ -7,6 +7,8 @@ import pytest
 from l2o.errors import InputError, RunError
 from tests.tiny_run import execute, tiny
 
+START = {'source': 'glyphs', 'classes': 'pretrain'}
+
 
 @pytest.fixture(autouse=True)
 def no_idx_folder(monkeypatch):
@@ -21,7 +23,7 @@ def test_no_finite_candidate_stops_the_run_with_the_generation(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
-  config = tiny(**{'pretrain.learning_rate': 1e30})
+  config = tiny(**{'pretrain.rule.learning_rate': 1e30})
   with pytest.raises(RunError, match=r'pretraining: the loss of step .* is not finite'):
     execute(config, tmp_path / 'lost')
 
@@ -64,11 +66,14 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
       'meta_train.mesh: population 99 x data 1 x model 1 needs 99 devices',
     ),
     ('meta_train.mapping', 'parallel', 'choose from auto, sequential, vectorized'),
-    ('meta_evaluate.baselines.sgd_constant.schedule', 'linear', "no schedule 'linear'"),
+    ('meta_evaluate.baselines.sgd_constant.rule.schedule', 'linear', "no schedule 'linear'"),
     ('pretrain.num_steps', 0, 'pretrain.num_steps must be at least 1, not 0'),
-    ('pretrain.learning_rate', 0.0, 'pretrain.learning_rate must be above 0, not 0.0'),
+    ('pretrain.rule.learning_rate', 0.0, 'learning_rate must be .*above 0'),
     ('pretrain.batch_size', 10**6, 'pretrain.batch_size must be 1 to'),
-    ('meta_train.learning_rate_halves_every', 0, 'meta_train.learning_rate_halves_every must be'),
+    ('meta_train.optimizer.schedule.every', 0, 'every must be above 0'),
+    ('meta_train.optimizer.name', 'adma', "no optimizer of optax 'adma'.*did you mean"),
+    ('meta_train.optimizer.b1', 2.0, r'b1 must be at least 0 and below 1'),
+    ('meta_train.optimizer.beta', 0.5, "meta-optimizer adam has no 'beta'"),
     ('meta_evaluate.num_steps', (5, 5), 'different whole numbers'),
     ('meta_evaluate.num_steps', (2.5, 5.0), r'num_steps\[0\] must be a whole number of at least 1'),
     ('meta_evaluate.num_steps', (), 'different whole numbers'),
@@ -85,7 +90,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
       0,
       'data set glyphs: per_font must be at least 1',
     ),
-    ('pretrain.starts', {'second': {}}, "starts must have 'main'"),
+    ('pretrain.starts', {'second': START}, "starts must have 'main'"),
     ('rule', {'name': 'artifact', 'path': 'none'}, "no optimizer in the zoo 'none'"),
     ('meta_evaluate.baselines.sgd_constant', {'rule': {'name': 'l4rs'}}, "no rule 'l4rs'"),
     ('tasks.num_ways', 16, 'tasks.num_ways must be 2 to 15, the classes of meta_train'),
@@ -97,7 +102,7 @@ def test_bad_input_is_refused_before_anything_is_written(key, value, says, tmp_p
   *path, last = key.split('.')
   for part in path:
     block = block[part]
-  assert last in block
+  assert last in block or path == ['meta_train', 'optimizer']
   block[last] = value
   with pytest.raises(InputError, match=says):
     execute(config, tmp_path / 'run')

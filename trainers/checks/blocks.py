@@ -1,147 +1,220 @@
-"""What the blocks of a config may hold: types and bounds, checked before anything is built."""
+"""The blocks of a config: what each key means and may be. `docs/config.md` is made of them."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from l2o.arguments import Count, NotNegative, Positive, Range, Whole
 from l2o.errors import InputError
-from l2o.registry import call
+from trainers.checks.schema import parse
 
-Block = Mapping[str, Any]
 MAX_CPU_DEVICES = 256  # one a core
 NAME = re.compile(r'[\w=+(][\w=+,.() -]*')  # fit for a folder and for a key of results
 
+Size = Annotated[int, Range(at_least=-1)]  # of an axis of a mesh
+Mesh = Mapping[str, Size]
+Spec = Mapping[str, Any]  # the name of an entry of a table, and its arguments
+Percent = Annotated[float, Range(at_least=0, at_most=100)]
 
-class PipelineConfig(NamedTuple):
-  """The config of a pipeline: pretraining, meta-training, meta-evaluation."""
-
-  seed: Whole
-  cpu_devices: Annotated[int, Range(at_least=1, at_most=MAX_CPU_DEVICES)]
-  log_every_secs: Positive
-  checkpoint_every_secs: NotNegative
-  keep_checkpoints: Count
-  feed: Block
-  sweep: Sequence[Block]
-  sweep_seeds: Sequence[Whole]
-  first: Sequence[Block]
-  sources: Mapping[str, Block]
-  source: str
-  class_split: Mapping[str, Block]
-  model: Block
-  task: Block
-  tasks: Block
-  pretrain: Block
-  rule: Block
-  estimator: Block
-  meta_train: Block
-  meta_evaluate: Block
+block = dataclasses.dataclass(frozen=True, kw_only=True)
 
 
-class JobConfig(NamedTuple):
-  """The config of a training job."""
+@block
+class SweepRow:
+  """A row of a sweep: a difference to the config, run once for each seed."""
 
-  seed: Whole
-  cpu_devices: Annotated[int, Range(at_least=1, at_most=MAX_CPU_DEVICES)]
-  log_every_secs: Positive
-  checkpoint_every_secs: NotNegative
-  keep_checkpoints: Count
-  feed: Block
-  sweep: Sequence[Block]
-  sweep_seeds: Sequence[Whole]
-  first: Sequence[Block]
-  stream: Block
-  model: Block
-  task: Block
-  rule: Block
-  start: str
-  train: Block
+  table: Annotated[str, 'the table it stands in; of training jobs, its label']
+  paper: Annotated[float | None, 'accuracy in % that a paper has for it'] = None
+  diff: Annotated[Mapping[str, Any], 'dotted key -> value']
 
 
-class Tasks(NamedTuple):
-  """The block `tasks` of a pipeline."""
+@block
+class Run:
+  """What every run has."""
 
-  num_ways: Annotated[int, Range(at_least=2)]
-  batch_size: Count
-  eval_size: Count
-
-
-class Train(NamedTuple):
-  """The block `train` of a training job."""
-
-  num_steps: Count
-  log_every: Count
-  eval_every: Whole
-  comparisons: Whole
-  nonfinite: Block
-  mesh: Block
-  placement: Sequence[Sequence[Any]]
+  seed: Annotated[Whole, 'of every random draw']
+  cpu_devices: Annotated[
+    int, Range(at_least=1, at_most=MAX_CPU_DEVICES), 'devices that a CPU is split into'
+  ]
+  log_every_secs: Annotated[Positive, 'seconds between two progress lines']
+  checkpoint_every_secs: Annotated[NotNegative, 'seconds between two checkpoints']
+  keep_checkpoints: Annotated[Count, 'how many of the newest are kept']
+  sweep: Annotated[Sequence[SweepRow], 'runs that differ from this config']
+  sweep_seeds: Annotated[Sequence[Whole], 'seeds of each row of the sweep']
+  first: Annotated[Sequence[SweepRow], 'at most one training job, which the rows start from']
 
 
-class Pretrain(NamedTuple):
-  """The block `pretrain` of a pipeline."""
+@block
+class Feed:
+  """How images reach the device."""
 
-  num_steps: Count
-  batch_size: Count
-  learning_rate: Positive
-  optimizer: Block
-  mesh: Block
-  log_every: Count
-  starts: Mapping[str, Block]
+  chunk_steps: Annotated[Whole, 'steps that the host reads ahead; 0: all images on the device']
+  tasks_at_once: Annotated[Count, 'tasks of an evaluation whose states are on the device together']
+  threads: Annotated[Count, 'threads that read images']
 
 
-class MetaTrain(NamedTuple):
-  """The block `meta_train` of a pipeline."""
+@block
+class Tasks:
+  """Few-way classification tasks."""
 
-  num_generations: Whole
-  meta_batch: Count
-  min_steps: Count
-  max_steps: Count
-  learning_rate: Positive
-  learning_rate_halves_every: Positive
-  mapping: str
-  task_mapping: str
-  mesh: Block
+  num_ways: Annotated[int, Range(at_least=2), 'classes of a task']
+  batch_size: Annotated[Count, 'examples of a training batch']
+  eval_size: Annotated[Count, 'examples of the evaluation batch']
 
 
-class MetaEvaluate(NamedTuple):
-  """The block `meta_evaluate` of a pipeline."""
+@block
+class Start:
+  """A network to start from."""
 
-  num_steps: Sequence[Count]
-  num_tasks: Annotated[int, Range(at_least=2)]
-  trace_tasks: Count
-  trace_steps: Count
-  mapping: str
-  setting_mapping: str
-  mesh: Block
-  experiments: Mapping[str, Block]
-  paper: Mapping[str, Mapping[str, Sequence[Annotated[float, Range(at_least=0, at_most=100)]]]]
-  baselines: Mapping[str, Block]
-  bootstrap_samples: Count
-  allow_seen_classes: bool = False
+  source: Annotated[str, 'what it is pretrained on, one of sources']
+  classes: Annotated[str, "a part of the source's class split, or 'all'"]
+  number: Annotated[Whole, 'of its random draws: another number is another network'] = 0
 
 
-class SweepRow(NamedTuple):
-  """A row of the block `sweep`."""
+@block
+class Pretrain:
+  """Supervised training of the networks that tasks start from."""
 
-  table: str
-  paper: float | None
-  diff: Block
+  num_steps: Annotated[Count, 'steps in all']
+  batch_size: Annotated[Count, 'examples of a batch']
+  rule: Annotated[Spec, 'the optimizer, a rule']
+  mesh: Annotated[
+    Mesh, "devices for each axis; -1: all that are left. Batches are split over 'data'"
+  ]
+  log_every: Annotated[Count, 'steps between two rows of metrics']
+  starts: Annotated[Mapping[str, Start], "name -> network; meta-training starts from 'main'"]
 
 
-def check(config: Any) -> None:
-  """Raises InputError for a config that lacks a block or has one of another kind.
+@block
+class MetaTrain:
+  """Meta-training: theta follows an estimate of the meta-gradient."""
+
+  num_generations: Annotated[Whole, 'generations in all; 0: theta stays as it is']
+  meta_batch: Annotated[Count, 'tasks of a generation, the same for all candidates']
+  min_steps: Annotated[Count, 'K of a generation is uniform from here']
+  max_steps: Annotated[Count, 'to here']
+  optimizer: Annotated[Spec, 'of theta: any optimizer of optax, its learning_rate and schedule']
+  mapping: Annotated[str, "how a device runs its candidates: 'vectorized', 'sequential', 'auto'"]
+  task_mapping: Annotated[str, 'how a candidate runs its tasks, likewise']
+  mesh: Annotated[Mesh, "devices for each axis; candidates are spread over 'population'"]
+
+
+@block
+class Experiment:
+  """Where the tasks of an evaluation come from."""
+
+  source: Annotated[str, 'one of sources']
+  classes: Annotated[str, "a part of the source's class split, or 'all'"]
+  start: Annotated[str, "one of pretrain.starts, or 'random' for a network that is not pretrained"]
+
+
+@block
+class Baseline:
+  """An optimizer to compare with: one row, or one for each learning rate."""
+
+  rule: Annotated[Spec, 'the optimizer, a rule']
+  learning_rates: Annotated[Sequence[Positive], 'a grid, of a hand-designed rule'] = ()
+
+
+@block
+class MetaEvaluate:
+  """Meta-evaluation: every optimizer on the same unseen tasks, at every horizon."""
+
+  num_steps: Annotated[Sequence[Count], 'horizons K']
+  num_tasks: Annotated[int, Range(at_least=2), 'tasks of an experiment']
+  trace_tasks: Annotated[Count, 'tasks on which the diagnostics of the learned rule are recorded']
+  trace_steps: Annotated[Count, 'and for how many steps']
+  mapping: Annotated[str, "how a device runs its tasks: 'vectorized', 'sequential', 'auto'"]
+  setting_mapping: Annotated[str, 'how a task runs the settings of a baseline, likewise']
+  mesh: Annotated[Mesh, "devices for each axis; tasks are spread over 'population'"]
+  experiments: Annotated[Mapping[str, Experiment], 'name -> tasks']
+  paper: Annotated[
+    Mapping[str, Mapping[str, Sequence[Percent]]],
+    'experiment -> optimizer -> accuracy in % at each horizon, to stand beside ours',
+  ]
+  baselines: Annotated[Mapping[str, Baseline], 'name -> optimizer']
+  bootstrap_samples: Annotated[Count, 'resamples for an interval']
+  allow_seen_classes: Annotated[
+    bool, 'whether classes may be evaluated that were trained on before'
+  ] = False
+
+
+@block
+class PipelineConfig(Run):
+  """A pipeline: pretraining, meta-training, meta-evaluation."""
+
+  feed: Annotated[Feed, 'how images reach the device']
+  sources: Annotated[Mapping[str, Spec], 'name -> data source']
+  source: Annotated[str, 'the source of meta-training']
+  class_split: Annotated[
+    Mapping[str, Mapping[str, Any]], "source -> part -> number of classes, or {'first': number}"
+  ]
+  model: Annotated[Spec, 'the network, a model']
+  task: Annotated[Spec, 'what is trained, a task']
+  tasks: Annotated[Tasks, 'the few-way tasks']
+  pretrain: Annotated[Pretrain, 'the first stage']
+  rule: Annotated[Spec, 'the learned optimizer, a rule']
+  estimator: Annotated[Spec, 'of the meta-gradient, an estimator']
+  meta_train: Annotated[MetaTrain, 'the second stage']
+  meta_evaluate: Annotated[MetaEvaluate, 'the third stage']
+
+
+@block
+class Train:
+  """The steps of a training job."""
+
+  num_steps: Annotated[Count, 'steps in all']
+  log_every: Annotated[Count, 'steps between two rows of metrics']
+  eval_every: Annotated[Whole, 'steps between two evaluations; 0: at the end alone']
+  comparisons: Annotated[Whole, 'batches that LGL2O compares its proposals on']
+  nonfinite: Annotated[Spec, 'what a loss that is not finite does, a policy']
+  mesh: Annotated[Mesh, "devices for each axis; batches are split over 'data'"]
+  placement: Annotated[
+    Sequence[Sequence[Any]],
+    '(regular expression, axis of the mesh or None for each axis of the array) of parameters',
+  ]
+
+
+@block
+class JobConfig(Run):
+  """A training job: one network, or one function's argument, with one optimizer."""
+
+  stream: Annotated[Spec, 'what it trains on, a batch source']
+  model: Annotated[Spec, 'the network, a model; empty for a task without one']
+  task: Annotated[Spec, 'what is trained, a task']
+  rule: Annotated[Spec, 'the optimizer, a rule']
+  start: Annotated[str, 'workdir of an ended job, relative to this one, whose best model it takes']
+  train: Annotated[Train, 'its steps']
+
+
+def typed(config: Any) -> PipelineConfig | JobConfig:
+  """A frozen config as dataclasses.
+
+  Raises:
+    InputError: a key that is unknown, missing or of another kind.
 
   Example:
-    >>> check({'train': {}, 'seed': -1})
+    >>> typed({'train': {}, 'seed': -1})
     Traceback (most recent call last):
       ...
-    l2o.errors.InputError: config.seed must be at least 0, not -1
+    l2o.errors.InputError: config.train needs num_steps, log_every, eval_every, comparisons, \
+nonfinite, mesh, placement
   """
   if not isinstance(config, Mapping):
     raise InputError(f'a config is a dict of blocks, not {config!r}')
-  call(JobConfig if 'train' in config else PipelineConfig, config, 'config')
+  return parse(JobConfig if 'train' in config else PipelineConfig, config, 'config')
+
+
+def pipeline(config: Any) -> PipelineConfig:
+  """The config of a pipeline, typed."""
+  return parse(PipelineConfig, config, 'config')
+
+
+def job(config: Any) -> JobConfig:
+  """The config of a training job, typed."""
+  return parse(JobConfig, config, 'config')
 
 
 def check_names(names: Iterable[str], what: str) -> None:

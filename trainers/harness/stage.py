@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from checkpoints import Checkpoints
+from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
 
 
@@ -16,6 +17,11 @@ class Options(NamedTuple):
   log_every_secs: float
   checkpoint_every_secs: float
   keep_checkpoints: int
+
+
+def options(config: blocks.Run) -> Options:
+  """What a config says of it."""
+  return Options(config.log_every_secs, config.checkpoint_every_secs, config.keep_checkpoints)
 
 
 class Evaluate(NamedTuple):

@@ -11,7 +11,6 @@ from l2o.artifacts.artifact import save as save_optimizer
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.registry import build as build_from
-from l2o.registry import call
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.types import Params, Theta
@@ -54,19 +53,19 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   Raises:
     InputError: anything in the config that cannot be done.
   """
-  data = run_data.load(config)
-  tasks = call(blocks.Tasks, config['tasks'], 'tasks')
-  model = build_from(MODELS, config['model'], 'model', num_classes=tasks.num_ways)
+  typed = blocks.pipeline(config)
+  data = run_data.load(typed)
+  model = build_from(MODELS, typed.model, 'model', num_classes=typed.tasks.num_ways)
   shape = run_data.image_shape(data)
-  task = build_from(TASKS, config['task'], 'task', model=model, image_shape=shape)
-  with trial.said_of(f'the model {dict(config["model"])} cannot be built'):
+  task = build_from(TASKS, typed.task, 'task', model=model, image_shape=shape)
+  with trial.said_of(f'the model {dict(typed.model)} cannot be built'):
     params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
-  rule = build_from(RULES, config['rule'], 'rule')
+  rule = build_from(RULES, typed.rule, 'rule')
   plan = Pipeline(
-    {start: pretraining.build(config, data, start) for start in _starts(config)},
-    meta_training.build(config, data, task, rule),
-    meta_evaluation.build(config, data, task, rule),
-    stage.Options(**{name: config[name] for name in stage.Options._fields}),
+    {start: pretraining.build(typed, data, start) for start in _starts(typed.pretrain)},
+    meta_training.build(typed, data, task, rule),
+    meta_evaluation.build(typed, data, task, rule),
+    stage.options(typed),
     params,
     run_data.class_names(data),
   )
@@ -78,9 +77,9 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   return plan
 
 
-def _starts(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
   """The networks to start from, by name."""
-  starts = call(blocks.Pretrain, config['pretrain'], 'pretrain').starts
+  starts = spec.starts
   blocks.check_names(starts, 'one of pretrain.starts')
   if MAIN not in starts:
     raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')

@@ -10,11 +10,11 @@ import numpy as np
 
 from configs import common
 from l2o.errors import InputError, RunError
-from l2o.registry import call
 from reports import pictures, training
 from reports import sweep as report
 from reports.results import read_lines
 from trainers.checks import blocks
+from trainers.checks.schema import parse
 from trainers.harness import signals
 from trainers.harness import workdir as files
 from trainers.jobs import training_job
@@ -100,7 +100,7 @@ def _rows(config: Mapping[str, Any]) -> list[blocks.SweepRow]:
   if len(config['first']) > 1 or (config['first'] and 'train' not in config):
     raise InputError('first takes one row, and only in a sweep of training jobs')
   rows = [
-    call(blocks.SweepRow, row, f'{key}[{number}]')
+    parse(blocks.SweepRow, row, f'{key}[{number}]')
     for key in ('first', 'sweep')
     for number, row in enumerate(config[key])
   ]
@@ -170,7 +170,7 @@ def _base(config: Mapping[str, Any]) -> dict[str, Any]:
 def _try(plans: Plans, before: Plans, seed: int, build: Builder) -> None:
   """Builds every run of one seed that is not done, so that what is wrong shows before the first."""
   for where, changed in plans.items():
-    blocks.check(changed)
+    blocks.typed(changed)
     done = files.is_finished(where, changed)
     if changed['seed'] == seed and not done:
       # What a first job leaves is not there yet.

@@ -14,7 +14,6 @@ from datasets import batch_sources
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.registry import build as build_from
-from l2o.registry import call
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.tasks.regression import predict
@@ -46,16 +45,17 @@ def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> J
   Raises:
     InputError: anything in the config that cannot be done.
   """
-  if config['first']:
+  typed = blocks.job(config)
+  if typed.first:
     raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
-  spec = call(blocks.Train, config['train'], 'train')
-  seed = run_data.stream_seed(config['seed'], 'train')
-  stream = batch_sources.load(config['stream'], seed)
-  model = _model(config['model'], stream)
+  spec = typed.train
+  seed = run_data.stream_seed(typed.seed, 'train')
+  stream = batch_sources.load(typed.stream, seed)
+  model = _model(typed.model, stream)
   images = stream.example.get('image')
   offered = {} if images is None else {'image_shape': images.shape[1:]}
-  task = build_from(TASKS, config['task'], 'task', model=model, example=stream.example, **offered)
-  rule = build_from(RULES, config['rule'], 'rule')
+  task = build_from(TASKS, typed.task, 'task', model=model, example=stream.example, **offered)
+  rule = build_from(RULES, typed.rule, 'rule')
   sizes = [len(x) for x in stream.example.values()][:1]
   plan = training.Train(
     name='train',
@@ -76,11 +76,10 @@ def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> J
     start=_start(config, folder),
     remedy='change rule or train.nonfinite',
   )
-  parts = f'model {dict(config["model"])}, task {dict(config["task"])}'
+  parts = f'model {dict(typed.model)}, task {dict(typed.task)}'
   with trial.said_of(f'{parts} and stream do not fit together'):
     training.check_shapes(plan)
-  options = stage.Options(**{name: config[name] for name in stage.Options._fields})
-  return Job(plan, options, stream, model)
+  return Job(plan, stage.options(typed), stream, model)
 
 
 def _model(spec: Mapping[str, Any], stream: batch_sources.Stream) -> nn.Module | None:

@@ -2,27 +2,19 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import datasets
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
-from l2o.arguments import check
 from l2o.errors import InputError
-from l2o.registry import call, check_bounds, choose
+from l2o.registry import choose
 from l2o.types import PyTree
+from trainers.checks import blocks
 
 META_TRAIN = 'meta_train'  # the part of the main source that meta-training takes
-
-
-class Feed(NamedTuple):
-  """How images reach the device, see the config's block `feed`."""
-
-  chunk_steps: int
-  tasks_at_once: int
-  threads: int
 
 
 class Data(NamedTuple):
@@ -32,7 +24,7 @@ class Data(NamedTuple):
   main: str  # the source of meta-training
   parts: Mapping[str, Mapping[str, np.ndarray]]  # source -> part of its split -> classes
   seed: int
-  feed: Feed
+  feed: blocks.Feed
 
 
 def stream_seed(seed: int, use: str) -> int:
@@ -43,15 +35,14 @@ def stream_seed(seed: int, use: str) -> int:
   return zlib.crc32(f'{seed}/{use}'.encode()) & 0x7FFFFFFF
 
 
-def load(config: Mapping[str, Any]) -> Data:
+def load(config: blocks.PipelineConfig) -> Data:
   """Loads the sources a config names and splits the main one's classes.
 
   Raises:
     InputError: data that is not there, a split larger than the data set, images of several shapes.
   """
-  check(TaskSampler, config['tasks'], 'tasks')  # before a network of so many ways is built
-  names = config['sources']
-  main = choose(config['source'], names, 'source')
+  names = config.sources
+  main = choose(config.source, names, 'source')
   sources = {
     name: {split: datasets.load(spec, split) for split in datasets.SPLITS}
     for name, spec in names.items()
@@ -59,18 +50,16 @@ def load(config: Mapping[str, Any]) -> Data:
   shapes = {name: source['train'].image_shape for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
     raise InputError(f'all sources must have images of one shape, not {shapes}')
-  split = config['class_split']
+  split = config.class_split
   if main not in split or META_TRAIN not in split[main]:
     raise InputError(f'class_split.{main} must say how many classes {META_TRAIN} has')
   parts = {
     choose(name, sources, 'source'): split_classes(
-      len(sources[name]['train'].class_names), sizes, config['seed'], f'class_split.{name}'
+      len(sources[name]['train'].class_names), sizes, config.seed, f'class_split.{name}'
     )
     for name, sizes in split.items()
   }
-  feed = call(Feed, config['feed'], 'feed')
-  check_bounds(config['feed'], 'feed', {'chunk_steps': 0, 'tasks_at_once': 1, 'threads': 1})
-  return Data(sources, main, parts, config['seed'], feed)
+  return Data(sources, main, parts, config.seed, config.feed)
 
 
 def classes_of(data: Data, source: str, part: str) -> np.ndarray:
@@ -99,9 +88,7 @@ def image_shape(data: Data) -> tuple[int, int, int]:
   return data.sources[data.main]['train'].image_shape
 
 
-def task_sampler(
-  data: Data, spec: Mapping[str, Any], source: str, part: str, seed: int
-) -> TaskSampler:
+def task_sampler(data: Data, spec: blocks.Tasks, source: str, part: str, seed: int) -> TaskSampler:
   """Tasks over a part of a source's classes.
 
   Args:
@@ -113,14 +100,15 @@ def task_sampler(
   """
   classes = classes_of(data, source, part)
   splits = data.sources[source]
-  return call(
-    TaskSampler,
-    spec,
-    'tasks',
+  return TaskSampler(
+    splits['train'],
+    splits['validation'],
+    classes,
+    num_ways=spec.num_ways,
+    batch_size=spec.batch_size,
+    eval_size=spec.eval_size,
     seed=seed,
-    classes=classes,
     part=part,
-    **{k: splits[k] for k in datasets.SPLITS},
   )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from l2o.artifacts.artifact import read
 from reports.results import Results
+from trainers.checks import blocks
 from trainers.resources import run_data
 
 MAIN = 'main'  # the start that meta-training uses
@@ -33,9 +34,9 @@ class Leak(NamedTuple):
 
 
 def find(
-  config: Mapping[str, Any],
+  config: blocks.PipelineConfig,
   data: run_data.Data,
-  places: Mapping[str, Mapping[str, str]],
+  places: Mapping[str, blocks.Experiment],
   learned: Mapping[str, Mapping[str, Any]],
 ) -> list[Leak]:
   """All leaks of a run.
@@ -43,30 +44,29 @@ def find(
   Args:
     config: of the run.
     data: its sources and class split.
-    places: experiment -> source, part of its classes, start.
+    places: its experiments.
     learned: learned optimizer -> the spec of its rule; the run's own comes first.
   """
 
   def classes(source: str, part: str) -> Classes:
     names = data.sources[source]['train'].class_names
     numbers = run_data.classes_of(data, source, part)
-    return _identity(config['sources'][source]), frozenset(str(names[c]) for c in numbers)
+    return _identity(config.sources[source]), frozenset(str(names[c]) for c in numbers)
 
   starts = {
-    name: classes(start['source'], start['classes'])
-    for name, start in config['pretrain']['starts'].items()
+    name: classes(start.source, start.classes) for name, start in config.pretrain.starts.items()
   }
   own, *_ = learned
   meta_trained = {name: list(_meta_trained(spec)) for name, spec in learned.items()}
   here = classes(data.main, run_data.META_TRAIN)
   leaks = []
-  if config['meta_train']['num_generations']:
+  if config.meta_train.num_generations:
     meta_trained[own].append(here)
     leaks.append(Leak('', '', _common(here, starts[MAIN])))
   for experiment, where in places.items():
-    evaluated = classes(where['source'], where['classes'])
-    if where['start'] in starts:
-      leaks.append(Leak(experiment, '', _common(evaluated, starts[where['start']])))
+    evaluated = classes(where.source, where.classes)
+    if where.start in starts:
+      leaks.append(Leak(experiment, '', _common(evaluated, starts[where.start])))
     leaks += [
       Leak(experiment, name, _common(evaluated, before))
       for name, trained in meta_trained.items()

@@ -17,8 +17,8 @@ from datasets import Source, prefetch
 from l2o.inner.rollout import advance
 from l2o.inner.step import InnerState
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
+from trainers.checks import blocks
 from trainers.resources import meshes
-from trainers.resources.run_data import Feed
 
 Chunks = Iterator[tuple[int, Batch]]
 
@@ -27,7 +27,7 @@ class Host(NamedTuple):
   """Who reads the images of a source and places them on a mesh."""
 
   splits: Mapping[str, Source]  # 'train' and 'validation'
-  feed: Feed
+  feed: blocks.Feed
 
   def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
     """What episodes begin with: their evaluation batch, and labels in place of training batches."""

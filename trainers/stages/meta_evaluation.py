@@ -19,7 +19,6 @@ from jax.sharding import Mesh, NamedSharding
 
 from datasets import prefetch
 from datasets.sampler import TaskSampler
-from l2o.arguments import Positive, check
 from l2o.errors import InputError
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import rollout, run_episode, start_episodes, start_with_keys
@@ -27,7 +26,6 @@ from l2o.inner.step import InnerState
 from l2o.registry import build as build_from
 from l2o.registry import call, choose
 from l2o.rules import RULES
-from l2o.rules.hand_designed import hand_designed
 from l2o.trees import layer_paths
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
 from reports.results import Outcome
@@ -77,16 +75,15 @@ class MetaEvaluate(NamedTuple):
 
 
 def build(
-  config: Mapping[str, Any], data: run_data.Data, task: Task, rule: LearnedRule
+  config: blocks.PipelineConfig, data: run_data.Data, task: Task, rule: LearnedRule
 ) -> MetaEvaluate:
   """Builds the stage; no computation, nothing written. Raises InputError."""
-  spec = call(blocks.MetaEvaluate, config['meta_evaluate'], 'meta_evaluate')
+  spec = config.meta_evaluate
   _check(spec)
-  places = {name: _place(name, block) for name, block in sorted(spec.experiments.items())}
-  stores = run_data.stores(data, [where['source'] for where in places.values()])
+  places = dict(sorted(spec.experiments.items()))
+  stores = run_data.stores(data, [where.source for where in places.values()])
   experiments = [
-    _experiment(name, where, config, data, stores[where['source']])
-    for name, where in places.items()
+    _experiment(name, where, config, data, stores[where.source]) for name, where in places.items()
   ]
   params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   seed = run_data.stream_seed(data.seed, 'meta_evaluate')
@@ -94,14 +91,12 @@ def build(
   mesh = meshes.build_mesh(spec.mesh, 'meta_evaluate')
   if mesh.shape['data'] > 1:
     raise InputError('meta_evaluate.mesh.data must be 1: tasks are spread over population alone')
-  name = label(config['rule'], spec.baselines)
+  name = label(config.rule, spec.baselines)
   names = [name, *(setting for row in baselines for setting in row.names)]
   if double := next((x for x in names if names.count(x) > 1), None):
     raise InputError(f'meta_evaluate.baselines: two rows are called {double!r}; rename one')
   _check_paper(spec, names)
-  learned = {name: config['rule']} | {
-    row: block['rule'] for row, block in spec.baselines.items() if 'rule' in block
-  }
+  learned = {name: config.rule} | {row: block.rule for row, block in spec.baselines.items()}
   leaks = seen_classes.find(config, data, places, learned)
   if leaks and not spec.allow_seen_classes:
     raise InputError(f'{leaks[0]}; meta_evaluate.allow_seen_classes=True evaluates all the same')
@@ -118,14 +113,17 @@ def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
 
 
 def _experiment(
-  name: str, where: Mapping[str, str], config: Mapping[str, Any], data: run_data.Data, store: PyTree
+  name: str,
+  where: blocks.Experiment,
+  config: blocks.PipelineConfig,
+  data: run_data.Data,
+  store: PyTree,
 ) -> Experiment:
   seed = run_data.stream_seed(data.seed, f'meta_evaluate/{name}')
-  source = where['source']
-  tasks = run_data.task_sampler(data, config['tasks'], source, where['classes'], seed)
-  start = choose(where['start'], (*config['pretrain']['starts'], RANDOM), 'start')
-  host = Host(data.sources[source], data.feed) if data.feed.chunk_steps else None
-  return Experiment(name, source, start, tasks, store, host)
+  tasks = run_data.task_sampler(data, config.tasks, where.source, where.classes, seed)
+  start = choose(where.start, (*config.pretrain.starts, RANDOM), 'start')
+  host = Host(data.sources[where.source], data.feed) if data.feed.chunk_steps else None
+  return Experiment(name, where.source, start, tasks, store, host)
 
 
 def run(
@@ -248,13 +246,6 @@ def _enter(table: Table, number: jax.Array, metrics: Metrics) -> Table:
   }
 
 
-def _place(name: str, block: Mapping[str, str]) -> dict[str, str]:
-  def place(source: str, classes: str, start: str) -> dict[str, str]:
-    return {'source': source, 'classes': classes, 'start': start}
-
-  return call(place, block, f'meta_evaluate.experiments.{name}')
-
-
 def _check(spec: blocks.MetaEvaluate) -> None:
   """What belongs to no row and no experiment alone."""
   horizons = spec.num_steps
@@ -303,29 +294,23 @@ def label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
   return name
 
 
-class _Family(NamedTuple):
-  """What a baseline has beside the arguments of its optimizer."""
-
-  learning_rates: Sequence[Positive]
-
-
-def _baseline(name: str, block: Mapping[str, Any], params: PyTree, seed: int) -> Row:
-  where = f'meta_evaluate.baselines.{name}'
-  if 'rule' in block:  # a learned optimizer with the theta it begins with
-    rule = call(lambda rule: build_from(RULES, rule, 'rule'), block, where)
-    theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
-    return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), False)
-  arguments = dict(block)
-  rates = arguments.pop('learning_rates', ())
-  check(_Family, {'learning_rates': rates}, where)
+def _baseline(name: str, block: blocks.Baseline, params: PyTree, seed: int) -> Row:
+  where, rates = f'meta_evaluate.baselines.{name}', block.learning_rates
+  rule = call(_rule, {'rule': block.rule}, where)
+  by_hand = block.rule.get('name') == 'hand_designed'
   if not rates:
-    raise InputError(f'{where} needs at least one of learning_rates, or a rule')
-  if 'learning_rate' in arguments:
-    raise InputError(f'{where} has learning_rates, so no learning_rate')
-  rule = call(hand_designed, arguments, where)
+    theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
+    return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), by_hand)
+  if not by_hand:
+    raise InputError(f'{where}.learning_rates are for the rule hand_designed alone')
+  if 'learning_rate' in block.rule:
+    raise InputError(f'{where} has learning_rates, so its rule has no learning_rate')
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
-  jax.eval_shape(rule.bind({'learning_rate': rates[0]}, 1).init, params)  # a missing head shows
   return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)
+
+
+def _rule(rule: Mapping[str, Any]) -> LearnedRule:
+  return build_from(RULES, rule, 'rule')
 
 
 def _draw(experiment: Experiment, num_tasks: int, num_steps: int) -> Any:

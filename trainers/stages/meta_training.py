@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from datasets.sampler import TaskSampler
 from l2o.errors import InputError, RunError
 from l2o.estimators import ESTIMATORS
-from l2o.estimators.nes import halving
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import meta_loss, start_episodes
+from l2o.optax_optimizers import meta_optimizer
 from l2o.registry import build as build_from
 from l2o.registry import call
 from l2o.types import (
@@ -53,28 +53,29 @@ class MetaTrain(NamedTuple):
 
 
 def build(
-  config: Mapping[str, Any], data: run_data.Data, task: Task, rule: LearnedRule
+  config: blocks.PipelineConfig, data: run_data.Data, task: Task, rule: LearnedRule
 ) -> MetaTrain:
   """Builds the stage; no computation, nothing written. Raises InputError."""
-  spec = call(blocks.MetaTrain, config['meta_train'], 'meta_train')
+  spec = config.meta_train
   if spec.min_steps > spec.max_steps:
     raise InputError(
       f'meta_train.min_steps must be at most max_steps = {spec.max_steps}, not {spec.min_steps}'
     )
   seed = run_data.stream_seed(data.seed, 'meta_train')
-  batches = [config['tasks'][key] for key in ('batch_size', 'eval_size')]
+  batches = [config.tasks.batch_size, config.tasks.eval_size]
   plan = MetaTrain(
     task=task,
     rule=rule,
-    estimator=config['estimator'],
+    estimator=config.estimator,
     spec=spec,
-    tasks=run_data.task_sampler(data, config['tasks'], data.main, 'meta_train', seed),
+    tasks=run_data.task_sampler(data, config.tasks, data.main, 'meta_train', seed),
     stores=run_data.stores(data, [data.main])[data.main],
     host=Host(data.sources[data.main], data.feed) if data.feed.chunk_steps else None,
     mesh=meshes.build_mesh(spec.mesh, 'meta_train', batches),
     seed=seed,
   )
   _estimator(plan, on_device(spec.mapping))  # its arguments are checked here, not an hour later
+  _meta_optimizer(plan)
   return plan
 
 
@@ -83,18 +84,18 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
   mesh = plan.mesh
   map_fn = meshes.sharded_map(mesh, on_device(plan.spec.mapping))
   estimator = _estimator(plan, map_fn)
-  meta_optimizer = _meta_optimizer(plan)
+  optimizer = _meta_optimizer(plan)
   whole = meshes.replicated(mesh)
   pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
   if plan.host:
-    step = _fed_step(plan, plan.host, estimator, meta_optimizer, map_fn, pretrained)
+    step = _fed_step(plan, plan.host, estimator, optimizer, map_fn, pretrained)
   else:
-    advance = jax.jit(_step(plan, estimator, meta_optimizer), donate_argnums=0)
+    advance = jax.jit(_step(plan, estimator, optimizer), donate_argnums=0)
 
     def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
       return advance(state, _placed(inputs, mesh), pretrained, stores)
 
-  state = _init(plan, estimator, meta_optimizer, mesh)
+  state = _init(plan, estimator, optimizer, mesh)
   (folder / 'parameters.txt').write_text(
     parameter_overview.get_parameter_overview(state.theta) + '\n'
   )
@@ -127,20 +128,16 @@ def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
   if plan.host:
     return
   map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
-  estimator, meta_optimizer = _estimator(plan, map_fn), _meta_optimizer(plan)
+  estimator, optimizer = _estimator(plan, map_fn), _meta_optimizer(plan)
   with trial.said_of('meta-training: rule, task and estimator do not fit together'):
-    state = jax.eval_shape(partial(_init_state, plan, estimator, meta_optimizer), jax.random.key(0))
-    step = _step(plan, estimator, meta_optimizer)
+    state = jax.eval_shape(partial(_init_state, plan, estimator, optimizer), jax.random.key(0))
+    step = _step(plan, estimator, optimizer)
     jax.eval_shape(step, state, draw(plan, 0), pretrained, plan.stores)
 
 
-def make_meta_optimizer(learning_rate: float, halves_every: float) -> optax.GradientTransformation:
-  """Adam on theta, its step size halving smoothly."""
-  return optax.adam(halving(learning_rate, halves_every))
-
-
 def _meta_optimizer(plan: MetaTrain) -> optax.GradientTransformation:
-  return make_meta_optimizer(plan.spec.learning_rate, plan.spec.learning_rate_halves_every)
+  horizon = max(plan.spec.num_generations, 1)
+  return call(meta_optimizer, plan.spec.optimizer, 'meta_train.optimizer', num_generations=horizon)
 
 
 def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
@@ -174,15 +171,13 @@ def _placed(inputs: tuple, mesh: Mesh) -> tuple:
   return {'train': train, 'evaluation': evaluation}, whole
 
 
-def _init(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, mesh: Mesh) -> MetaState:
+def _init(plan: MetaTrain, estimator: Estimator, optimizer: Any, mesh: Mesh) -> MetaState:
   key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g has number g + 1
-  init = partial(_init_state, plan, estimator, meta_optimizer)
+  init = partial(_init_state, plan, estimator, optimizer)
   return jax.jit(init, out_shardings=meshes.replicated(mesh))(key)
 
 
-def _init_state(
-  plan: MetaTrain, estimator: Estimator, meta_optimizer: Any, key: jax.Array
-) -> MetaState:
+def _init_state(plan: MetaTrain, estimator: Estimator, optimizer: Any, key: jax.Array) -> MetaState:
   # The head of a task is of another shape than the pretrained one; theta is for the task's.
   shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
   theta_key, estimator_key = jax.random.split(key)
@@ -190,12 +185,12 @@ def _init_state(
   return MetaState(
     jnp.zeros((), jnp.int32),
     theta,
-    meta_optimizer.init(theta),
+    optimizer.init(theta),
     estimator.init(theta, estimator_key),
   )
 
 
-def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
+def _step(plan: MetaTrain, estimator: Estimator, optimizer: Any) -> Any:
   def step(
     state: MetaState, inputs: tuple, pretrained: tuple, stores: PyTree
   ) -> tuple[MetaState, Metrics]:
@@ -204,7 +199,7 @@ def _step(plan: MetaTrain, estimator: Estimator, meta_optimizer: Any) -> Any:
     episodes = start_episodes(plan.task, task_key, pretrained, drawn)
     tasks = TaskBatch(episodes, stores, num_steps)
     estimate = estimator.estimate(state.theta, state.estimator, noise_key, tasks)
-    return _descend(meta_optimizer, state, estimate, num_steps)
+    return _descend(optimizer, state, estimate, num_steps)
 
   return step
 
@@ -213,7 +208,7 @@ def _fed_step(
   plan: MetaTrain,
   host: Host,
   estimator: Estimator,
-  meta_optimizer: Any,
+  optimizer: Any,
   map_fn: MapFn,
   pretrained: tuple,
 ) -> Any:
@@ -231,7 +226,7 @@ def _fed_step(
     _, noise_key = _keys(plan, state)
     means = jax.tree.map(lambda x: jnp.mean(x, axis=1), metrics)
     estimate = estimator.conclude(state.theta, state.estimator, noise_key, means)
-    return _descend(meta_optimizer, state, estimate, num_steps)
+    return _descend(optimizer, state, estimate, num_steps)
 
   def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
     drawn, num_steps = inputs
@@ -250,11 +245,11 @@ def _keys(plan: MetaTrain, state: MetaState) -> tuple[jax.Array, jax.Array]:
 
 
 def _descend(
-  meta_optimizer: Any, state: MetaState, estimate: tuple, num_steps: Any
+  optimizer: Any, state: MetaState, estimate: tuple, num_steps: Any
 ) -> tuple[MetaState, Metrics]:
   """The step on theta along an estimate of the meta-gradient."""
   grad, estimator_state, metrics = estimate
-  updates, opt_state = meta_optimizer.update(grad, state.opt_state, state.theta)
+  updates, opt_state = optimizer.update(grad, state.opt_state, state.theta)
   theta = optax.apply_updates(state.theta, updates)
   metrics |= {
     'num_steps': num_steps,
@@ -268,5 +263,5 @@ def _check(generation: int, metrics: Mapping[str, float]) -> None:
   if metrics['nonfinite'] >= metrics['candidates']:
     raise RunError(
       f'meta-training: no candidate of generation {generation} ended with a finite loss; '
-      f'lower rule.log_step_norm, estimator.sigma or meta_train.learning_rate'
+      f'lower rule.log_step_norm, estimator.sigma or meta_train.optimizer.learning_rate'
     )

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-import optax.contrib
 
+from l2o import optax_optimizers
 from l2o.errors import InputError
 from l2o.registry import check_arguments, choose
 from l2o.rules.hyper_parameters import check_hyper_parameters
@@ -162,16 +162,7 @@ def directions() -> list[str]:
     >>> set(directions()) >= {'sgd', 'adam', 'lion', 'muon', 'weight_decay'}
     True
   """
-  found = {
-    name
-    for module in (optax, optax.contrib)
-    for name, function in vars(module).items()
-    if name[0] != '_'
-    and not name.startswith('scale_by_')
-    and (inspect.isfunction(function) or isinstance(function, partial))
-    and 'learning_rate' in _parameters(function)
-  }
-  return sorted(found | set(OWN) | set(ALIASES))
+  return sorted({*optax_optimizers.names(), *OWN, *ALIASES})
 
 
 def _factory(name: str) -> Callable[..., Any]:
@@ -179,7 +170,7 @@ def _factory(name: str) -> Callable[..., Any]:
   if name in OWN:
     return OWN[name]
   theirs, defaults = ALIASES.get(name, (name, {}))
-  return partial(getattr(optax, theirs, None) or getattr(optax.contrib, theirs), **defaults)
+  return partial(optax_optimizers.factory(theirs), **defaults)
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

@@ -15,6 +15,7 @@ from checkpoints import Checkpoints
 from datasets.splits import split_classes
 from l2o.estimators.nes import nes
 from l2o.inner.rollout import meta_loss, run_episode, start_episodes
+from l2o.optax_optimizers import meta_optimizer
 from l2o.types import TaskBatch
 from tests.problems import quadratic_task
 from tests.tiny_run import execute, tiny
@@ -176,8 +177,8 @@ def stage_start(folder):
 
 
 def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
-  spec = {'optimizer': 'schedule_free_adamw', 'schedule': 'constant'}
-  plan = pipeline.build(tiny(**{'pretrain.optimizer': spec})).pretrain['main']
+  rule = {'name': 'hand_designed', 'optimizer': 'schedule_free_adamw'}
+  plan = pipeline.build(tiny(**{'pretrain.rule': rule})).pretrain['main']
   params, _ = pretraining.run(plan, tmp_path, Options(60.0, 60.0, 1))
   start = training.prepare(plan).state
   inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
@@ -205,7 +206,8 @@ def test_each_stage_draws_from_its_own_classes_and_images():
 
 
 def test_the_step_on_theta_halves_every_500_generations_exactly():
-  optimizer = meta_training.make_meta_optimizer(learning_rate=0.02, halves_every=500)
+  halving = {'name': 'halving', 'every': 500}
+  optimizer = meta_optimizer('adam', learning_rate=0.02, schedule=halving)
   grad = jnp.array([2.0, -3.0])
   state = optimizer.init(grad)
   sizes = {}
@@ -222,7 +224,8 @@ def test_meta_training_descends_the_meta_loss():
   """On quadratics, from a start where the best learning rate is far away."""
   task, rule = quadratic_task(), l2o.rule('hand_designed', optimizer='sgd')
   plan = SimpleNamespace(task=task, rule=rule, seed=3)
-  optimizer = meta_training.make_meta_optimizer(learning_rate=0.05, halves_every=500)
+  halving = {'name': 'halving', 'every': 500}
+  optimizer = meta_optimizer('adam', learning_rate=0.05, schedule=halving)
   estimator = nes(meta_loss(rule, task), population=16, sigma=0.02)
   theta = {'learning_rate': jnp.float32(0.05)}
   state = MetaState(jnp.int32(0), theta, optimizer.init(theta), estimator.init(theta, None))

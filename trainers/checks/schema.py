@@ -1,0 +1,74 @@
+"""From a block of a config to a frozen dataclass, block within block."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from l2o.errors import InputError
+from l2o.registry import call
+
+T = TypeVar('T')
+
+
+def parse(kind: type[T], block: Any, where: str) -> T:
+  """Builds a dataclass from a block of a config, and those of the blocks in it.
+
+  Args:
+    kind: a dataclass whose annotations say what each key may be, see `l2o.arguments`; a field may
+      be another such dataclass, or a mapping or sequence of them.
+    block: the keys.
+    where: the dotted key of the block, for the error message.
+
+  Raises:
+    InputError: an unknown or a missing key, or a value that its annotation does not allow.
+
+  Example:
+    >>> from l2o.arguments import Count
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Train:
+    ...   num_steps: Annotated[Count, 'in all']
+    >>> parse(Train, {'num_steps': 3}, 'config.train')
+    Train(num_steps=3)
+    >>> parse(Train, {'numsteps': 3}, 'config.train')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: config.train has no 'numsteps' (did you mean 'num_steps'?); it takes \
+num_steps
+  """
+  if not isinstance(block, Mapping):
+    raise InputError(f'{where} must be a block of keys, not {block!r}')
+  kinds = hints(kind)
+  parsed = {
+    key: _parsed(kinds[key], value, f'{where}.{key}') if key in kinds else value
+    for key, value in block.items()
+  }
+  return call(kind, parsed, where)
+
+
+def hints(kind: type) -> dict[str, Any]:
+  """The annotations of a dataclass: field -> type with its bounds and meaning."""
+  return typing.get_type_hints(kind, include_extras=True)
+
+
+def inner(hint: Any) -> type | None:
+  """The dataclass that a field is, or is a mapping or sequence of; None for other fields."""
+  if typing.get_origin(hint) is Annotated:
+    return inner(typing.get_args(hint)[0])
+  if dataclasses.is_dataclass(hint):
+    return typing.cast(type, hint)
+  if typing.get_origin(hint) in (Mapping, Sequence):
+    return inner(typing.get_args(hint)[-1])
+  return None
+
+
+def _parsed(hint: Any, value: Any, where: str) -> Any:
+  kind = inner(hint)
+  if kind is None:
+    return value
+  bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+  if typing.get_origin(bare) is Mapping and isinstance(value, Mapping):
+    return {key: parse(kind, entry, f'{where}.{key}') for key, entry in value.items()}
+  if typing.get_origin(bare) is Sequence and isinstance(value, (list, tuple)):
+    return [parse(kind, entry, f'{where}[{place}]') for place, entry in enumerate(value)]
+  return parse(kind, value, where) if dataclasses.is_dataclass(bare) else value
