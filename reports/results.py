@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
   num_steps: int
   accuracy: np.ndarray  # [tasks], fractions of 1
   loss: np.ndarray  # [tasks]
+  learning_rate: float | None = None  # of a row of a grid
 
 
 def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
@@ -59,7 +60,25 @@ def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
       'best_hand_designed': reference is outcome,
       **(_difference(outcome, reference, samples, seed) if reference else {}),
     })  # fmt: skip
+  _mark_edges(rows, outcomes)
   return rows
+
+
+def _mark_edges(rows: Results, outcomes: Sequence[Outcome]) -> None:
+  """Marks the best of a family's grid where it has the lowest or the highest rate, as 'at_edge'.
+
+  A wider grid may have a better one there.
+  """
+  grids: dict[tuple, list[tuple[float, float, dict]]] = {}
+  for row, outcome in zip(rows, outcomes, strict=True):
+    if outcome.learning_rate is not None:
+      key = outcome.experiment, outcome.family, outcome.num_steps
+      grids.setdefault(key, []).append((row['accuracy_mean'], outcome.learning_rate, row))
+  for grid in grids.values():
+    _, rate, best = max(grid, key=lambda found: found[0])
+    rates = [rate for _, rate, _ in grid]
+    if len(rates) > 1 and rate in (min(rates), max(rates)):
+      best['at_edge'] = True
 
 
 def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[int]) -> None:

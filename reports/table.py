@@ -12,6 +12,8 @@ def render(rows: results.Results) -> str:
   parts = [_experiment(rows, name) for name in results.experiments(rows)]
   legend = (
     '±: standard deviation over tasks. *: best hand-designed setting of the column.\n'
+    '<: best of its family at the edge of its grid; a wider grid may have a better one.\n'
+    '†: beyond the horizons of meta-training.\n'
     'difference: points to that setting on the same tasks, with the 95 % bootstrap interval of its '
     'mean over\n  tasks (of this one pretraining and meta-training)'
   )
@@ -22,7 +24,8 @@ def _experiment(rows: results.Results, experiment: str) -> str:
   chosen = [row for row in rows if row['experiment'] == experiment]
   horizons = sorted({row['num_steps'] for row in chosen})
   cells = {(row['optimizer'], row['num_steps']): row for row in chosen}
-  lines = [[f'K = {steps}' for steps in horizons]]
+  beyond = {row['num_steps'] for row in chosen if 'beyond_horizon' in row}
+  lines = [[f'K = {steps}{"†" if steps in beyond else ""}' for steps in horizons]]
   names = ['optimizer']
   for optimizer in dict.fromkeys(row['optimizer'] for row in chosen):
     of_row = [cells[optimizer, steps] for steps in horizons]
@@ -50,8 +53,9 @@ def _notes(rows: results.Results) -> list[str]:
 
 
 def _cell(row: dict) -> str:
-  mark = '*' if row['best_hand_designed'] else ' '
-  return f'{100 * row["accuracy_mean"]:.1f} ± {100 * row["accuracy_std"]:4.1f}{mark}'
+  best = '*' if row['best_hand_designed'] else ' '
+  edge = '<' if 'at_edge' in row else ' '
+  return f'{100 * row["accuracy_mean"]:.1f} ± {100 * row["accuracy_std"]:4.1f}{best}{edge}'
 
 
 def _difference(row: dict) -> str:

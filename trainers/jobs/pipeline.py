@@ -109,10 +109,20 @@ def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None
   rows = summarize(outcomes, spec.bootstrap_samples, config['seed'])
   add_paper(rows, spec.paper, spec.num_steps)
   seen_classes.mark(rows, plan.meta_evaluate.leaks)
+  _mark_horizon(rows, plan)
   save(folders['meta_evaluate'] / 'outcomes.npz', outcomes)
   print(report.write(rows, folder))
   _save_optimizer(plan, theta, folder, config, rows)
   workdir.write_json(folder / workdir.RESULTS, rows)
+
+
+def _mark_horizon(rows: Results, plan: Pipeline) -> None:
+  """Marks rows of the learned optimizer with more steps than it was meta-trained for."""
+  spec = plan.meta_train.spec
+  for row in rows:
+    ours = row['optimizer'] == plan.meta_evaluate.rule_name
+    if ours and spec.num_generations and row['num_steps'] > spec.max_steps:
+      row['beyond_horizon'] = True
 
 
 def _save_optimizer(

@@ -47,6 +47,7 @@ class Row(NamedTuple):
   rule: LearnedRule
   thetas: Theta  # leaves [settings, ...]
   hand_designed: bool
+  rates: Sequence[float] = ()  # of a grid, one for each theta
 
 
 class Experiment(NamedTuple):
@@ -306,7 +307,7 @@ def _baseline(name: str, block: blocks.Baseline, params: PyTree, seed: int) -> R
   if 'learning_rate' in block.rule:
     raise InputError(f'{where} has learning_rates, so its rule has no learning_rate')
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
-  return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True)
+  return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True, rates)
 
 
 def _rule(rule: Mapping[str, Any]) -> LearnedRule:
@@ -344,6 +345,7 @@ def _outcomes(
       family=row.family,
       hand_designed=row.hand_designed,
       num_steps=num_steps,
+      learning_rate=row.rates[setting] if row.rates else None,
       **{measure: table[measure][number, :, setting] for measure in MEASURES},
     )
     for setting, name in enumerate(row.names)

@@ -335,3 +335,11 @@ def test_horizons_are_drawn_between_their_bounds():
   plan = pipeline.build(tiny()).meta_train
   horizons = {int(draw(plan, g)[1]) for g in range(100)}
   assert horizons == {1, 2, 3, 4, 5}
+
+
+def test_rows_beyond_the_horizon_of_meta_training_are_told(tmp_path):
+  config = tiny(**{'meta_evaluate.num_steps': (5, 6)})
+  folder = execute(config, tmp_path / 'run')
+  rows = json.loads((folder / 'results.json').read_text())
+  beyond = {(row['optimizer'], row['num_steps']) for row in rows if 'beyond_horizon' in row}
+  assert beyond == {('l3rs', 6)}  # it was meta-trained with K up to 5
