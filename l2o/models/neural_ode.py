@@ -67,7 +67,8 @@ class NeuralODE(nn.Module):
     params = self.param('field', lambda key: field.init(key, times[0], start[0])['params'])
 
     def derivative(time: Any, y: jax.Array, params: Any) -> jax.Array:
-      return field.apply({'params': params}, time, y)
+      slope: Any = field.apply({'params': params}, time, y)
+      return slope
 
     def solve(y: jax.Array) -> jax.Array:
       return diffrax.diffeqsolve(

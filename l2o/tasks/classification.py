@@ -71,7 +71,8 @@ def classification(
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     variables: Mapping[str, Any] = {'params': params, **model_state}
     images = _scaled(_middle(batch['image'], seen))
-    return _metrics(model.apply(variables, images, train=False), batch['label'])
+    logits: Any = model.apply(variables, images, train=False)
+    return _metrics(logits, batch['label'])
 
   return Task(init, loss, evaluate)
 

@@ -46,7 +46,8 @@ def regression(
   def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
     if pretrained is not None:
       return pretrained
-    zeros = {name: jnp.zeros(x.shape, x.dtype) for name, x in _inputs(example).items()}
+    inputs = _inputs(example)
+    zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in inputs.items()}
     variables = dict(model.init(key, **zeros, train=False))
     return variables.pop('params'), variables
 
@@ -71,7 +72,8 @@ def regression(
 def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch) -> jax.Array:
   """The model's outputs, of the target's shape, for a batch's inputs."""
   variables: Mapping[str, Any] = {'params': params, **model_state}
-  return model.apply(variables, **_inputs(batch), train=False)
+  output: Any = model.apply(variables, **_inputs(batch), train=False)
+  return output
 
 
 def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
