@@ -1,5 +1,7 @@
 """Bootstrap intervals of a mean."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -20,8 +22,44 @@ def interval(
     >>> interval(np.array([2.0, 2.0, 2.0]), samples=100, seed=0)
     (2.0, 2.0)
   """
+  return _percentiles(_means(np.random.default_rng(seed), values, samples), level)
+
+
+def nested_interval(
+  groups: Sequence[np.ndarray], samples: int, seed: int, level: float = 0.95
+) -> tuple[float, float]:
+  """As `interval`, of values in groups that are alike: the tasks of several runs, say.
+
+  Groups are resampled, then values within each, so that the interval knows of another group. With
+  one group it is that of its values.
+
+  Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, sec. 3.8.
+
+  Args:
+    groups: each [n], of one length.
+    samples: resamples drawn.
+    seed: of the resampling.
+    level: probability that the interval covers.
+
+  Example:
+    >>> nested_interval([np.array([1.0, 1.0]), np.array([3.0, 3.0])], samples=1000, seed=0)
+    (1.0, 3.0)
+  """
   rng = np.random.default_rng(seed)
-  means = values[rng.integers(len(values), size=(samples, len(values)))].mean(axis=1)
+  chosen = rng.integers(len(groups), size=(samples, len(groups)))
+  means = np.empty(chosen.shape)
+  for number, values in enumerate(groups):
+    here = chosen == number
+    means[here] = _means(rng, values, int(here.sum()))
+  return _percentiles(means.mean(axis=1), level)
+
+
+def _means(rng: np.random.Generator, values: np.ndarray, samples: int) -> np.ndarray:
+  """Means of resamples: [samples]."""
+  return values[rng.integers(len(values), size=(samples, len(values)))].mean(axis=1)
+
+
+def _percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
   tail = 50.0 * (1.0 - level)
   low, high = np.percentile(means, [tail, 100.0 - tail])
   return float(low), float(high)

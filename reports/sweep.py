@@ -24,7 +24,7 @@ class Row(NamedTuple):
   table: str
   diff: str  # to the base
   paper: float | None  # accuracy in %
-  accuracy: Sequence[np.ndarray]  # for each seed that ended, [tasks]
+  accuracy: Mapping[int, np.ndarray]  # seed that ended -> [tasks]
 
 
 def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
@@ -50,31 +50,29 @@ def summarize(rows: Sequence[Row], samples: int, seed: int) -> list[dict[str, An
 
   Args:
     rows: all rows; the base is the one without a difference.
-    samples: bootstrap resamples for the 95 % intervals, over tasks, within the seeds that ran.
+    samples: bootstrap resamples for the 95 % intervals, over seeds and then over tasks.
     seed: of the resampling.
 
   Returns:
     One dict a row; 'accuracy_mean' is None where no run ended.
   """
-  base = next((row.accuracy for row in rows if row.diff == BASE), None)
+  base = next((row.accuracy for row in rows if row.diff == BASE), {})
   return [_summary(row, base, samples, seed) for row in rows]
 
 
-def _summary(
-  row: Row, base: Sequence[np.ndarray] | None, samples: int, seed: int
-) -> dict[str, Any]:
+def _summary(row: Row, base: Mapping[int, np.ndarray], samples: int, seed: int) -> dict[str, Any]:
   found: dict[str, Any] = {'table': row.table, 'diff': row.diff, 'paper': row.paper}
   found |= {'seeds': len(row.accuracy), 'accuracy_mean': None}
   if not row.accuracy:
     return found
-  pooled = np.concatenate(row.accuracy)
-  low, high = bootstrap.interval(pooled, samples, seed)
-  found |= {'accuracy_mean': float(pooled.mean()), 'accuracy_low': low, 'accuracy_high': high}
-  found['of_each_seed'] = [float(values.mean()) for values in row.accuracy]
-  if base is not None and row.diff != BASE and len(base) == len(row.accuracy):
-    paired = pooled - np.concatenate(base)
-    low, high = bootstrap.interval(paired, samples, seed)
-    mean = float(paired.mean())
+  of_seeds = list(row.accuracy.values())
+  low, high = bootstrap.nested_interval(of_seeds, samples, seed)
+  found |= {'accuracy_mean': float(np.mean(of_seeds)), 'accuracy_low': low, 'accuracy_high': high}
+  found['of_each_seed'] = [float(values.mean()) for values in of_seeds]
+  if row.diff != BASE and base.keys() == row.accuracy.keys():  # the same tasks
+    paired = [values - base[number] for number, values in row.accuracy.items()]
+    low, high = bootstrap.nested_interval(paired, samples, seed)
+    mean = float(np.mean(paired))
     found |= {'difference_mean': mean, 'difference_low': low, 'difference_high': high}
   return found
 
@@ -101,8 +99,9 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
       '',
     ]
   legend = (
-    'Accuracy: mean over tasks and seeds with its 95 % bootstrap interval over tasks. To the base: '
-    'points on the same tasks, likewise; neither interval knows of another meta-training.'
+    'Accuracy: mean over tasks and seeds with its 95 % bootstrap interval over seeds, then tasks. '
+    'To the base: points on the same tasks, likewise. With one seed neither interval knows of '
+    'another meta-training.'
   )
   return '\n'.join([*parts, legend])
 

@@ -6,10 +6,10 @@ import pytest
 from reports import sweep
 
 ROWS = [
-  sweep.Row('Table 1', 'base', 70.0, [np.array([0.5, 0.7]), np.array([0.6, 0.8])]),
-  sweep.Row('Table 1', 'identity=none', 65.0, [np.array([0.4, 0.5]), np.array([0.5, 0.6])]),
-  sweep.Row('Table 2', 'gammas=()', None, [np.array([0.6, 0.9])]),
-  sweep.Row('Table 2', 'sigma=9', None, []),
+  sweep.Row('Table 1', 'base', 70.0, {0: np.array([0.5, 0.7]), 4: np.array([0.6, 0.8])}),
+  sweep.Row('Table 1', 'identity=none', 65.0, {0: np.array([0.4, 0.5]), 4: np.array([0.5, 0.6])}),
+  sweep.Row('Table 2', 'gammas=()', None, {0: np.array([0.6, 0.9])}),
+  sweep.Row('Table 2', 'sigma=9', None, {}),
 ]
 
 
@@ -72,3 +72,10 @@ def test_a_long_name_is_cut_and_stays_its_own():
   names = [sweep.name({'rule': ({}, {'name': 'x' * 300, 'seed': k})}) for k in (0, 1)]
   assert names[0] != names[1]
   assert all(len(name) < 150 for name in names)
+
+
+def test_runs_of_other_seeds_are_not_paired():
+  """Each lost one of two seeds, but not the same one."""
+  tasks = np.array([0.5, 0.7])
+  rows = [sweep.Row('T', 'base', None, {1: tasks}), sweep.Row('T', 'a=1', None, {0: tasks})]
+  assert 'difference_mean' not in sweep.summarize(rows, samples=10, seed=0)[1]

@@ -247,7 +247,7 @@ def _row(
   """What a row's runs measured: the learned optimizer's accuracy at the longest horizon."""
   steps = max(base['meta_evaluate']['num_steps'])
   experiment = min(base['meta_evaluate']['experiments'])
-  measured = []
+  measured = {}
   for seed in seeds:
     changed = common.with_diff(base, {**row['diff'], 'seed': seed})
     where = _folder(folder, base, row, seed)
@@ -258,6 +258,6 @@ def _row(
       raise InputError(f'{path} is missing; delete {where} to run that row again')
     with np.load(path) as outcomes:
       name = meta_evaluation.label(changed['rule'], changed['meta_evaluate']['baselines'])
-      measured.append(outcomes[f'{experiment}/{name}/{steps}/accuracy'])
+      measured[seed] = outcomes[f'{experiment}/{name}/{steps}/accuracy']
   changes = common.diff(base, common.with_diff(base, row['diff']))
   return report.Row(row['table'], report.name(changes), row['paper'], measured)
