@@ -33,7 +33,7 @@ def nested_interval(
   Groups are resampled, then values within each, so that the interval knows of another group. With
   one group it is that of its values.
 
-  Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, sec. 3.8.
+  Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, 3.8.
 
   Args:
     groups: each [n], of one length.
