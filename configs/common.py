@@ -1,4 +1,4 @@
-"""What config files share: arguments behind the file's name, blocks, freezing and comparing."""
+"""What config files share: arguments after the file's name, blocks, freezing and comparing."""
 
 import importlib.util
 import math
@@ -49,16 +49,16 @@ def _converted(kind: type, text: str) -> Any:
 
 
 def base() -> ConfigDict:
-  """The blocks that every experiment has, with the values most of them keep."""
+  """The blocks that every experiment has, with their usual values."""
   return ConfigDict({
     'seed': 0,
     'cpu_devices': 2,  # a small network keeps one core busy; set it to your number of cores
     'log_every_secs': 5.0,  # between two progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
-    'sweep': [],  # differences to this config, see `sweep_row`, each a run of its own
+    'sweep': [],  # differences from this config, see `sweep_row`, each a run of its own
     'sweep_seeds': (0,),
-    'first': [],  # of a sweep of training jobs: at most one row, which the seed's others start from
+    'first': [],  # of a sweep of training jobs: at most one row, from which its seed's others start
   })  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def pipeline_base() -> ConfigDict:
   """The blocks that every pipeline has, with the values most of them keep."""
   c = base()
   c.feed = {
-    'chunk_steps': 0,  # 0: all images lie on the device; else the host feeds so many steps ahead
+    'chunk_steps': 0,  # 0: all images are on the device; else steps that the host feeds at once
     'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
     'threads': 8,  # that read images
   }
@@ -82,7 +82,7 @@ def train_base() -> ConfigDict:
     model={},  # none, for a task without one
     task={},
     rule={},
-    start='',  # workdir of an ended job whose best model this one starts from; from our workdir on
+    start='',  # workdir of a finished job, relative to this run's, whose best model to start from
     train={
       'num_steps': 1,
       'log_every': 10,  # steps
@@ -90,13 +90,13 @@ def train_base() -> ConfigDict:
       'comparisons': 1,  # batches that LGL2O compares its proposals on
       'nonfinite': {'name': 'stop'},  # or 'increase_steps', 'min_loss': trainers/stages/reinit.py
       'mesh': {'data': 1, 'model': 1},
-      'placement': (),  # (regular expression, axis of the mesh for each of the array) of parameters
+      'placement': (),  # of parameters: (regular expression, mesh axis for each array axis)
     },
   )
   return c
 
 
-# name -> a rule to meta-train; any other name is that of one that was meta-trained already.
+# name -> a rule to meta-train; any other name is a learned optimizer to evaluate.
 RULES = {
   'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
   # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.
@@ -111,7 +111,7 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
 
   Args:
     c: the config.
-    args: `rule`, one of `RULES`, or `velo_ft` or `celo_ft` to go on from released weights, or a
+    args: `rule`, one of `RULES`, or `velo_ft` or `celo_ft` to start from released weights, or a
       file or a name of the zoo that is evaluated as it is; `velo` and `celo`, files of released
       weights, evaluated on all parameters and on the head.
 
@@ -124,7 +124,7 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
   elif args.rule in ('velo_ft', 'celo_ft'):
     name = args.rule.removesuffix('_ft')
     if not weights[name]:
-      raise InputError(f'rule={args.rule} goes on from released weights; add {name}=FILE')
+      raise InputError(f'rule={args.rule} starts from released weights; add {name}=FILE')
     c.rule = {'name': name, 'weights': weights[name]}
   else:
     c.rule = {'name': 'artifact', 'path': args.rule}
@@ -138,7 +138,7 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
 
 
 def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
-  """Rows of a sweep: a hand-designed optimizer, a learned one, and the two ways to have both.
+  """Rows of a sweep: a hand-designed optimizer, a learned one, and the two ways to combine them.
 
   Args:
     hand_designed: a rule.
@@ -174,9 +174,9 @@ def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[
   """One row of a sweep.
 
   Args:
-    table: the table it stands in.
+    table: the table it belongs to.
     paper: the accuracy in % that a paper has for it, if any.
-    diff: dotted key -> value, the difference to the sweep's base.
+    diff: dotted key -> value, the difference from the sweep's base.
   """
   return {'table': table, 'paper': paper, 'diff': dict(diff)}
 
@@ -221,7 +221,7 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-  """What makes `new` another experiment than `old`: dotted key -> (old, new), None for no such key.
+  """How `new` differs from `old`: dotted key -> (old, new), None for no such key.
 
   Example:
     >>> diff({'seed': 0, 'a': {'b': 1}}, {'seed': 1, 'a': {'b': 1}})
@@ -233,11 +233,11 @@ def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any,
 
 
 def freeze(config: ConfigDict) -> dict[str, Any]:
-  """The config as plain data: dicts, lists, numbers, strings; what is written and what is built.
+  """The config as plain data: dicts, lists, numbers, strings; the form that is saved and built.
 
   Raises:
-    InputError: no ConfigDict, a number that is not finite, or a list of strings one of which has a
-      comma, which is what becomes of `--config.names=a,b`.
+    InputError: not a ConfigDict, a number that is not finite, or a list with a string that has a
+      comma, as `--config.names=a,b` makes it.
   """
   if not isinstance(config, ConfigDict):
     raise InputError(
@@ -277,7 +277,7 @@ def config_path(path: str) -> str:
   """The config file that --config names, without its arguments.
 
   Raises:
-    InputError: no such file, or no Python file.
+    InputError: no such file, or not a Python file.
   """
   path = path.partition('.py:')[0] + '.py' if '.py:' in path else path
   if not path.endswith('.py') or not pathlib.Path(path).is_file():
@@ -288,7 +288,7 @@ def config_path(path: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-  r"""What an error of the flag parser says, without its quoting and its trace.
+  r"""The message of a flag parser's error, without its quoting and its trace.
 
   Example:
     >>> one_line(AttributeError('\'sed\'\nDid you mean "seed" instead of "sed"?'))

@@ -4,7 +4,7 @@ python main.py --config=configs/hub_finetune.py --workdir=runs/finetune        #
 python main.py --config=configs/hub_finetune.py:smoke --workdir=runs/smoke     # minutes
 
 Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR. A ResNet-8 is trained on 50
-classes, once for each seed; then all of it is trained on the other 50, from a new head: AdamW at
+classes, once for each seed; then all of it is trained on the other 50, with a new head: AdamW at
 four rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise,
 and the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`.

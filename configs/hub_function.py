@@ -1,4 +1,4 @@
-"""Minimize a function of 1000 variables that waves ever faster towards its minimum: HUB, CPU.
+"""Minimize a function of 1000 variables that oscillates ever faster near its minimum: HUB, CPU.
 
 python main.py --config=configs/hub_function.py --workdir=runs/function        # minutes
 python main.py --config=configs/hub_function.py:smoke --workdir=runs/smoke     # seconds

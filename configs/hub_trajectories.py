@@ -5,7 +5,7 @@ python main.py --config=configs/hub_trajectories.py:smoke --workdir=runs/smoke  
 python main.py --config=configs/hub_trajectories.py:model=neural_ode,noise=0.1 --workdir=runs/ode
 
 The optimizers of arXiv 2305.16823 on its trajectory task: Adam (0.01), a learned optimizer alone,
-with LGL2O, in HUB, and with both policies of re-initialisation. Curves and lengths are ours. The
+with LGL2O, in HUB, and with both re-initialisation policies. Curves and lengths are ours. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`.
 """
 

@@ -4,10 +4,10 @@ python main.py --config=configs/l3rs_ablations.py --workdir=runs/ablations   # a
 python main.py --config=configs/l3rs_ablations.py:smoke --workdir=runs/smoke # minutes
 
 The base is the quickstart's task with K = 10 and a learning rate that halves every 100
-generations, as in the paper's ablations; each row of `sweep` is a difference to it, run once for
-each of `sweep_seeds`. Rows that are done are skipped, so a larger or interrupted sweep goes on.
+generations, as in the paper's ablations; each row of `sweep` is a difference from it, run once
+for each of `sweep_seeds`. Finished rows are skipped, so an interrupted or enlarged sweep resumes.
 Expected from the paper: embeddings above none and global; little between base sets; the averages
-worth a point or two. docs/results/l3rs_ablations.md has what came out of one seed: another picture.
+worth a point or two. docs/results/l3rs_ablations.md has the results of one seed, which differ.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ def get_config(arg: str = '') -> ConfigDict:
 
 
 def rows() -> list[dict[str, Any]]:
-  """Every cell of the three tables, as a difference to the base."""
+  """Every cell of the three tables, as a difference from the base."""
   table_2 = [
     common.sweep_row(
       'Table 2: layer identity',

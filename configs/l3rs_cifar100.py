@@ -8,7 +8,7 @@ Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
 on 50 classes; L3RS is meta-trained on 25 and evaluated on the other 25 (experiment A), also from
 a network pretrained with another seed (experiment C). With l3rs_cifar100.py:tiny_imagenet it is
 evaluated on Tiny-ImageNet too (experiment B), whose zip file or folder L2O_TINY_IMAGENET names.
-docs/results/l3rs_cifar100.md has what came out: 11 to 5 points above the best of the baselines.
+docs/results/l3rs_cifar100.md has the results: 11 to 5 points above the best of the baselines.
 """
 
 from ml_collections import ConfigDict
@@ -55,7 +55,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'schedule': {'name': 'halving', 'every': 500},  # generations
     },
     'mapping': 'auto',
-    'task_mapping': 'auto',  # convolutions on a CPU want one set of kernels at a time
+    'task_mapping': 'auto',  # convolutions on a CPU are fast with one set of kernels at a time
     'mesh': {'population': -1, 'data': 1},
   }
 

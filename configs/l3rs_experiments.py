@@ -4,7 +4,7 @@ python main.py --config=configs/l3rs_experiments.py --workdir=runs/experiments  
 python main.py --config=configs/l3rs_experiments.py:smoke --workdir=runs/smoke   # minutes
 python main.py --config=configs/l3rs_experiments.py:rule=l3rs --workdir=runs/own # from scratch
 
-Two data sets and two networks: A, the classes and the network of meta-training's kind; B, other
+Two data sets and two networks: A, classes and a network like those of meta-training; B, other
 data; C, a network pretrained on other data; D, both; E, a network that was not pretrained. F, the
 speed-up, is computed from each of them. CIFAR-100 (through tensorflow-datasets, TFDS_DATA_DIR)
 stands for ImageNet and Tiny-ImageNet at 32x32 (L2O_TINY_IMAGENET) for Places. The optimizer is
@@ -47,7 +47,7 @@ def get_config(arg: str = '') -> ConfigDict:
 
 
 def baselines() -> dict:
-  """Every hand-designed family of the paper and some since, each with its grid."""
+  """Every hand-designed family of the paper and some newer ones, each with its grid."""
   adam, head, sign = (1e-2, 3e-3, 1e-3, 3e-4), (1e-1, 3e-2, 1e-2), (1e-3, 3e-4, 1e-4)
   return {
     'adam_cosine': common.baseline('adam', 'cosine', 'all', adam[:3]),

@@ -4,7 +4,7 @@ python main.py --config=configs/l3rs_paper.py --workdir=runs/paper         # acc
 python main.py --config=configs/l3rs_paper.py:smoke --workdir=runs/smoke   # other data, minutes
 
 Needs imagenet2012 and places365_small prepared by tensorflow-datasets in TFDS_DATA_DIR. Images are
-fed by the host. No machine of ours can run it: it is built abstractly in the tests, and its smoke
+fed by the host. We have no machine that can run it: the tests build it abstractly, and its smoke
 variant runs the same stages on the quickstart's data with a thin ResNet-10. The paper gives
 neither sigma nor the step on theta; these are the quickstart's. Expected from the paper in
 experiment A: 68.5 % at K = 10, 83.5 % at K = 100, 89.4 % at K = 2,500.

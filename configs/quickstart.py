@@ -62,7 +62,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.meta_evaluate = _meta_evaluate()
   common.set_rules(c, args)
   if c.meta_train.num_generations:
-    c.meta_evaluate.baselines.untrained = {'rule': c.rule}  # what meta-training begins with
+    c.meta_evaluate.baselines.untrained = {'rule': c.rule}  # what meta-training starts from
   if args.rule not in ('l3rs', SHIPPED):
     c.meta_evaluate.baselines[SHIPPED] = {'rule': {'name': 'artifact', 'path': SHIPPED}}
   if args.smoke:
@@ -74,7 +74,7 @@ def _meta_evaluate() -> dict:
   return {
     'num_steps': (10, 25, 50, 100),  # 100 is beyond what meta-training saw
     'num_tasks': 50,
-    'trace_tasks': 8,  # of which mu and lambda are recorded
+    'trace_tasks': 8,  # whose mu and lambda are recorded
     'trace_steps': 50,
     'mapping': 'auto',  # how a device runs its tasks
     'setting_mapping': 'vectorized',  # and a task the settings of a family

@@ -23,7 +23,7 @@ UNREADABLE = (
   SyntaxError,
   ValueError,
   struct.error,
-  RuntimeError,  # an encrypted member, or packed in a way zipfile does not know
+  RuntimeError,  # an encrypted member, or a compression zipfile does not know
   zlib.error,
   zipfile.BadZipFile,
   UnidentifiedImageError,
@@ -32,7 +32,7 @@ UNREADABLE = (
 
 
 class BadRecordError(Exception):
-  """A file that is not what its place says; the message names it."""
+  """A file that is not what its name and place promise; the message names it."""
 
 
 class Files(NamedTuple):
@@ -46,8 +46,8 @@ def open_files(where: pathlib.Path) -> Files:
   """Lists a folder or a zip file.
 
   Raises:
-    InputError: neither of the two, or a zip file one of whose members leaves the folder or unpacks
-      to absurdly much.
+    InputError: neither of the two, or a zip file with a member whose path leaves the folder or
+      that unpacks to an absurd size.
   """
   if os.path.isdir(where):
     names = sorted(p.relative_to(where).as_posix() for p in where.rglob('*') if p.is_file())
@@ -63,7 +63,7 @@ def open_files(where: pathlib.Path) -> Files:
 
 
 def below(files: Files, marker: str) -> Files:
-  """The part from the topmost folder on that holds a file `marker`; all of it if none does.
+  """The files below the topmost folder that holds a file `marker`; all of them if none does.
 
   Example:
     >>> files = Files(['a/b/x', 'a/marker', 'y'], lambda name: name.encode())
@@ -86,7 +86,7 @@ def read_text(files: Files, name: str, where: pathlib.Path) -> str:
 
 
 def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
-  """An image [H, W, 3] uint8, a greyscale one as colour.
+  """Reads an image as [H, W, 3] uint8, greyscale as colour.
 
   Args:
     files: where it lies.
@@ -94,15 +94,15 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
     max_side: pixels; a larger one is not decoded.
 
   Raises:
-    BadRecordError: it is truncated, larger, or no JPEG.
+    BadRecordError: it is truncated, larger, or not a JPEG.
   """
   try:
     with Image.open(io.BytesIO(files.read(name)), formats=['JPEG']) as image:
       if image.format != 'JPEG' or max(image.size) > max_side:
-        raise BadRecordError(f'{name} is no JPEG of the expected size')
+        raise BadRecordError(f'{name} is not a JPEG of the expected size')
       return np.asarray(image.convert('RGB'))
   except UNREADABLE as error:
-    raise BadRecordError(f'{name} is truncated or no image ({first_line(error)})') from error
+    raise BadRecordError(f'{name} is truncated or not an image ({first_line(error)})') from error
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, where: pathlib.Path) -> None:

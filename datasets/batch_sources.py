@@ -1,4 +1,4 @@
-"""What training jobs train on: batches by the number of the step; here the smallest of them."""
+"""Batch sources of training jobs, step number -> batch; the smallest of them are defined here."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -24,12 +24,12 @@ Arrays = dict[str, np.ndarray]
 class Stream(NamedTuple):
   """Batches to train on, one to evaluate on, and an example of their shapes."""
 
-  sample: Callable[[int], Arrays]  # number of the step -> its batch, always the same
+  sample: Callable[[int], Arrays]  # step number -> its batch, always the same
   evaluation: Arrays
   example: Arrays
-  test: Arrays | None = None  # for the model that was best in the evaluation, once
+  test: Arrays | None = None  # seen once, by the model that was best in the evaluation
   num_classes: int = 0  # of the labels, if there are labels
-  grid: tuple[int, ...] = ()  # the shape of the picture that the evaluation's targets are
+  grid: tuple[int, ...] = ()  # shape of the picture that the evaluation's targets form
 
 
 def load(spec: Mapping[str, Any], seed: int) -> Stream:
@@ -65,15 +65,15 @@ def sines(
 
       inputs = sin(t + p), sin(2 t + p), sin(3 t + p),     target = sin(t + p) cos(2 t)
 
-  The evaluation has 64 phases of its own, and no noise. Curves and phases are ours: HUB (arXiv
-  2305.16823) says of its own what the first line says.
+  The evaluation has 64 other phases and no noise. Curves and phases are ours: HUB (arXiv
+  2305.16823) describes its own no further than the first line.
 
   Args:
     seed: of phases and noise.
     num_steps: T, points of a sequence.
     batch_size: sequences of a batch.
     noise: standard deviation of what is added to inputs and targets of the training batches.
-    periods: that a sequence covers.
+    periods: covered by a sequence.
 
   Raises:
     InputError: a number below 1, or noise below 0.

@@ -1,7 +1,7 @@
 """Pictures and volumes for a network to represent: coordinates in, values out.
 
 Values and coordinates lie in [-1, 1]. A batch is drawn with replacement; the evaluation is the
-whole, entry by entry.
+whole grid, in order.
 """
 
 import math
@@ -45,7 +45,7 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
   middle = _middle(values, crop, 3)
   low, high = middle.min(), middle.max()
   if not high > low:
-    raise InputError(f'stream: the middle {crop} x {crop} x {crop} has the one value {low:g}')
+    raise InputError(f'stream: the middle {crop} x {crop} x {crop} is constant, {low:g} everywhere')
   return _field(seed, PEAK * (middle - low) / (high - low) - 1.0, middle.shape, batch_size)
 
 
@@ -91,7 +91,7 @@ def _read(path: str) -> np.ndarray:
 
 
 def _middle(values: np.ndarray, crop: int, num_axes: int) -> np.ndarray:
-  """The middle of the first axes."""
+  """The centre crop along the first axes."""
   spatial = values.shape[:num_axes]
   if crop > min(spatial):
     raise InputError(f'stream.crop must be at most {min(spatial)}, not {crop}')

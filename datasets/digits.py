@@ -35,7 +35,7 @@ def digits(split: str, size: Side = 28, seed: Whole = 0, validation: Share = 0.4
     >>> len(digits('train')), len(digits('validation')), digits('train').image_shape
     (1078, 719, (28, 28, 1))
   """
-  from sklearn.datasets import load_digits  # half a second, only for who asks
+  from sklearn.datasets import load_digits  # takes half a second: imported only when asked for
 
   choose(split, ('train', 'validation'), 'split')
   bunch = load_digits()

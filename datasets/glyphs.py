@@ -1,6 +1,6 @@
 """`glyphs`: 62 characters at 28x28, drawn from the fonts that matplotlib ships.
 
-Needs no download. Every image is a character in some font, slightly turned, moved, scaled and
+Needs no download. Every image is a character in some font, slightly rotated, shifted, scaled and
 noisy, all from a seed. The validation split is drawn from fonts that the train split never uses.
 """
 
@@ -87,7 +87,7 @@ def glyphs(split: str, seed: Whole = 0, per_font: Count = 12) -> ArraySource:
 
 
 def _distorted(font: str, character: str, rng: np.random.Generator) -> np.ndarray:
-  """One character, turned, moved and scaled at random: [SIZE, SIZE] uint8."""
+  """One character, rotated, shifted and scaled at random: [SIZE, SIZE] uint8."""
   drawn = _drawn(font, character)
   angle = np.deg2rad(rng.uniform(-ANGLE, ANGLE))
   # PIL maps output pixels back to the input, hence the inverse of the scale.

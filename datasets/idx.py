@@ -29,7 +29,7 @@ def idx(split: str, folder: str = '') -> ArraySource:
 
   Args:
     split: 'train' (prefix train) or 'validation' (prefix t10k).
-    folder: where the four files are; if empty, the environment variable L2O_IDX_DIR says.
+    folder: where the four files are; if empty, the environment variable L2O_IDX_DIR names it.
 
   Raises:
     InputError: a file that is missing, truncated or of another format, with its name; validation

@@ -1,4 +1,4 @@
-"""What several sources do to their images."""
+"""Image helpers that several sources share."""
 
 import os
 from typing import Annotated
@@ -10,16 +10,16 @@ from l2o.arguments import Range
 from l2o.errors import InputError
 
 Side = Annotated[int, Range(at_least=1, at_most=4096)]  # pixels
-SideOrNone = Annotated[int, Range(at_least=0, at_most=4096)]  # 0: an image keeps its own
+SideOrNone = Annotated[int, Range(at_least=0, at_most=4096)]  # 0: images keep their size
 
 
 def check_fits(num_bytes: int, where: str, key: str) -> None:
   """Raises InputError if images need more memory than this machine has.
 
   Args:
-    num_bytes: that they need.
+    num_bytes: what they need.
     where: what they are, for the error message.
-    key: what decides on it.
+    key: the argument that decides.
   """
   if num_bytes > os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'):
     raise InputError(
@@ -29,7 +29,7 @@ def check_fits(num_bytes: int, where: str, key: str) -> None:
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
-  """An image [H, W, C] uint8 at size x size, its shorter side filled, the rest cut off evenly.
+  """An image [H, W, C] uint8, cropped to its central square and resized to size x size.
 
   Args:
     image: one or three channels.

@@ -30,17 +30,17 @@ def images(
 
       image [B, H, W, C] uint8,    label [B] int32
 
-  Batches are shuffled epochs over the source's training images. Of its validation images a random
-  part is evaluated, and the others are for the test. All are held in memory.
+  Batches are shuffled epochs over the source's training images. A random part of its
+  validation images is for evaluation, the rest for the test. All are held in memory.
 
   Args:
     seed: of the class split, the shuffles, and the choice of images to evaluate; the parts of one
-      split have no class in common as long as the seed is the same.
+      split are disjoint as long as the seed is the same.
     source: name and arguments of a data source, see `datasets.SOURCES`.
     split: part -> number of classes, as `split_classes` takes it.
     classes: a part of the split.
     batch_size: B.
-    num_evaluated: validation images of these classes that are evaluated.
+    num_evaluated: validation images of these classes that are for evaluation.
 
   Raises:
     InputError: as `datasets.load` and `split_classes`, no such part, a number below 1, or more

@@ -1,7 +1,7 @@
-"""`lane_keeping`: video frames of a small car and the angle it was steered at.
+"""`lane_keeping`: video frames of a small car and its steering angles.
 
 JPEG frames in a folder or a zip file, named VIDEO_NUMBER_ANGLE.jpg, with the angle in degrees, 90
-for straight on. Those of DeepPiCar (M. Bechtel et al., arXiv 1712.08644) are such a set.
+for straight on. DeepPiCar (M. Bechtel et al., arXiv 1712.08644) is such a data set.
 """
 
 import itertools
@@ -20,10 +20,10 @@ from l2o.arguments import Count, Positive, Whole, checked
 from l2o.errors import InputError
 
 VARIABLE = 'L2O_LANE_KEEPING'
-HEIGHT, WIDTH = 66, 200  # of what the network sees
+HEIGHT, WIDTH = 66, 200  # of the network's input
 MAX_SIDE = 4096  # pixels of a frame
 STRAIGHT = 90  # degrees
-ENDS = (0.75, 0.85)  # of a video's frames: where training ends, and validation
+ENDS = (0.75, 0.85)  # fractions of a video where training and validation end
 NAME = re.compile(r'(?:.*/)?([^/]+)_(\d+)_(\d+)\.jpe?g', re.IGNORECASE)
 
 
@@ -38,25 +38,25 @@ class _Video(NamedTuple):
 def lane_keeping(
   seed: Whole, path: str = '', num_steps: Count = 11, batch_size: Count = 4, unit: Positive = 1.0
 ) -> Stream:
-  """Sequences of frames in, steering angles out; time-blocked 75:10:15, since neighbours are alike.
+  """Sequences of frames in, steering angles out; split in time, since neighbours are alike.
 
       frames [B, T, 66, 200, 3] in [-1, 1],    target [B, T, 1] = (angle - 90) / unit
 
-  Of each video the first 75 % of the frames are for training, in batches of sequences that begin
-  anywhere; the next 10 % are evaluated and the last 15 % tested, as sequences that follow each
-  other. What is left over behind the last whole one is not used. Of each frame the lower half is
-  seen, which has the road.
+  The first 75 % of each video are for training, in batches of sequences that start anywhere; the
+  next 10 % are for evaluation and the last 15 % for the test, cut into consecutive sequences, of
+  which an incomplete last one is dropped. Only the lower half of a frame is used: it shows the
+  road.
 
   Args:
     seed: of the choice of sequences.
-    path: the folder or zip file; if empty, the variable L2O_LANE_KEEPING says.
+    path: the folder or zip file; if empty, the variable L2O_LANE_KEEPING names it.
     num_steps: T, frames of a sequence.
     batch_size: sequences of a batch.
-    unit: degrees in one unit of the target.
+    unit: degrees per target unit.
 
   Raises:
-    InputError: no data, a frame that is named or numbered otherwise or cannot be read, a block too
-      short for a sequence, or a number below its least.
+    InputError: no data, a frame that is misnamed, misnumbered or unreadable, a block too short for
+      a sequence, or a number out of bounds.
   """
   if not (path or os.environ.get(VARIABLE)):
     raise InputError(
@@ -114,7 +114,7 @@ def _videos(files: Files, where: pathlib.Path) -> list[_Video]:
       )
     frames = listed.setdefault(match[1], {})
     if int(match[2]) in frames:
-      raise InputError(f'{where}: {name} has the number of {frames[int(match[2])][0]}')
+      raise InputError(f'{where}: {name} has the same number as {frames[int(match[2])][0]}')
     frames[int(match[2])] = name, int(match[3])
   if not listed:
     raise InputError(f'{where} has no frames named like video01_117_073.jpg')

@@ -1,7 +1,7 @@
-"""Draws tasks and batches as positions in a data set, whichever it is.
+"""Draws tasks and batches as positions in any data set.
 
-Everything drawn is a function of (seed, number of the draw): a run that starts again at draw n
-sees what an unbroken one would have seen.
+Everything drawn is a function of (seed, number of the draw): a run resumed at draw n sees
+what an uninterrupted one would have seen.
 """
 
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ class BatchSampler:
     key: what the config calls the batch size, for the error message.
 
   Raises:
-    InputError: fewer examples than one batch takes.
+    InputError: fewer examples than a batch needs.
   """
 
   def __init__(
@@ -136,7 +136,7 @@ class BatchSampler:
 
 
 def _pool(rows_of_class: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """All examples of some classes, and their places among these classes: ([n], [n]) int32."""
+  """All examples of some classes, and their labels among these classes: ([n], [n]) int32."""
   index = np.concatenate(rows_of_class).astype(np.int32)
   sizes = [len(rows) for rows in rows_of_class]
   return index, np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)

@@ -1,4 +1,4 @@
-"""What a data set is to everything above it: random access, a length, an index of its classes."""
+"""The interface of a data set: random access, a length, an index of its classes."""
 
 import functools
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class ArraySource:
     class_names: one for each class, whether it has examples or not.
 
   Raises:
-    ValueError: images and labels do not fit together.
+    ValueError: images and labels do not match.
 
   Example:
     >>> source = ArraySource(np.zeros((3, 8, 8, 1), np.uint8), np.array([1, 0, 1]), ['cat', 'dog'])

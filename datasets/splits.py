@@ -20,12 +20,12 @@ class _First(NamedTuple):
 def split_classes(
   num_classes: int, sizes: Mapping[str, Any], seed: int, key: str = 'class_split'
 ) -> dict[str, np.ndarray]:
-  """Deals the classes 0..num_classes-1 out into named parts.
+  """Splits the classes 0..num_classes-1 into named parts.
 
   Args:
     num_classes: classes of the data set.
-    sizes: part -> how many classes it gets at random, or `{'first': n}` for the first n in the
-      order of the data set, which one part may have; what is left over is in no part.
+    sizes: part -> number of classes, drawn at random, or `{'first': n}` for the first n in the
+      order of the data set, in one part at most; classes left over are in no part.
     seed: of the shuffle.
     key: what the config calls `sizes`, for the error message.
 
@@ -51,7 +51,7 @@ def split_classes(
     raise InputError(f'{key} must name at least one part')
   if len(first) > 1:
     raise InputError(f'{key}: {" and ".join(first)} cannot both have the first classes')
-  # Those that come first are dealt out first, and the shuffle is of the rest.
+  # The first classes are assigned first; the rest are shuffled.
   counts = {**first, **{name: size for name, size in sizes.items() if name not in first}}
   for name, count in counts.items():
     if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 1:

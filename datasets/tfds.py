@@ -1,7 +1,7 @@
 """`tfds`: any labelled image data set of tensorflow-datasets, by name.
 
-Read by random access from ArrayRecord files, without TensorFlow, from TFDS_DATA_DIR or the usual
-place. Nothing is downloaded unless the config says so: the folder may be shared.
+Read by random access from ArrayRecord files, without TensorFlow, from TFDS_DATA_DIR or the default
+folder. Nothing is downloaded unless the config says so: the folder may be shared.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ def tfds(
   in_memory: bool = True,
   download: bool = False,
 ) -> Source:
-  """One split of a data set, in memory or read image by image as it is asked for.
+  """One split of a data set, in memory or read image by image on demand.
 
   Args:
     split: 'train' or 'validation'.
@@ -42,16 +42,16 @@ def tfds(
     image: key of the image feature.
     label: key of the label feature.
     train_split: what the data set calls its train split.
-    validation_split: what it calls the split to validate on; 'train[:10%]' is a split too.
+    validation_split: what it calls the split to validate on; slices such as 'train[:10%]' work too.
     size: height and width to resize to; 0 leaves the images as they are.
     in_memory: whether all images are decoded now. If not, only labels are, which still reads every
       record once, and the config must set `feed.chunk_steps`.
-    download: whether tensorflow-datasets may fetch and prepare what is not there yet.
+    download: whether tensorflow-datasets may fetch and prepare what is missing.
 
   Raises:
     InputError: a data set that does not exist, cannot be downloaded or read, a split or feature it
-      does not have, labels of no class, or no size asked for where images have several or are not
-      looked at yet.
+      does not have, labels outside its classes, or no `size` where images differ in size or are not
+      decoded yet.
   """
   splits = {'train': train_split, 'validation': validation_split}
   part = splits[choose(split, splits, 'split')]
@@ -92,12 +92,12 @@ def _check_labels(labels: np.ndarray, names: Sequence[str], where: str) -> None:
 
 @contextlib.contextmanager
 def _reading(dataset: str) -> Iterator[None]:
-  """Says whose files are missing or damaged; of their readers each raises errors of its own."""
+  """Names the data set whose files are missing or damaged; each reader raises its own errors."""
   try:
     yield
   except Exception as error:
     raise InputError(
-      f'{dataset} cannot be read ({first_line(error)}); remove its files and prepare it anew'
+      f'{dataset} cannot be read ({first_line(error)}); remove its files and prepare it again'
     ) from error
 
 
@@ -138,16 +138,16 @@ class RecordSource:
     return [np.flatnonzero(self._labels == c) for c in range(len(self.class_names))]
 
   def arrays(self) -> dict[str, np.ndarray]:
-    """Refused: this class is for data sets that do not fit."""
+    """Refused: this class is for data sets that do not fit in memory."""
     raise InputError('a data set with in_memory = False is fed by the host: set feed.chunk_steps')
 
 
 def _prepared(dataset: str, download: bool) -> Any:
-  import tensorflow_datasets  # a second, only for who asks
+  import tensorflow_datasets  # takes a second: imported only when asked for
 
   folder = os.environ.get(VARIABLE)  # tensorflow-datasets itself reads it once, at import
   where = folder or '~/tensorflow_datasets'
-  written = {'file_format': 'array_record'} if download else {}  # it applies to what is not there
+  written = {'file_format': 'array_record'} if download else {}  # for what is not prepared yet
   try:
     builder = tensorflow_datasets.builder(dataset, data_dir=folder, **written)
   except Exception as error:

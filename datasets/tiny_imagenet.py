@@ -1,4 +1,4 @@
-"""`tiny_imagenet`: the user's own copy of Tiny-ImageNet, as its zip file or the folder in it.
+"""`tiny_imagenet`: the user's own copy of Tiny-ImageNet, as the zip file or its unpacked folder.
 
 Layout: wnids.txt, words.txt, train/WNID/images/WNID_N.JPEG, val/images/*.JPEG and
 val/val_annotations.txt. Source: Y. Le and X. Yang, "Tiny ImageNet Visual Recognition Challenge",
@@ -34,10 +34,10 @@ def tiny_imagenet(
 
   Args:
     split: 'train' or 'validation'.
-    path: the zip file or the folder; if empty, the variable L2O_TINY_IMAGENET says.
+    path: the zip file or the folder; if empty, the variable L2O_TINY_IMAGENET names it.
     size: height and width to resize to.
-    on_bad_record: 'error' names the first file that is truncated, mislabelled or no image; 'skip'
-      leaves such files out and logs their number.
+    on_bad_record: 'error' names the first file that is truncated, mislabelled or not an image;
+      'skip' leaves such files out and logs their number.
 
   Raises:
     InputError: no data, another layout, a bad file, or a zip file that is not to be trusted.
@@ -99,7 +99,7 @@ def _validation(files: Files, wnids: Sequence[str], where: pathlib.Path) -> list
 def _image(files: Files, name: str, label: int, size: int) -> np.ndarray:
   if label < 0:
     raise BadRecordError(
-      f'{name} is labelled with a class that it does not belong to or is unknown'
+      f'{name} is labelled with a class that is unknown or that it does not belong to'
     )
   return resized(read_jpeg(files, name, MAX_SIDE), size)
 

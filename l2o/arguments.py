@@ -1,6 +1,6 @@
-"""What an argument may be, read from annotations: types and bounds, checked before anything runs.
+"""Types and bounds of arguments, read from annotations and checked before anything runs.
 
-A factory or a block of the config says it once, in its signature:
+A factory or a block of the config states them once, in its signature:
 
     def velo(lstm_width: Count = 512, weight_decay: NotNegative = 0.0): ...
 """
@@ -51,12 +51,12 @@ Decay = Annotated[float, Range(at_least=0, below=1)]  # of a moving average
 def check(function: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
   """Raises InputError if an argument is not what the function's annotation of it allows.
 
-  Known are numbers, which must be finite, strings, sequences, mappings, `Literal`, unions and
-  None; other annotations allow everything.
+  Understands numbers (which must be finite), strings, sequences, mappings, `Literal`, unions and
+  None; any other annotation accepts everything.
 
   Args:
     function: a function, or a class with annotated fields.
-    arguments: name -> value; names without an annotation are not looked at.
+    arguments: name -> value; names without an annotation are ignored.
     where: what the arguments belong to, for the error message.
 
   Example:
@@ -74,7 +74,7 @@ def check(function: Callable[..., Any], arguments: Mapping[str, Any], where: str
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-  """Decorates a function so that every call of it passes `check` first.
+  """Decorates a function so that the arguments of every call are checked first.
 
   Example:
     >>> @checked
@@ -103,7 +103,7 @@ def hints(function: Callable[..., Any]) -> dict[str, Any]:
     function = vars(function)['__init__']
   try:
     return typing.get_type_hints(function, include_extras=True)
-  except (NameError, TypeError):  # somebody else's function, whose annotations name no type
+  except (NameError, TypeError):  # a third-party function whose annotations do not resolve
     return {}
 
 
@@ -116,7 +116,7 @@ def _check(value: Any, hint: Any, key: str) -> None:
     kind, bounds = _split(hint)
     said = bounds if bounds and _allows(kind, value) else describe(hint)
     raise InputError(f'{key} must be {said}, not {value!r}')
-  # What a sequence or mapping holds is said entry by entry, with its place.
+  # Entries are checked one by one, so that the message gives their position.
   if isinstance(value, Mapping):
     for name, entry in value.items():
       _check(entry, _entry(hint, Mapping), f'{key}.{name}')
@@ -126,7 +126,7 @@ def _check(value: Any, hint: Any, key: str) -> None:
 
 
 def _allows(hint: Any, value: Any) -> bool:
-  """Whether a value is of the hinted kind, the entries of a sequence or mapping apart."""
+  """Whether a value matches the hint; entries of sequences and mappings are not looked at."""
   origin = typing.get_origin(hint)
   if origin is Annotated:
     kind, *bounds = typing.get_args(hint)
@@ -157,7 +157,7 @@ def _allows(hint: Any, value: Any) -> bool:
 
 
 def _entry(hint: Any, container: type) -> Any:
-  """The hint of what a sequence or mapping holds; Any if it says nothing."""
+  """The hint for the entries of a sequence or mapping; Any if there is none."""
   origin, arguments = typing.get_origin(hint), typing.get_args(hint)
   if origin is Annotated:
     return _entry(arguments[0], container)
@@ -178,7 +178,7 @@ def _is_container(hint: Any, container: type) -> bool:
 
 
 def _split(hint: Any) -> tuple[Any, str]:
-  """The kind that a hint annotates, and its bounds in words."""
+  """The type inside an `Annotated` hint, and its bounds in words."""
   if typing.get_origin(hint) is not Annotated:
     return hint, ''
   kind, *bounds = typing.get_args(hint)

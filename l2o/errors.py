@@ -1,4 +1,4 @@
-"""Exceptions whose message is all that a user needs; every other one keeps its traceback."""
+"""Exceptions whose message is all a user needs; any other exception keeps its traceback."""
 
 
 class InputError(ValueError):
@@ -17,13 +17,13 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-  """A run that cannot go on; the message says where it stopped and why. `main.py` exits with 1."""
+  """A run that cannot continue; the message says where and why. `main.py` exits with 1."""
 
   exit_code = 1
 
 
 def first_line(error: BaseException) -> str:
-  """What another package's error says, short enough for one sentence of ours.
+  """The first line of another package's error, short enough to quote in a message of ours.
 
   Example:
     >>> first_line(OSError('no such file\\nwhile reading')), first_line(KeyError())

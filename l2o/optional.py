@@ -7,7 +7,7 @@ from l2o.errors import InputError
 
 
 def require(module: str, extra: str = 'models', what: str = 'model') -> Any:
-  """Imports `module`, which an extra of l2o installs.
+  """Imports `module`, which one of l2o's extras installs.
 
   Args:
     module: its dotted name.
@@ -15,7 +15,7 @@ def require(module: str, extra: str = 'models', what: str = 'model') -> Any:
     what: what needs it, for the error message.
 
   Raises:
-    InputError: it is not installed; the message says how it is.
+    InputError: it is not installed; the message says how to install it.
 
   Example:
     >>> require('no_such_package.wirings')

@@ -1,4 +1,4 @@
-"""Build what a config names: lazy tables of factories, checked against their signatures."""
+"""Builds what a config names: lazy tables of factories, checked against their signatures."""
 
 import difflib
 import importlib
@@ -16,12 +16,12 @@ def choose(name: str, choices: Iterable[str], what: str) -> str:
   """Returns `name` if it is one of `choices`.
 
   Args:
-    name: what the config says.
-    choices: what there is.
+    name: the name in the config.
+    choices: the valid names.
     what: what the choices are called in the error.
 
   Raises:
-    InputError: `name` is not there; the message lists the choices and the nearest one.
+    InputError: `name` is not one of them; the message lists the choices and the nearest one.
 
   Example:
     >>> choose('adma', ['adam', 'sgd'], 'rule')
@@ -42,7 +42,7 @@ def _nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def resolve(table: Table, name: str, what: str = 'entry') -> Callable[..., Any]:
-  """Imports the factory that `table` has under `name`; raises InputError with the choices.
+  """Imports the factory listed under `name`; raises InputError with the choices.
 
   Example:
     >>> resolve({'sqrt': 'math:sqrt'}, 'sqrt')(9.0)
@@ -76,7 +76,7 @@ def check_bounds(
   at_least: Mapping[str, float] | None = None,
   above: Mapping[str, float] | None = None,
 ) -> None:
-  """Raises InputError if a number of a config's block is too small.
+  """Raises InputError if a number in a block of the config is too small.
 
   Args:
     spec: the block.
@@ -102,17 +102,16 @@ def check_bounds(
 def call(
   function: Callable[..., Any], arguments: Mapping[str, Any], where: str, **deps: Any
 ) -> Any:
-  """Calls `function` with a block of a config.
+  """Calls `function` with a block of the config as its arguments.
 
   Args:
     function: any callable with a signature.
     arguments: the block.
     where: what the block is called, for the error message.
-    **deps: objects the caller offers; each reaches the function only if it has such a parameter.
+    **deps: objects the caller offers; each is passed only if the function has such a parameter.
 
   Raises:
-    InputError: an argument the function does not take, one that it needs and did not get, or one
-      that its annotation does not allow.
+    InputError: an argument that is unknown, missing, or not what its annotation allows.
 
   Example:
     >>> call(lambda width, depth=2: width * depth, {'width': 3}, 'model', seed=0)
@@ -139,13 +138,13 @@ def build(table: Table, spec: Mapping[str, Any], what: str = 'entry', **deps: An
     table: name -> 'module:attribute'.
     spec: `{'name': …, **arguments}`, usually a block of the config.
     what: what the table holds, for the error message.
-    **deps: objects the caller offers; each reaches the factory only if it has such a parameter.
+    **deps: objects the caller offers; each is passed only if the factory has such a parameter.
 
   Returns:
     Whatever the factory returns.
 
   Raises:
-    InputError: no name, a name that is not in the table, or an argument the factory lacks.
+    InputError: no name, a name that is not in the table, or an argument the factory does not take.
 
   Example:
     >>> table = {'fraction': 'fractions:Fraction'}

@@ -1,4 +1,4 @@
-"""The types everything hangs on: a rule, a task, an estimator, and what passes between them."""
+"""The core types: a rule, a task, an estimator, and what passes between them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ def keep_theta(theta: Theta, params: Params, on_mismatch: str = 'error') -> Thet
 
 
 def keep_params(state: PyTree, params: Params) -> Params:
-  """`LearnedRule.eval_params` of a rule that trains the very parameters it is judged by."""
+  """`LearnedRule.eval_params` of a rule that is evaluated at the parameters it trains."""
   del state
   return params
 
@@ -30,7 +30,7 @@ class LearnedRule(NamedTuple):
   `bind` is pure, cheap and vmappable over theta. The transformation it returns takes the loss as
   `update(grads, state, params, value=loss)`, ignores keywords it does not know, returns additive
   updates in the parameters' dtype and keeps only arrays in its state, none of which shares memory
-  with another, the parameters or theta; `l2o.rules.contract.strict` sees to that.
+  with another, the parameters or theta; `l2o.rules.contract.strict` ensures that.
   """
 
   init: Callable[[jax.Array, Params], Theta]  # (key, params or their shapes) -> theta
@@ -38,14 +38,14 @@ class LearnedRule(NamedTuple):
   diagnostics: Callable[[Any], Metrics] = (
     lambda state: {}
   )  # (state) -> what the last step did, to plot
-  # (theta, params or their shapes, on_mismatch='error') -> theta for parameters of another tree
+  # (theta, params or their shapes, on_mismatch='error') -> theta fitted to other parameters
   retarget: Callable[..., Theta] = keep_theta
-  # (state, params) -> the parameters to evaluate, where they are not those that are trained
+  # (state, params) -> the parameters to evaluate, if they are not the trained ones
   eval_params: Callable[[Any, Params], Params] = keep_params
 
 
 class Task(NamedTuple):
-  """An inner problem: a starting point, a loss to descend, and the measure that is reported."""
+  """An inner problem: a starting point, a loss to minimize, and the metrics to report."""
 
   init: Callable[..., Any]  # (key, pretrained=None) -> (params, model_state)
   loss: Callable[..., Any]  # (params, model_state, key, batch) -> (loss [], (model_state, metrics))
@@ -53,17 +53,17 @@ class Task(NamedTuple):
 
 
 class Episode(NamedTuple):
-  """One draw of a task: where the inner training starts and everything that it will see."""
+  """One draw of a task: where inner training starts and all the data it will see."""
 
   params: Params
   model_state: PyTree
   key: jax.Array  # [] randomness of the inner training, the same for all candidates
   train: Batch  # leaves [K, B, ...]: the K training batches, K >= num_steps
-  evaluation: Batch  # leaves [E, ...]: the batch the meta-loss is taken on
+  evaluation: Batch  # leaves [E, ...]: the batch the meta-loss is computed on
 
 
 class TaskBatch(NamedTuple):
-  """b episodes of a common horizon."""
+  """b episodes with a common horizon."""
 
   episodes: Episode  # leaves [b, ...]
   data: dict[str, PyTree]  # 'train', 'evaluation': arrays that a batch's 'index' looks up
@@ -75,15 +75,16 @@ class Estimator(NamedTuple):
 
   init: Callable[..., PyTree]  # (theta, key) -> state
   # (theta, state, key, tasks) -> (grad_theta, state, metrics []); among the metrics 'loss',
-  # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them were lost).
+  # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
   estimate: Callable[..., Any]
-  # The same in two halves, for who runs the candidates himself; None where there is no such thing.
+  # `estimate` in two halves, ask and tell, for callers that run the candidates themselves; None if
+  # the estimator cannot be split so.
   candidates: Callable[..., Theta] | None = None  # (theta, state, key) -> thetas [n, ...]
   conclude: Callable[..., Any] | None = None  # (theta, state, key, metrics [n]) -> as `estimate`
 
 
 class MapFn(Protocol):
-  """How many independent things are run: `(fn, xs, shared) -> [fn(x, shared) for x in xs]`."""
+  """Strategy for mapping a function over independent inputs: [fn(x, shared) for x in xs]."""
 
   def __call__(self, fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
-    """Applies `fn` to each entry of the leading axis of `xs`; `shared` is common to all."""
+    """Applies `fn` to each entry along the leading axis of `xs`; `shared` is common to all."""

@@ -1,1 +1,1 @@
-"""What a person reads of a run: rows, a table, figures."""
+"""What a run shows to its reader: rows, a table, figures."""

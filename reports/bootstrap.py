@@ -16,7 +16,7 @@ def interval(
     values: [n], independent.
     samples: resamples drawn.
     seed: of the resampling.
-    level: probability that the interval covers.
+    level: coverage probability of the interval.
 
   Example:
     >>> interval(np.array([2.0, 2.0, 2.0]), samples=100, seed=0)

@@ -15,9 +15,9 @@ from reports import results, speedup
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
-NAMED_LAYERS = 12  # more of them are told apart by colour alone
+NAMED_LAYERS = 12  # with more, they are told apart by colour alone
 DASHES = ('-', '--', ':', '-.')  # one for each round through the colours
-# Of further learned optimizers, beside the run's own.
+# Styles of further learned optimizers, beside the run's own.
 ALSO_LEARNED = (('#7F3B08', '--'), ('#F4A15D', '-'), ('#7F3B08', ':'), ('#B22222', '-.'))
 COLUMNS = 3  # of a figure with a panel for each experiment
 STYLE = {
@@ -78,7 +78,7 @@ def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
 def mixture_against_step(
   mu: Mapping[str, np.ndarray], step_norm: np.ndarray, layers: Sequence[str]
 ) -> Figure:
-  """What an L3RS did: mu and lambda against the step, in the mean and layer by layer.
+  """What an L3RS did: mu and lambda against the step, averaged and layer by layer.
 
   Args:
     mu: direction -> its share [tasks, K, layers].
@@ -114,7 +114,7 @@ def mixture_against_step(
 
 
 def speedup_curve(rows: results.Results) -> Figure:
-  """Steps each family of settings needs over the steps a learned optimizer needs, per accuracy."""
+  """Ratio of the steps a family needs to those a learned optimizer needs, against accuracy."""
   names = results.experiments(rows)
   with mpl.rc_context(STYLE):
     figure, panels = _grid(len(names), sharey=False)
@@ -147,7 +147,7 @@ def _grid(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
 
 
 def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> None:
-  """Over the accuracies that both curves pass through; beyond them the ratio is not known."""
+  """Over the accuracies that both curves pass through; elsewhere the ratio is unknown."""
   low = max(ours[1][0], theirs[1][0])
   high = min(max(ours[1]), max(theirs[1]))
   targets = np.linspace(low, high, 60) if high > low else np.empty(0)
@@ -178,6 +178,6 @@ def _log_steps(axes: Axes, steps: Sequence[int]) -> None:
 
 
 def _smooth(values: np.ndarray, window: int = 9) -> np.ndarray:
-  """Centred running mean, over what there is at the ends."""
+  """Centred running mean, over fewer values at the ends."""
   half = window // 2
   return np.array([np.nanmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])

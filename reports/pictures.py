@@ -1,4 +1,4 @@
-"""What networks make of a picture or a volume, beside the original."""
+"""Reconstructions of a picture or a volume by networks, beside the original."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,14 +14,14 @@ PEAK = 2.0  # the width of the values' range
 
 
 class Picture(NamedTuple):
-  """[H, W, C] or [X, Y, Z, C], values in [-1, 1]: an original, and what a network made of it."""
+  """[H, W, C] or [X, Y, Z, C], values in [-1, 1]: an original and a reconstruction."""
 
   target: np.ndarray
   output: np.ndarray
 
 
 def compared(pictures: Mapping[str, Picture]) -> Figure:
-  """The original and each network's version with its PSNR; of a volume the slice in the middle.
+  """The original and each reconstruction with its PSNR; of a volume, the middle slice.
 
   Args:
     pictures: label -> picture, all of one target.

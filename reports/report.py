@@ -15,7 +15,7 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
     folder: the run's; its stages' metrics and traces are read from it.
   """
   text, drawn = table.render(rows), {'accuracy': figures.accuracy_against_steps(rows)}
-  if any(row['hand_designed'] for row in rows):  # somebody to be faster than
+  if any(row['hand_designed'] for row in rows):  # baselines to be faster than
     lines = [
       speedup.line(rows, experiment, optimizer)
       for experiment in results.experiments(rows)

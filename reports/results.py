@@ -1,4 +1,4 @@
-"""From what each task measured to the rows of results.json."""
+"""From the measurements of each task to the rows of results.json."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
   experiment: str
   source: str
   optimizer: str
-  family: str  # what a grid of optimizers has in common
+  family: str  # shared by the optimizers of a grid
   hand_designed: bool
   num_steps: int
   accuracy: np.ndarray  # [tasks], fractions of 1
@@ -31,8 +31,8 @@ class Outcome(NamedTuple):
 def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
   """Means over tasks, and each row's paired difference to the best hand-designed one.
 
-  The best is chosen for each experiment and horizon by mean accuracy, knowing the result: the
-  strongest opponent the grid has. The difference is accuracy minus that row's on the same tasks.
+  The best is chosen for each experiment and horizon by mean accuracy, in hindsight: the
+  strongest opponent in the grid. The difference is accuracy minus that row's on the same tasks.
 
   Args:
     outcomes: all rows of all experiments.
@@ -82,7 +82,7 @@ def _mark_edges(rows: Results, outcomes: Sequence[Outcome]) -> None:
 
 
 def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[int]) -> None:
-  """Puts a paper's accuracy beside the rows it has one for, as 'paper', a fraction of 1.
+  """Adds a paper's accuracy to the rows it reports on, as 'paper', a fraction of 1.
 
   Args:
     rows: changed in place.
@@ -111,10 +111,10 @@ def save(path: pathlib.Path, outcomes: Iterable[Outcome]) -> None:
 
 
 def read_lines(path: pathlib.Path) -> Results:
-  """The rows of a metrics.jsonl, none if there is no file; a damaged line is left out."""
+  """The rows of a metrics.jsonl, none if there is no file; damaged lines are skipped."""
   rows = []
   for line in path.read_bytes().splitlines() if path.is_file() else ():
-    with contextlib.suppress(ValueError, RecursionError):  # no JSON, or no UTF-8
+    with contextlib.suppress(ValueError, RecursionError):  # not JSON, or not UTF-8
       row = json.loads(line)
       if isinstance(row, dict) and isinstance(row.get('step'), int):
         rows.append(row)
@@ -132,7 +132,7 @@ def curve(rows: Results, experiment: str, optimizer: str) -> tuple[list[int], li
 
 
 def paper_curve(rows: Results, experiment: str, optimizer: str) -> list[float]:
-  """The paper's accuracies at the horizons of `curve`; empty if it has none."""
+  """The paper's accuracies at the horizons of `curve`; empty if there are none."""
   points = sorted(
     (row['num_steps'], row['paper'])
     for row in rows

@@ -38,11 +38,11 @@ def steps_to_reach(steps: Sequence[int], accuracy: Sequence[float], target: floa
 
 
 def over(rows: results.Results, experiment: str, optimizer: str, family: str) -> float:
-  """Steps a family of settings takes to its highest accuracy over those the learned one needs.
+  """Steps a family takes to its highest accuracy, over those a learned optimizer needs for it.
 
   Returns:
-    The ratio; infinity if the learned optimizer is above that at its first horizon already, since
-    then it is not known, and 0 if it never gets there.
+    The ratio; infinity if the learned optimizer is above that accuracy at its first horizon
+    already, where the ratio is unknown, and 0 if it never gets there.
   """
   theirs = results.envelope(rows, experiment, family)
   target = max(theirs[1])

@@ -28,9 +28,9 @@ class Row(NamedTuple):
 
 
 def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
-  """What tells a row from the base, fit for a folder's name: every key and value in full.
+  """How a row differs from the base, as a folder name: every key and value in full.
 
-  Longer names end in a digest of what is cut off.
+  A name that is too long is cut and ends in a digest of the whole.
 
   Example:
     >>> name({'rule.identity': ('embedding', 'none'), 'rule.gammas': ([0.0, 0.9], [])})
@@ -100,7 +100,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
   legend = (
     'Accuracy: mean over tasks and seeds with its 95 % bootstrap interval over seeds, then tasks. '
-    'To the base: points on the same tasks, likewise. With one seed neither interval knows of '
+    'To the base: points on the same tasks, likewise. With one seed neither interval covers '
     'another meta-training.'
   )
   return '\n'.join([*parts, legend])

@@ -4,7 +4,7 @@ from reports import results
 
 
 def render(rows: results.Results) -> str:
-  """Optimizers by horizons: mean ± standard deviation over tasks in %, the best rivals marked.
+  """Optimizers by horizons: mean ± standard deviation over tasks in %, the best baselines marked.
 
   A learned optimizer has a second line: its paired difference to the best hand-designed setting
   of each column, in points, with the 95 % bootstrap interval.

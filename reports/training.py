@@ -23,7 +23,7 @@ class Runs(NamedTuple):
   label: str
   metrics: Sequence[Sequence[Mapping[str, Any]]]  # of each seed that ended, the rows it logged
   results: Sequence[Mapping[str, Any]]  # likewise its results.json
-  failed: Sequence[str]  # what the others said
+  failed: Sequence[str]  # the error messages of the others
 
 
 def summarize(rows: Sequence[Runs]) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def summarize(rows: Sequence[Runs]) -> list[dict[str, Any]]:
 
 
 def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
-  """Writes table.txt and the figures, of losses and where there is one of the path."""
+  """Writes table.txt and the figures: losses, other measures, and the path if there is one."""
   text = render(summarize(rows))
   (folder / 'table.txt').write_text(text + '\n')
   (folder / 'figures').mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def hub_weights(rows: Sequence[Runs]) -> str:
-  """A Markdown table of HUB's weights of its hand-designed side, by layer; '' without a HUB."""
+  """A Markdown table of HUB's weights (of its hand-designed side) by layer; '' without a HUB."""
   lines = []
   for row in rows:
     for layer in _layers(row):
@@ -165,7 +165,7 @@ def _draw(axes: Axes, row: Runs, name: str, colour: str, style: str) -> None:
 
 
 def _measures(best: Mapping[str, Any] | None = None) -> list[str]:
-  """What an evaluation found beside the loss."""
+  """The measures of an evaluation, apart from the loss."""
   return [name for name in best or () if name not in ('step', 'loss')]
 
 

@@ -1,4 +1,4 @@
-"""Optimizers in files, and those that come with l2o."""
+"""Saving and loading optimizers, and the zoo that comes with l2o."""
 
 from l2o.artifacts.artifact import Artifact, load, read, save, zoo
 

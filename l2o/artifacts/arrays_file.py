@@ -1,7 +1,7 @@
-"""Nested dicts of arrays in a file that tells what it is and whether it is whole.
+"""Nested dicts of arrays in a file that describes itself and detects damage.
 
-The format is safetensors, which holds arrays and strings and nothing that could be run. Beside the
-arrays lie a description, in JSON, and a SHA-256 of both.
+The format is safetensors, which holds arrays and strings and nothing executable. Its metadata has a
+description in JSON and a SHA-256 of description and arrays.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from l2o.types import PyTree
 
 SEPARATOR = '::'  # between the keys of nested dicts; layers' paths have slashes of their own
 ABOUT, DIGEST = 'l2o', 'sha256'  # the keys of the file's metadata
-MAX_DEPTH = 64  # of a description: what reads it may recurse
+MAX_DEPTH = 64  # of a description, since its readers may recurse
 LISTED = 5  # differences that an error lists
 DTYPES = frozenset((
   'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64',
@@ -30,14 +30,14 @@ DTYPES = frozenset((
 
 
 def pack(tree: PyTree, about: Mapping[str, Any]) -> bytes:
-  """The content of a file.
+  """The content of a file, as `read` takes it.
 
   Args:
     tree: nested dicts of arrays.
-    about: the description, of which JSON must be able to hold every value.
+    about: the description, which must be representable in JSON.
 
   Raises:
-    InputError: as `flatten`, or a description that cannot be written.
+    InputError: as `flatten`, or a description that is not representable.
 
   Example:
     >>> len(pack({'a': {'b': np.ones(2)}}, {'format': 1})) > 16
@@ -54,7 +54,7 @@ def pack(tree: PyTree, about: Mapping[str, Any]) -> bytes:
 
 
 def replace(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file, whole or not at all."""
+  """Writes a file atomically."""
   partial = path.with_name(f'{path.name}.partial')
   try:
     partial.write_bytes(content)
@@ -65,7 +65,7 @@ def replace(path: pathlib.Path, content: bytes) -> None:
 
 
 def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, Any]]:
-  """The tree and the description that were packed.
+  """Reads the tree and the description that were packed.
 
   Args:
     path: the file.
@@ -73,7 +73,7 @@ def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, 
     remedy: what to do if it is damaged, for the error message.
 
   Raises:
-    InputError: no such file, another format, or content that is not what its digest says.
+    InputError: no such file, another format, or content that does not match its digest.
   """
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
@@ -90,7 +90,7 @@ def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, 
     reason = f'its metadata lacks {lacking}'
     raise InputError(f'{path} is damaged or holds no {what} ({reason}); {remedy}')
   if metadata[DIGEST] != digest(metadata[ABOUT], arrays):
-    raise InputError(f'{path} is damaged: its content is not what its SHA-256 says; {remedy}')
+    raise InputError(f'{path} is damaged: its content does not match its SHA-256; {remedy}')
   about = _description(metadata[ABOUT], path)
   try:
     return unflatten(arrays), about
@@ -102,9 +102,9 @@ def _description(text: str, path: pathlib.Path) -> dict[str, Any]:
   try:
     about = json.loads(text)
   except (ValueError, RecursionError) as error:
-    raise InputError(f'{path} has a description that is no JSON ({first_line(error)})') from error
+    raise InputError(f'{path} has a description that is not JSON ({first_line(error)})') from error
   if not isinstance(about, dict):
-    raise InputError(f'{path} has a description that is no JSON object')
+    raise InputError(f'{path} has a description that is not a JSON object')
   if _is_deeper(about, MAX_DEPTH):
     raise InputError(f'{path} has a description nested deeper than {MAX_DEPTH} levels')
   return about
@@ -128,7 +128,7 @@ def digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def leaves(tree: PyTree) -> Iterator[tuple[tuple[str, ...], Any]]:
-  """The leaves of nested dicts, each with its keys; without recursion, for trees from files.
+  """The leaves of nested dicts, each with its keys; iterative, since trees from files may be deep.
 
   Example:
     >>> list(leaves({'a': {'b': 1}, 'c': 2}))
@@ -147,8 +147,8 @@ def flatten(tree: PyTree) -> dict[str, np.ndarray]:
   """Nested dicts of arrays as one dict of contiguous arrays in native byte order.
 
   Raises:
-    InputError: a branch that is not a dict, a key that cannot be told from the separator '::', or
-      a leaf that is no array or of a type that the file's format lacks.
+    InputError: a branch that is not a dict, a key that clashes with the separator '::', or a leaf
+      that is not an array or has a dtype that the file's format lacks.
 
   Example:
     >>> list(flatten({'a': {'b': np.ones(2)}, 'c': np.zeros(1)}))
@@ -160,7 +160,7 @@ def flatten(tree: PyTree) -> dict[str, np.ndarray]:
 def _joined(keys: tuple[str, ...]) -> str:
   for key in keys:
     if not isinstance(key, str):
-      raise InputError(f'it cannot be saved: the key {key!r} is no string')
+      raise InputError(f'it cannot be saved: the key {key!r} is not a string')
     if SEPARATOR in key or key[:1] == ':' or key[-1:] == ':':
       raise InputError(
         f'it cannot be saved: the key {key!r} contains {SEPARATOR!r} or has a colon at an end'
@@ -177,15 +177,15 @@ def _plain(leaf: Any, keys: tuple[str, ...]) -> np.ndarray:
   except (TypeError, ValueError) as error:
     raise InputError(f'{name} cannot be saved: {first_line(error)}') from error
   if array.dtype.name not in DTYPES:
-    raise InputError(f'{name} cannot be saved: it is of type {array.dtype}')
+    raise InputError(f'{name} cannot be saved: its dtype is {array.dtype}')
   return array.astype(array.dtype.newbyteorder('='), copy=False)
 
 
 def unflatten(arrays: Mapping[str, np.ndarray]) -> PyTree:
-  """What `flatten` was given.
+  """The inverse of `flatten`.
 
   Raises:
-    InputError: a name that goes on below another one's array, such as 'a::b' beside 'a'.
+    InputError: a name nested below another array, such as 'a::b' beside 'a'.
 
   Example:
     >>> unflatten({'a::b': 1, 'c': 2})
@@ -206,12 +206,12 @@ def unflatten(arrays: Mapping[str, np.ndarray]) -> PyTree:
 def mismatches(
   found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], more: bool = False
 ) -> list[str]:
-  """What is wrong with some arrays, in words: names, shapes, and values that are no finite numbers.
+  """What is wrong with some arrays, in words: names, shapes, and values that are not finite.
 
   Args:
     found: name -> array.
     wanted: name -> shape.
-    more: whether there may be others than those wanted.
+    more: whether other arrays than those wanted are allowed.
 
   Example:
     >>> mismatches({'a': np.ones(2), 'c': np.ones(1)}, {'a': (3,), 'b': ()})
@@ -225,7 +225,7 @@ def mismatches(
     if name in wanted and array.shape != wanted[name]
   ]
   wrong += [
-    f'{name} is not of finite numbers'
+    f'{name} has values that are not finite numbers'
     for name, array in found.items()
     if not is_real(array) or not np.all(np.isfinite(array))
   ]
@@ -233,5 +233,5 @@ def mismatches(
 
 
 def is_real(array: np.ndarray) -> bool:
-  """Whether it holds real numbers, of bfloat16 too."""
+  """Whether it holds real numbers, bfloat16 included."""
   return any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer))

@@ -1,8 +1,7 @@
-"""A meta-trained optimizer in a file, and back into anybody's loop.
+"""Saves a learned optimizer to a file and loads it into any training loop.
 
 The file that l2o writes is an `l2o.artifacts.arrays_file` of theta's leaves. Its description has
-the rule's name and arguments, the layers it was meta-trained for, and a card that tells where it
-comes from.
+the rule's name and arguments, the layers it was meta-trained for, and a card with its provenance.
 """
 
 import os
@@ -26,8 +25,8 @@ from l2o.types import LearnedRule, Params, Theta
 SUFFIX = '.safetensors'
 ZOO = pathlib.Path(__file__).parent / 'zoo'
 FORMAT = 1
-MAX_FILES = 8  # that name one another as their rules
-KIND, REMEDY = 'optimizer written by l2o.save', 'fetch it anew'
+MAX_FILES = 8  # in a chain where each names the next as its rule
+KIND, REMEDY = 'optimizer written by l2o.save', 'download it again'
 
 
 class _About(NamedTuple):
@@ -40,12 +39,12 @@ class _About(NamedTuple):
 
 
 class Artifact(NamedTuple):
-  """What a file holds."""
+  """The content of a file."""
 
   rule: LearnedRule
   theta: Theta
   spec: Mapping[str, Any]  # the rule's name and arguments
-  # path -> shape, of the parameters it was meta-trained for; empty where the file does not tell
+  # path -> shape, of the parameters it was meta-trained for; empty if the file does not say
   layers: Mapping[str, tuple[int, ...]]
   card: Mapping[str, Any]  # where it comes from: config, data, revision, results
 
@@ -58,18 +57,18 @@ def save(
   spec: Mapping[str, Any],
   card: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes a meta-trained optimizer, whole or not at all.
+  """Writes a learned optimizer, atomically.
 
   Args:
-    path: the file, by custom ending in `.safetensors`.
+    path: the file, by convention ending in `.safetensors`.
     theta: nested dicts of arrays.
     params: the parameters it was meta-trained for, or their shapes.
     spec: the rule's name and arguments, as `l2o.rule(**spec)` takes them.
-    card: anything JSON can say of where it comes from.
+    card: its provenance, anything representable in JSON.
 
   Raises:
-    InputError: a file that cannot be written, a theta that the file cannot hold or the rule does
-      not have for these parameters, values that are not finite, or a card beyond JSON.
+    InputError: the file cannot be written; theta cannot be stored, does not match the rule and
+      these parameters, or is not finite; the card is not representable in JSON.
 
   Example:
     >>> import jax, jax.numpy as jnp, tempfile
@@ -82,7 +81,7 @@ def save(
   """
   target = pathlib.Path(path)
   if not target.name:
-    raise InputError(f'{str(path)!r} is no name for a file')
+    raise InputError(f'{str(path)!r} is not a file name')
   layers = {
     path: list(np.shape(leaf))
     for path, leaf in zip(layer_paths(params), jax.tree.leaves(params), strict=True)
@@ -102,7 +101,7 @@ def read(path_or_name: str | os.PathLike) -> Artifact:
 
   Args:
     path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format holds VeLO or Celo,
-      see `l2o.rules.velo.load_theta`; which, and its widths, is told by its shapes.
+      see `l2o.rules.velo.load_theta`; the shapes tell which one, and its widths.
 
   Raises:
     InputError: a file that is missing, damaged, or holds something else; an unknown name.
@@ -119,14 +118,14 @@ def read(path_or_name: str | os.PathLike) -> Artifact:
 def load(
   path_or_name: str | os.PathLike, params: Params, num_steps: Any, on_mismatch: str = 'error'
 ) -> optax.GradientTransformationExtraArgs:
-  """A meta-trained optimizer as an optax transformation for one training run.
+  """A learned optimizer as an optax transformation for one training run.
 
   Args:
     path_or_name: a file, or a name of `zoo()`.
     params: the parameters to train, or their shapes.
     num_steps: K, the length of the run.
-    on_mismatch: where a rule knows layers by their path and these are others: 'error', or
-      'mean_embedding' to give an unknown layer the mean of the known ones.
+    on_mismatch: what to do if the rule knows layers by path and these differ: 'error', or
+      'mean_embedding' to give an unknown layer the mean of the known embeddings.
 
   Returns:
     A transformation whose update takes the loss: `update(grads, state, params, value=loss)`.
@@ -170,11 +169,11 @@ def _is_released(path: pathlib.Path) -> bool:
     with path.open('rb') as file:
       return file.read(9)[8:] != b'{'
   except OSError:
-    return False  # who reads it will say why it cannot be read
+    return False  # reading it will say why it cannot be read
 
 
 def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
-  """What a file of either format says, its description complete."""
+  """Theta and the complete description from a file of either format."""
   if _is_released(path):
     theta, spec = load_released(path)
     return theta, _About(FORMAT, spec, {}, {})
@@ -186,12 +185,12 @@ def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
 
 
 def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> dict[str, Any]:
-  """A rule's spec without the files it names: what they hold for it is in theta.
+  """A rule's spec without the files it names, whose content is in theta already.
 
   Args:
     spec: name and arguments.
     theta: of the rule.
-    files: how many there were on the way here, each naming the next as its rule.
+    files: length of the chain of files so far, each naming the next as its rule.
   """
   spec = dict(spec)
   if spec.get('name') == 'artifact':
@@ -209,7 +208,7 @@ def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> di
 
 
 def _named(path: str, on_mismatch: str = 'error') -> pathlib.Path:
-  """The file of a rule `artifact`; `on_mismatch` is for its `init`, which is over."""
+  """The file of a rule `artifact`; its `on_mismatch` matters at `init` only."""
   del on_mismatch
   return _find(path)
 
@@ -229,15 +228,15 @@ def _check_theta(
   layers: Mapping[str, Sequence[int]],
   path: pathlib.Path,
 ) -> None:
-  """Raises InputError if theta is not one that the rule has for these layers."""
+  """Raises InputError if theta does not match the rule and these layers."""
   shapes = {name: jax.ShapeDtypeStruct(tuple(shape), np.float32) for name, shape in layers.items()}
   try:
     like = jax.eval_shape(lambda params: built.init(jax.random.key(0), params), shapes)
   except Exception as error:  # a file may say anything
     if layers:
-      raise InputError(f'{path}: its rule has no theta ({first_line(error)})') from error
-    like = {}  # the rule needs some layers, and a file need not tell which
+      raise InputError(f'{path}: its rule cannot make a theta ({first_line(error)})') from error
+    like = {}  # the rule needs layers, but a file need not list them
   wanted = {arrays_file.SEPARATOR.join(keys): x.shape for keys, x in arrays_file.leaves(like)}
   wrong = arrays_file.mismatches(arrays_file.flatten(theta), wanted, more=not layers)
   if wrong:
-    raise InputError(f'{path} holds a theta that its rule does not have: {"; ".join(wrong)}')
+    raise InputError(f'{path} holds a theta that does not match its rule: {"; ".join(wrong)}')

@@ -7,10 +7,10 @@ from l2o.types import LearnedRule, Params, Theta
 
 
 def artifact(path: str, on_mismatch: str = 'error') -> LearnedRule:
-  """A meta-trained optimizer as a rule whose theta begins with what it learned.
+  """A learned optimizer as a rule whose initial theta is the learned one.
 
   Args:
-    path: a file that `l2o.save` wrote, or a name of the zoo.
+    path: a file that `l2o.save` wrote, or the name of one in the zoo.
     on_mismatch: see `l2o.load`.
 
   Raises:

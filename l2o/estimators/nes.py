@@ -4,7 +4,7 @@
 
 over n candidates in antithetic pairs (s_i = +1, -1), all on the same tasks and batches. u_i is the
 loss's centred rank, or the loss itself without shaping, which makes the estimate unbiased for the
-Gaussian-smoothed meta-loss. A candidate without a finite loss ranks last, and without shaping
+Gaussian-smoothed meta-loss. A candidate without a finite loss ranks last; without shaping it
 counts as the worst finite one.
 
 Source: Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
@@ -47,8 +47,8 @@ def halving(initial: float, every: float) -> Callable[[Any], Any]:
 def centred_rank(losses: jax.Array) -> jax.Array:
   """Ranks of `losses`, scaled to [-0.5, 0.5]; equal losses share the mean of their ranks.
 
-  What is not finite counts as the greatest loss. Sharing makes the result independent of the
-  order of the candidates.
+  A non-finite loss counts as the largest. Sharing ranks makes the result independent of the order
+  of the candidates.
 
   Args:
     losses: [population].
@@ -87,13 +87,13 @@ def nes(
     meta_loss: (theta, tasks) -> metrics [], 'loss' among them.
     population: n, even.
     sigma: standard deviation of the noise at the first generation.
-    sigma_halves_every: generations in which sigma halves, smoothly.
+    sigma_halves_every: generations over which sigma halves, smoothly.
     shaping: 'centred_rank' or 'none'.
-    map_fn: how candidates are run.
+    map_fn: strategy for mapping over candidates.
 
   Returns:
-    An Estimator. Its metrics: those of meta_loss, averaged over the candidates that ended finite;
-    'nonfinite', the number of the others; 'candidates'; 'loss_best'; 'sigma'.
+    An Estimator. Its metrics: those of meta_loss, averaged over the candidates with a finite
+    loss; 'nonfinite', the number of the others; 'candidates'; 'loss_best'; 'sigma'.
 
   Raises:
     InputError: population odd or below 2, sigma or its decay not positive, unknown shaping.
@@ -152,7 +152,7 @@ def _conclude(
   sigma = jnp.asarray(spec.sigma_at(state.generation), jnp.float32)
   losses = metrics['loss']
   utilities = centred_rank(losses) if spec.shaped else _replace_nonfinite(losses)
-  # The noise is drawn again from its keys, so only `population` losses cross devices.
+  # The noise is redrawn from its keys, so only `population` losses cross devices.
   weights = (utilities * signs).reshape(-1, 2).sum(axis=1) / (spec.population * sigma)
   noise = jax.vmap(lambda pair: perturbation(key, theta, pair))(numbers[::2] // 2)
   grad = jax.tree.map(lambda e: jnp.tensordot(weights.astype(e.dtype), e, axes=1), noise)
@@ -165,7 +165,7 @@ def _replace_nonfinite(losses: jax.Array) -> jax.Array:
 
 
 def _summary(metrics: Metrics) -> Metrics:
-  """Means over the candidates that ended finite (NaN if none did); how many did not."""
+  """Means over the candidates with a finite loss (NaN if there is none), and counts."""
   finite = jnp.isfinite(metrics['loss'])
   means = {name: jnp.mean(values, where=finite) for name, values in metrics.items()}
   best = jnp.min(metrics['loss'], where=finite, initial=jnp.inf)

@@ -1,1 +1,1 @@
-"""The inner loop: one step, K of them, and ways to run many loops on a device."""
+"""The inner loop: one step, a rollout of K steps, and strategies for mapping over rollouts."""

@@ -1,4 +1,4 @@
-"""Ways to run independent things on one device; each is a `MapFn`."""
+"""Strategies for mapping over independent inputs on one device; each is a `MapFn`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from l2o.types import MapFn, PyTree
 
 
 def vectorized(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
-  """All at once: `jax.vmap`. Memory for all of them; what fills an accelerator.
+  """All at once, by `jax.vmap`: needs memory for all of them, and fills an accelerator.
 
   Example:
     >>> import jax.numpy as jnp
@@ -21,7 +21,7 @@ def vectorized(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyT
 
 
 def sequential(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
-  """One after another: `jax.lax.map`. Memory for one; keeps a CPU's caches warm.
+  """One after another, by `jax.lax.map`: needs memory for one, and keeps a CPU's caches warm.
 
   Example:
     >>> import jax.numpy as jnp

@@ -1,7 +1,7 @@
-"""The inner loop: K steps of any optimizer on one episode. The only one there is.
+"""The inner loop: K steps of any optimizer on one episode.
 
-Meta-training and meta-evaluation both roll out through `inner_step`; Adam's run and a learned
-optimizer's differ in the transformation alone.
+Meta-training and meta-evaluation both use it, and every step is an `inner_step`: a run of Adam and
+one of a learned optimizer differ in the transformation alone.
 """
 
 from collections.abc import Callable
@@ -27,17 +27,17 @@ def advance(
   stop: Any,
   fresh_at: Callable[[Any], Batch] | None = None,
 ) -> InnerState:
-  """Inner steps number `first` to `stop` - 1: the inner loop, or a part of it.
+  """Inner steps `first` to `stop` - 1: the inner loop, or a part of it.
 
   Args:
     task: the inner problem.
     tx: the optimizer.
     state: before step `first`.
-    key: [] of the episode; step k has the randomness of its number, whatever the part it is in.
-    batch_at: number of the step -> its batch.
+    key: [] of the episode; step k folds in k, so a loop run in parts draws the same.
+    batch_at: step number -> its batch.
     first: [] int32.
     stop: [] int32, traced like `first`: other values run the same program.
-    fresh_at: number of the step -> other data, see `inner_step`.
+    fresh_at: step number -> other data, see `inner_step`.
 
   Example:
     >>> task = Task(
@@ -69,7 +69,7 @@ def rollout(
 ) -> tuple[InnerState, PyTree]:
   """`num_steps` inner steps on one episode.
 
-  An optimizer that compares proposals does so on the next batch, at the last step on its own.
+  Proposals (of LGL2O) are compared on the next step's batch; the last step reuses its own.
 
   Args:
     task: the inner problem.
@@ -77,7 +77,7 @@ def rollout(
     episode: where it starts and its K_max training batches.
     store: see `fetch`.
     num_steps: [] int32, at most K_max, traced: another value runs the same program. A larger one
-      is not noticed; the last batch is taken again.
+      goes unnoticed: the last batch is repeated.
     record: what to keep of each step's state and metrics, if anything.
 
   Returns:
@@ -129,11 +129,11 @@ def _batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
 def start_episodes(
   task: Task, key: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
 ) -> Episode:
-  """Episodes [b, ...] from what a sampler drew: a fresh start and a key of its own for each.
+  """Episodes [b, ...] from a sampler's draw, each with a fresh start and its own key.
 
   Args:
     task: the inner problem.
-    key: from which each episode gets its own.
+    key: source of the episodes' keys.
     pretrained: (params, model_state) to start from, or None.
     draw: 'train' with leaves [b, K, B, ...] and 'evaluation' with leaves [b, E, ...].
   """
@@ -144,13 +144,13 @@ def start_episodes(
 def start_with_keys(
   task: Task, keys: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
 ) -> Episode:
-  """As `start_episodes`, for some of its episodes.
+  """`start_episodes` for a subset of its episodes, by their keys.
 
   Args:
     task: the inner problem.
-    keys: [2, b], of each episode for its start and for its run.
+    keys: [2, b], for each episode's start and for its run.
     pretrained: (params, model_state) to start from, or None.
-    draw: as `start_episodes` takes it.
+    draw: as in `start_episodes`.
   """
   init_keys, run_keys = keys
   params, model_state = jax.vmap(lambda k: task.init(k, pretrained))(init_keys)
@@ -167,7 +167,7 @@ def run_episode(
     task: the inner problem.
     theta: the rule's meta-parameters.
     episode: one episode, without a leading axis.
-    tasks: where the data and the horizon come from; its episodes are not looked at.
+    tasks: for its data and horizon; its episodes are ignored.
   """
   tx = rule.bind(theta, tasks.num_steps)
   final, _ = rollout(task, tx, episode, tasks.data['train'], tasks.num_steps)
@@ -184,10 +184,10 @@ def meta_loss(
   Args:
     rule: the optimizer.
     task: the inner problem.
-    map_fn: how the episodes are run; convolutions on a CPU want them one after another.
+    map_fn: strategy for mapping over episodes; convolutions on a CPU run best one after another.
 
   Returns:
-    A function to metrics [] of which 'loss' is what meta-training descends.
+    A function returning metrics [], whose 'loss' meta-training minimizes.
   """
 
   def one(episode: Episode, shared: tuple) -> Metrics:

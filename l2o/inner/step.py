@@ -1,4 +1,4 @@
-"""One inner step: loss, gradient, update. Training jobs and rollouts take the same one."""
+"""One inner step: loss, gradient, update. Training jobs and rollouts share it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ class InnerState(NamedTuple):
 
 
 def fetch(store: PyTree, batch: Batch) -> Batch:
-  """Completes a batch that names its examples by position with the examples themselves.
+  """Looks up the examples of a batch that gives them by position.
 
   Args:
     store: arrays [N, ...] by name, for example `{'image': [N, H, W, C]}`.
@@ -50,14 +50,14 @@ def inner_step(
   Args:
     task: the inner problem.
     tx: the optimizer.
-    state: before the step.
+    state: the state before the step.
     key: [] randomness of the step.
-    batch: what the gradient is taken on.
-    fresh: gives other data, on which an optimizer that compares proposals takes the loss of
-      each, its `value_fn`; no other optimizer asks for them.
+    batch: the batch the gradient is computed on.
+    fresh: returns other data, for the `value_fn` of an optimizer that compares proposals
+      (LGL2O); others ignore it.
 
   Returns:
-    The state after the step, and the metrics before it, the training loss under 'loss'.
+    The state after the step, and the metrics before it, with the training loss as 'loss'.
 
   Example:
     >>> import jax.numpy as jnp

@@ -1,9 +1,9 @@
 """Networks, by the name a config gives them.
 
 A model of the task `classification` is a flax module called as
-`model(images [B, H, W, C] float32, train=bool)`, whose last layer is named 'head': what a fresh
-task replaces and what head-only training trains. Those of `regression` take the names of the
-batch's inputs.
+`model(images [B, H, W, C] float32, train=bool)`, whose last layer is named 'head': a fresh task
+replaces it, and head-only training trains nothing else. Models of `regression` take the batch's
+inputs by name.
 """
 
 MODELS = {

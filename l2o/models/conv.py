@@ -1,9 +1,9 @@
 """A convolution that stays fast inside loops on a CPU.
 
 XLA's CPU compiler has a fast convolution for one layout of images, kernels and results, and falls
-back to a plain loop for any other. Outside of loops it finds that layout; the operands that a
-`scan`, `while` or `map` carries get layouts of their own, and the convolution becomes tens of times
-slower. Here the forward pass and both gradients are written as plain convolutions in that one
+back to a naive loop for any other. Outside loops it picks that layout; the operands carried by a
+`scan`, `while` or `map` are assigned other layouts, and the convolution becomes an order of
+magnitude slower. Here the forward pass and both gradients are plain convolutions in that one
 layout, with explicit transposes, and barriers that keep the compiler from folding them away.
 """
 
@@ -56,7 +56,7 @@ canonical_conv.defvjp(_forward, _backward)
 
 
 def _input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, padding: Any) -> Any:
-  """Of row i the gradient gathers dy at (i + before - k) / stride: a convolution of dilated dy."""
+  """dy, dilated by the stride, convolved with the flipped kernel."""
   turned = jnp.flip(w, (0, 1)).transpose(0, 1, 3, 2)
   spread = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)]
   margins = []
@@ -69,7 +69,7 @@ def _input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, pad
 
 
 def _kernel_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, padding: Any) -> Any:
-  """Images and dy convolved over the batch: channels are the batch of this one."""
+  """Images convolved with dilated dy; batch and channels swap roles."""
   margins = []
   for size, kernel, outputs, stride, (before, _) in zip(
     x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding, strict=True
@@ -97,9 +97,9 @@ def conv_general_dilated(
   feature_group_count: int = 1,
   **options: Any,
 ) -> jax.Array:
-  """`lax.conv_general_dilated`, by way of `canonical_conv` where that is the faster one.
+  """`lax.conv_general_dilated`, through `canonical_conv` where that is faster.
 
-  That is: on a CPU, for ungrouped and undilated convolutions of images in flax's layout.
+  That is, on a CPU, for ungrouped and undilated convolutions of images in flax's layout.
   """
   rank = lhs.ndim - 2
   ones = (1,) * rank

@@ -1,4 +1,4 @@
-"""Lane keeping: a convolutional network looks at each frame, a recurrent one at the sequence."""
+"""Lane keeping: a convolutional network for each frame, a recurrent one for the sequence."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from l2o.models import MODELS
 from l2o.models.conv import Conv
 from l2o.registry import build
 
-Share = Annotated[float, Range(at_least=0, below=1)]  # what dropout may drop
+Share = Annotated[float, Range(at_least=0, below=1)]  # a dropout rate
 CONVOLUTIONS = (
   (24, 5, 2),
   (36, 5, 2),
@@ -25,11 +25,11 @@ class FrameEncoder(nn.Module):
   """Five convolutions and two dense layers: [B, 66, 200, 3] → [B, 50], 251,698 parameters.
 
   Valid padding; the feature maps are 31x98x24, 14x47x36, 5x22x48, 3x20x64 and 1x18x64. ELU after
-  every layer and the rate of dropout, which is in front of the last convolution and of the first
-  dense layer, are (ours).
+  every layer and the rate of dropout, which precedes the last convolution and the first dense
+  layer, are (ours).
 
   Attributes:
-    dropout: share of the entries that are dropped in training.
+    dropout: its rate, in training.
 
   Example:
     >>> import jax.numpy as jnp
@@ -45,7 +45,7 @@ class FrameEncoder(nn.Module):
 
   @nn.compact
   def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
-    """Features [B, 50] of frames [B, 66, 200, 3]; `train` needs the random stream 'dropout'."""
+    """Features [B, 50] of frames [B, 66, 200, 3]; `train` needs an rng named 'dropout'."""
     x = frames
     for i, (features, side, stride) in enumerate(CONVOLUTIONS):
       if i == len(CONVOLUTIONS) - 1:
@@ -58,10 +58,10 @@ class FrameEncoder(nn.Module):
 
 
 def lane_keeping(recurrent: Mapping[str, Any], dropout: Share = 0.2) -> 'LaneKeeping':
-  """`LaneKeeping` as a config describes it.
+  """Builds `LaneKeeping` from a config.
 
   Args:
-    recurrent: name and arguments of a model of sequences, see `l2o.models.MODELS`.
+    recurrent: name and arguments of a sequence model, see `l2o.models.MODELS`.
     dropout: of the encoder.
 
   Raises:

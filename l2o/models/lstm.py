@@ -1,4 +1,4 @@
-"""A long short-term memory over sequences."""
+"""A long short-term memory network for sequences."""
 
 import jax
 from flax import linen as nn
@@ -29,7 +29,7 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(self, inputs: jax.Array, train: bool) -> jax.Array:
-    """Outputs [B, T, num_outputs] of sequences [B, T, C]; `train` makes no difference here."""
+    """Outputs [B, T, num_outputs] of sequences [B, T, C]; `train` has no effect."""
     del train
     hidden = nn.RNN(nn.OptimizedLSTMCell(self.features), name='lstm')(inputs)
     return nn.Dense(self.num_outputs, name='head')(hidden)

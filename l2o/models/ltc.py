@@ -12,8 +12,8 @@ stays bounded however stiff the equation is:
     v_j ← (C_j v_j + g_j V_j + sum_i w_ij s_ij E_ij) / (C_j + g_j + sum_i w_ij s_ij),
     C_j = c_j * unfolds
 
-Capacitances and conductances (cm, gleak, w) are the softplus of the parameters of their names, so
-that they stay positive wherever an optimizer takes these.
+Capacitances and conductances (cm, gleak, w) are the softplus of the parameters of those names, so
+they stay positive whatever an optimizer does.
 
 Source: Hasani et al., "Liquid Time-constant Networks", arXiv 2006.04439; the wiring is that of
 Lechner et al., "Neural circuit policies enabling auditable autonomy", 2020.
@@ -38,7 +38,7 @@ SYNAPSE_RANGES = {'w': (0.001, 1.0), 'mu': (0.3, 0.8), 'sigma': (3.0, 8.0)}
 
 
 class Wiring(NamedTuple):
-  """Which synapses there are: 0 for none, 1 for an excitatory, -1 for an inhibitory one."""
+  """Which synapses exist: 0 for none, 1 for an excitatory, -1 for an inhibitory one."""
 
   neurons: np.ndarray  # [units, units], from i to j
   inputs: np.ndarray  # [inputs, units]
@@ -52,8 +52,8 @@ def ncp_wiring(
   Args:
     inputs: features of the input.
     units: neurons in all.
-    outputs: motor neurons, the first ones of the state; at most units - 3.
-    sparsity_level: share of the synapses that are left out, 0.1 to 0.9.
+    outputs: motor neurons, the first of the state; at most units - 3.
+    sparsity_level: fraction of the synapses left out, 0.1 to 0.9.
     seed: of the random choice of synapses.
 
   Raises:
@@ -79,7 +79,7 @@ def ltc_step(
 
   Args:
     params: of an `LTC`.
-    wiring: which synapses there are; an initial polarity of zero does not make one.
+    wiring: which synapses exist; entries of zero are none.
     v: [B, units] potentials.
     inputs: [B, inputs].
     unfolds: implicit steps.
@@ -121,7 +121,7 @@ class LTC(nn.Module):
   Attributes:
     num_outputs: motor neurons, numbers predicted at each step.
     units: neurons in all.
-    sparsity_level: share of the synapses that are left out.
+    sparsity_level: fraction of the synapses left out.
     wiring_seed: of the random wiring.
     unfolds: implicit steps in a step of the sequence.
 
@@ -145,7 +145,7 @@ class LTC(nn.Module):
   def __call__(self, inputs: jax.Array, train: bool, return_state: bool = False) -> Any:
     """Outputs [B, T, num_outputs] of sequences [B, T, C], from potentials of zero.
 
-    With `return_state` also the final potentials [B, units]; `train` makes no difference here.
+    With `return_state` also the final potentials [B, units]; `train` has no effect.
     """
     del train
     size = inputs.shape[-1]

@@ -28,8 +28,9 @@ class NeuralODE(nn.Module):
   """The solution of dy/dt = f(y, t), f a perceptron with tanh, at given times.
 
   Solved by an explicit Runge-Kutta method of order 5 with adaptive steps (Tsit5); gradients are
-  those of the discrete solution, by checkpointed reverse mode. Where `max_steps` do not reach, the
-  result is infinite and not an error, so that an optimizer that went astray sees it in its loss.
+  those of the discrete solution, by checkpointed reverse mode. If `max_steps` are not
+  enough the result is infinite rather than an error, so that a diverging optimizer sees it in its
+  loss.
 
   Attributes:
     features: widths of the hidden layers of f.
@@ -58,7 +59,7 @@ class NeuralODE(nn.Module):
   def __call__(self, start: jax.Array, times: jax.Array, train: bool = False) -> jax.Array:
     """Trajectories [B, T, D] from [B, D] at increasing times [T], the first that of `start`.
 
-    `train` makes no difference here.
+    `train` has no effect.
     """
     del train
     diffrax = require('diffrax')

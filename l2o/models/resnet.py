@@ -1,4 +1,4 @@
-"""Residual networks: of the CIFAR kind, and with a stem for larger images ResNet-18 and 34."""
+"""Residual networks: CIFAR-style ones and, with a stem for larger images, ResNet-18 and 34."""
 
 from collections.abc import Sequence
 
@@ -40,14 +40,14 @@ class ResNet(nn.Module):
 
   Attributes:
     num_classes: outputs.
-    features: channels of each stage; each but the first halves the image.
+    features: channels of each stage; each stage but the first halves the image.
     blocks: residual blocks in each stage, one number for all or one for each.
     stem: size of the first convolution's kernel: 3, or 7 for images of about 224 pixels.
-    stem_stride: of the first convolution; 2 quarters the cost of everything behind it.
-    stem_pool: whether 3x3 maxima at stride 2 follow it, as in the networks for ImageNet.
+    stem_stride: of the first convolution; 2 quarters the cost of everything after it.
+    stem_pool: whether 3x3 max pooling at stride 2 follows it, as in ImageNet networks.
 
   Raises:
-    InputError: when it is called, no stages, or another number of `blocks` than stages.
+    InputError: when called, no stages, or a number of `blocks` that does not match them.
 
   Example:
     >>> model = ResNet(num_classes=10, features=(4, 8), stem_stride=2)

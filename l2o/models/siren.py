@@ -1,4 +1,4 @@
-"""Siren: a perceptron with sines, which represents an image or a volume by its parameters."""
+"""Siren: a perceptron with sine activations, whose parameters represent an image or a volume."""
 
 import math
 
@@ -19,7 +19,7 @@ def siren_width(
   """The widest `Siren` whose float32 parameters take at most `max_bytes`.
 
   Args:
-    max_bytes: for a compression of x256, the bytes of the raw volume / 256.
+    max_bytes: for 256-fold compression, the bytes of the raw volume / 256.
     num_layers: as in `Siren`.
     num_inputs: coordinates.
     num_outputs: channels.
@@ -78,7 +78,7 @@ class Siren(nn.Module):
 
   @nn.compact
   def __call__(self, coordinates: jax.Array, train: bool) -> jax.Array:
-    """Channels [B, num_outputs] at coordinates [B, D] in [-1, 1]; `train` makes no difference."""
+    """Channels [B, num_outputs] at coordinates [B, D] in [-1, 1]; `train` has no effect."""
     del train
     x = coordinates
     for layer in range(self.num_layers):

@@ -1,7 +1,7 @@
-"""Optimizers with meta-parameters, learned or set by hand, by the name a config gives them.
+"""Rules, optimizers with meta-parameters learned or set by hand, by their names in configs.
 
 - l3rs: base optimizers' directions, mixed layer by layer.
-- velo: VeLO and Celo, a network a tensor that sets up a network a parameter.
+- velo: VeLO and Celo, a per-tensor network that sets up a per-parameter one.
 - hub, lgl2o: two rules, mixed entry by entry or chosen by their loss.
 - hand_designed: optax's optimizers, with schedules; head_only: any rule on the head alone.
 """

@@ -1,9 +1,9 @@
-"""What a bound rule asks of its caller and what it hands out, in one place for all rules.
+"""The contract between a bound rule and its caller, enforced in one place for all rules.
 
-What does not fit is refused with a sentence before anything is computed: no loss or one that is no
-scalar, gradients or a state of another tree, parameters that a rule cannot train, a horizon below
-1. Every leaf of a new state has a buffer of its own, so that a loop may donate state and
-parameters without donating one buffer twice, or theta with them.
+Misuse is refused with one sentence before anything is computed: a missing or non-scalar loss,
+gradients or a state of another tree, parameters that a rule cannot train, a horizon below 1. Every
+leaf of a new state has its own buffer, so that a loop may donate state and parameters without
+donating a buffer twice, or theta with them.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from l2o.types import Params, PyTree
 CALL = 'update(grads, state, params, value=loss)'
 REAL = (jnp.floating,)
 REAL_OR_COMPLEX = (jnp.inexact,)
-NOT_COMPLEX = (jnp.floating, jnp.integer, jnp.bool_)  # whole numbers may be frozen inside
+NOT_COMPLEX = (jnp.floating, jnp.integer, jnp.bool_)  # integers may be frozen inside
 ANY = (jnp.generic,)
 REMEDIES = {
   True: 'train its real and its imaginary part as two layers',
@@ -36,18 +36,18 @@ def strict(
   call: str = '',
   trains: tuple[Any, ...] = REAL,
 ) -> optax.GradientTransformationExtraArgs:
-  """A transformation whose `update` finds what it asks for.
+  """A transformation that checks how it is called.
 
   Args:
     name: of the rule, for error messages.
     init: params -> state.
     update: (grads, state, params, **extra) -> (updates, state).
-    call: how `update` is called, where the rule needs the loss and the parameters.
-    trains: kinds of numbers that the parameters may be.
+    call: how to call `update`, for messages of a rule that needs the loss and the parameters.
+    trains: dtypes that the parameters may have.
 
   Raises:
-    InputError: at `init` and `update`, parameters of another kind; at `update`, gradients or a
-      state that do not fit the parameters, and with `call` no parameters or no scalar `value`.
+    InputError: at `init` and `update`, parameters of another dtype; at `update`, gradients or a
+      state that do not match the parameters, and with `call` no parameters or no scalar `value`.
 
   Example:
     >>> sgd = optax.sgd(0.1)
@@ -63,7 +63,7 @@ def strict(
   def own(params: Params) -> PyTree:
     _check_numbers(name, params, trains)
     leaves, treedef = jax.tree.flatten(init(params))
-    for i, leaf in enumerate(leaves):  # in place: no two copies of the whole state
+    for i, leaf in enumerate(leaves):  # in place, so the whole state never exists twice
       leaves[i] = jnp.copy(leaf)
     return jax.tree.unflatten(treedef, leaves)
 
@@ -71,19 +71,21 @@ def strict(
     if call:
       _check_call(name, call, params, extra.get('value'))
     like = grads if params is None else params
-    _check_same_tree(f'{name}: the gradients are not of these parameters', grads, like)
+    _check_same_tree(f'{name}: the gradients do not match the parameters', grads, like)
     for tree in (like, grads):
       _check_numbers(name, tree, trains)
     _check_real(name, grads, like)
     new = jax.eval_shape(init, like)
-    _check_same_tree(f'{name}: the state is not of these parameters (use init anew)', state, new)
+    _check_same_tree(
+      f'{name}: the state does not match the parameters (call init again)', state, new
+    )
     return update(grads, state, params, **extra)
 
   return optax.GradientTransformationExtraArgs(own, checked)
 
 
 def check_horizon(name: str, num_steps: Any) -> None:
-  """Raises InputError if K is known and no whole number of at least 1.
+  """Raises InputError if K is concrete and not a whole number of at least 1.
 
   Example:
     >>> check_horizon('l3rs', 0)
@@ -99,7 +101,7 @@ def check_horizon(name: str, num_steps: Any) -> None:
 
 
 def check_scalar(what: str, value: Any) -> None:
-  """Raises InputError if `value` is no scalar."""
+  """Raises InputError if `value` is not a scalar."""
   if shape := np.shape(value):
     raise InputError(f'{what} must be a scalar, not of shape {shape}: take its mean or its sum')
 
@@ -148,7 +150,9 @@ def _check_same_tree(what: str, tree: PyTree, like: PyTree) -> None:
     lists = (', '.join(found) or 'none' for found in (missing, extra))
     raise InputError('{}: missing {}; unknown {}'.format(what, *lists))
   if paths != wanted_paths or shapes == wanted:
-    raise InputError(f'{what}: the layers have the same names, in trees of another kind or order')
+    raise InputError(
+      f'{what}: the layers have the same names, but the trees differ in type or order'
+    )
   path, shape, right = next(
     found for found in zip(paths, shapes, wanted, strict=True) if found[1] != found[2]
   )

@@ -1,6 +1,6 @@
 """Hand-designed optimizers as rules whose theta is the learning rate.
 
-So a grid of settings is a stack of thetas, mapped over like a population: one program a family.
+So a grid of settings is a stack of thetas, mapped over like a population: one program per family.
 """
 
 import inspect
@@ -48,8 +48,8 @@ def hand_designed(
   """An optax optimizer as a rule with theta = `{'learning_rate': []}`, computed in float32.
 
   'prodigy' estimates its own step size, which theta multiplies: 1 unless tuned.
-  'schedule_free_adamw' trains y and is judged by the average x, its `eval_params`; its
-  `warmup_steps` are steps, not a share of K. Statistics that a network gathers in training are
+  'schedule_free_adamw' trains y and is evaluated at the average x, its `eval_params`; its
+  `warmup_steps` are steps, not a fraction of K. Statistics that a network gathers in training are
   those at y.
 
   Args:
@@ -57,12 +57,12 @@ def hand_designed(
     schedule: of the learning rate; a name of `l2o.rules.schedules`, or a block with its arguments.
     trainable: 'all', or 'head' to freeze every parameter outside the head.
     head: path of the head's module, such as 'head' or 'decoder/head'.
-    learning_rate: what theta begins with; by default optax's own, or 1e-3.
+    learning_rate: the initial theta; by default optax's own, or 1e-3.
     **kwargs: further arguments of the optax optimizer.
 
   Raises:
     InputError: a name that is not among the choices, an argument the optimizer does not take, a
-      schedule for the schedule-free; at `init` of a bound rule, no layer below `head`.
+      schedule for the schedule-free optimizer; at `init` of a bound rule, no layer below `head`.
 
   Example:
     >>> rule = hand_designed('sgd', trainable='head', head='decoder/head')
@@ -90,7 +90,7 @@ def hand_designed(
     def rate(count: Any) -> jax.Array:
       return theta['learning_rate'] * shape(count, num_steps)
 
-    # The schedule-free one makes a schedule itself, its warm-up, and wants the number.
+    # The schedule-free optimizer builds its own warm-up and takes a number.
     tx = factory(rate(0) if schedule_free else rate, **kwargs)
     return _in_float32(optimizer, tx)
 
@@ -114,7 +114,7 @@ def _in_float32(
 ) -> optax.GradientTransformationExtraArgs:
   """Computes in float32 at least; the updates are in the parameters' dtype.
 
-  In bfloat16 the factor 0.999 of a moving average is 1: it would never forget.
+  In bfloat16 the decay 0.999 rounds to 1, and a moving average would never forget.
   """
   tx = optax.with_extra_args_support(tx)
 

@@ -15,14 +15,14 @@ from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
 
 
 def head_only(rule: Any, head: str = 'head') -> LearnedRule:
-  """A rule that trains the head with another rule, which sees nothing but the head.
+  """A rule that trains the head alone, with another rule that sees nothing else.
 
   Args:
-    rule: the other: its name and arguments, `{'name': 'velo'}`.
+    rule: name and arguments of that rule, `{'name': 'velo'}`.
     head: path of the head's module, such as 'head' or 'decoder/head'.
 
   Raises:
-    InputError: as the other rule; at `init` of the bound rule, no layer below `head`.
+    InputError: as that rule; at `init` of the bound rule, no layer below `head`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -36,7 +36,7 @@ def head_only(rule: Any, head: str = 'head') -> LearnedRule:
 
 
 def train_head(rule: LearnedRule, head: str) -> LearnedRule:
-  """`head_only` of a rule that is built already."""
+  """`head_only` of a rule already built."""
 
   def init(key: jax.Array, params: Params) -> Theta:
     return rule.init(key, only_head(head, params))

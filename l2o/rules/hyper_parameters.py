@@ -1,4 +1,4 @@
-"""What the hyper-parameters of optax's optimizers may be, by their names."""
+"""Bounds of the hyper-parameters of optax's optimizers, by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -20,7 +20,7 @@ class HyperParameters(NamedTuple):
   b1: Decay
   b2: Decay
   b3: Decay
-  beta: Share  # 1 is the default of the optimistic ones
+  beta: Share  # 1 is the default of the optimistic optimizers
   beta3: Decay
   betas: Sequence[Decay]
   clipping_threshold: Positive
@@ -54,7 +54,7 @@ class HyperParameters(NamedTuple):
 
 
 def check_hyper_parameters(arguments: Mapping[str, Any], where: str) -> None:
-  """Raises InputError if an argument of an optimizer of optax is out of bounds.
+  """Raises InputError if an argument of an optax optimizer is out of bounds.
 
   None, schedules and arrays pass, as do names that are not in `HyperParameters`.
 

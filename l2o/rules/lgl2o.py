@@ -1,8 +1,8 @@
 """LGL2O: a loss guard around a learned optimizer.
 
-From one point both optimizers propose; their losses on fresh data are compared; the better proposal
-is taken, and both continue from it. With a period n_t > 1 each runs n_t steps along a trajectory of
-its own before they are compared.
+Both optimizers propose a step from the same point; the losses of the proposals on fresh data are
+compared, the better one is taken, and both continue from it. With a period n_t > 1 each runs n_t
+steps on its own trajectory before they are compared.
 
 Source: Prémont-Schwarz et al., "A Simple Guard for Learned Optimizers", arXiv 2201.12426.
 """
@@ -61,21 +61,21 @@ def lgl2o(
 ) -> optax.GradientTransformationExtraArgs:
   """Takes, of two optimizers' proposals, the one with the lower loss on fresh data.
 
-  What is not finite, a loss or any entry of the parameters it belongs to, is worse than anything,
-  and equal losses go to the hand-designed side. If neither is finite, the hand-designed proposal is
-  taken where at least its parameters are finite, as that optimizer alone would have done; else the
-  parameters stay and the step counts as skipped. The optimizers' states are never exchanged.
+  A proposal with a non-finite loss or a non-finite parameter loses to any other, and ties go to the
+  hand-designed side. If neither is finite, the hand-designed proposal is taken if at least its
+  parameters are finite, as that optimizer alone would have done; otherwise the parameters stay and
+  the step counts as skipped. The optimizers' states are never exchanged.
 
-  A period above 1: between comparisons the caller's parameters are those of the hand-designed
-  trajectory, so that a run may stop at any step; the learned side follows a copy in the state. A
-  trajectory that is lost is not followed further, since its gradients would spoil the learned
-  optimizer's state for good.
+  With a period above 1, the caller's parameters follow the hand-designed trajectory between
+  comparisons, so that a run may stop at any step; the learned side follows a copy in the state.
+  Once that copy has diverged, the learned optimizer's state is no longer updated, since the
+  gradients there would corrupt it for good.
 
   Updates are added to the caller's parameters p, so the learned side's copy s is reached as
   p + (s - p), rounded twice in the parameters' dtype. This sum is what is compared and taken, and
   where the next period starts. It differs from s by at most about u (|s - p| + |s|), where u is
-  6e-8 in float32 and 4e-3 in bfloat16; a compiler that keeps more digits in between may step that
-  much closer to s than what was compared.
+  6e-8 in float32 and 4e-3 in bfloat16; a compiler that keeps extra precision in between may
+  land that much closer to s than what was compared.
 
   Args:
     hand_designed: any optax transformation; the one to fall back to.
@@ -87,7 +87,7 @@ def lgl2o(
     `update(grads, state, params, *, value, value_fn, value_and_grad_fn=None, **extra)`:
     `value` [] is the loss at `params`; `value_fn(params)` [] the mean loss over n_c fresh batches,
     the same for both proposals; `value_and_grad_fn(params)`, needed by a period above 1, the
-    training loss and its gradient on the step's batch. All of them reach both sides.
+    training loss and its gradient on the step's batch. All of them are passed to both sides.
 
   Raises:
     InputError: a period below 1; at `update`, no parameters, no `value`, no `value_fn`, or a period
@@ -174,7 +174,7 @@ def _follow(
 
   Returns:
     What it proposes to the caller, who can only add to `params`, and the new shadow. The two differ
-    where the difference of shadow and `params` is no number of their dtype.
+    where shadow - params is not exact in their dtype.
   """
   shadow = _select(state.step % sides.period == 0, params, state.shadow)
   value, grads = value_and_grad_fn(shadow)
@@ -186,7 +186,7 @@ def _follow(
 
 
 def _losses(value_fn: Callable[[Params], Any], first: _Proposal, second: _Proposal) -> jax.Array:
-  """Losses of the two proposals; NaN for one that has parameters which are not finite: [2]."""
+  """Losses of the two proposals; NaN for one with non-finite parameters: [2]."""
   both = (first.params, second.params)
   values = [value_fn(params) for params in both]
   check_scalar('lgl2o: what value_fn returns', values[0])

@@ -51,7 +51,7 @@ def cosine(warmup: float = 0.0) -> Schedule:
   """
 
   def factor(k: Any, K: Any) -> jax.Array:
-    w = warmup * K if warmup else 0  # whole numbers stay so, and their ratio has full precision
+    w = warmup * K if warmup else 0  # keeps integers exact, so that their ratio has full precision
     progress = (jnp.minimum(k, K) - w) / (K - w)
     return 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
@@ -83,7 +83,9 @@ def halving(every: Positive, warmup: float = 0.0) -> Schedule:
 
 def _warmed(factor: Schedule, warmup: float) -> Schedule:
   if not 0 <= warmup < 1:
-    raise InputError(f'the warm-up of a schedule must be a share of K from 0 to 1, not {warmup}')
+    raise InputError(
+      f'the warm-up of a schedule must be a fraction of K from 0 to below 1, not {warmup}'
+    )
   if not warmup:
     return factor
 

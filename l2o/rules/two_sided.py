@@ -1,4 +1,4 @@
-"""Rules around two other rules: their theta is that of both sides."""
+"""Rules that wrap two other rules: their theta is that of both sides."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def two_sided(
     side: build(RULES, spec, 'rule')
     for side, spec in (('hand_designed', hand_designed), ('learned', learned))
   }
-  wrap(optax.identity(), optax.identity())  # a wrong argument shows
+  wrap(optax.identity(), optax.identity())  # raises now if an argument is wrong
 
   def init(key: jax.Array, params: Params) -> Theta:
     return {side: rule.init(key, params) for side, rule in rules.items()}

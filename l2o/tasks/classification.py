@@ -26,18 +26,18 @@ def classification(
   Args:
     model: called as `model(images in [0, 1], train=bool)` -> logits.
     image_shape: (H, W, C).
-    head: the module that a fresh task draws anew when it starts from pretrained parameters.
-    crop: height and width that the model sees: cut out at random in training, from the middle in
+    head: the module that is reinitialized when a task starts from pretrained parameters.
+    crop: height and width of what the model sees: a random crop in training, the centre crop in
       evaluation; 0 for the whole image.
-    mirror: whether half of the training images are mirrored, at random.
+    mirror: whether training images are flipped left to right with probability 1/2.
 
   Raises:
     InputError: a crop larger than the images; at `init` from pretrained parameters, no module
       `head` in the model.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)`, from a model that may have
-    another number of classes.
+    A Task whose `init` takes `pretrained=(params, model_state)`, of a model that may have
+    a different number of classes.
 
   Example:
     >>> from l2o.models.mlp import MLP
@@ -79,7 +79,9 @@ def classification(
 
 def _module(params: Params, head: str) -> Params:
   if head not in params:
-    raise InputError(f'task.head {head!r} is no module of the model: {", ".join(sorted(params))}')
+    raise InputError(
+      f'task.head {head!r} is not a module of the model: {", ".join(sorted(params))}'
+    )
   return params[head]
 
 
@@ -97,7 +99,7 @@ def _middle(images: jax.Array, seen: tuple) -> jax.Array:
 
 
 def _augmented(key: jax.Array, images: jax.Array, seen: tuple, mirror: bool) -> jax.Array:
-  """A random part of each image, [B, H, W, C] -> [B, *seen], mirrored or not."""
+  """A random crop of each image, [B, H, W, C] -> [B, *seen], flipped at random if `mirror`."""
   place_key, mirror_key = jax.random.split(key)
   room = jnp.array([images.shape[1] - seen[0], images.shape[2] - seen[1]])
   places = jax.random.randint(place_key, (len(images), 2), 0, room[None] + 1)

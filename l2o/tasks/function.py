@@ -12,7 +12,7 @@ from l2o.types import Batch, Metrics, Params, PyTree, Task
 def waves(x: jax.Array, slope: float = 0.01) -> jax.Array:
   """f(x) = s (1 + slope s + cos(1 / s)) with s = ‖x‖₁, and f(0) = 0: [d] -> [].
 
-  Towards its minimum at 0 it waves ever faster. Source: HUB, arXiv 2305.16823.
+  It oscillates ever faster towards its minimum at 0. Source: HUB, arXiv 2305.16823.
 
   Example:
     >>> float(waves(jnp.zeros(3)))
@@ -29,15 +29,15 @@ def waves(x: jax.Array, slope: float = 0.01) -> jax.Array:
 def function(
   dimension: Annotated[int, Range(at_least=2)] = 1000, slope: float = 0.01, spread: Positive = 1.0
 ) -> Task:
-  """Minimizing `waves` from a random start; a batch is empty.
+  """Minimizes `waves` from a random start; batches are empty.
 
   Args:
     dimension: d.
     slope: as in `waves`.
-    spread: standard deviation of the normal start (ours; the paper does not tell it).
+    spread: standard deviation of the normal start (ours; the paper does not give it).
 
   Raises:
-    InputError: a dimension below 2, of which the path of two coordinates is recorded.
+    InputError: a dimension below 2, since the path of two coordinates is recorded.
 
   Example:
     >>> task = function(dimension=3)

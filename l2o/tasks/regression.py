@@ -18,21 +18,21 @@ TARGET = 'target'
 def regression(
   model: nn.Module, example: Mapping[str, Any], scale: Positive = 1.0, peak: NotNegative = 0.0
 ) -> Task:
-  """Mean squared error on `{'target': [B, ...], **inputs}`, the inputs by the model's names.
+  """Mean squared error on `{'target': [B, ...], **inputs}`, inputs passed to the model by name.
 
       loss = mean (model(inputs) - target)²
       evaluate's mse = scale² loss,    psnr = 10 log10(peak² / loss) in dB
 
   Args:
     model: called as `model(**inputs, train=bool)`, to the target's shape.
-    example: a batch, of which the shapes are taken.
-    scale: units of the target in one, for an error in degrees of a target in radians, say; 1 for no
-      `mse` beside the loss.
+    example: a batch, for its shapes.
+    scale: physical units per target unit, for example 10 if a target of 1 means 10 degrees; 1 for
+      no `mse` beside the loss.
     peak: the width of the target's range; 0 for no `psnr`.
 
   Raises:
-    InputError: a scale or a peak out of bounds; when it is traced, outputs of another shape than
-      the target's.
+    InputError: a scale or a peak out of bounds; when traced, outputs that do not have the target's
+      shape.
 
   Example:
     >>> from l2o.models.lstm import LSTM
@@ -70,7 +70,7 @@ def regression(
 
 
 def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch) -> jax.Array:
-  """The model's outputs, of the target's shape, for a batch's inputs."""
+  """The model's outputs for a batch's inputs."""
   variables: Mapping[str, Any] = {'params': params, **model_state}
   output: Any = model.apply(variables, **_inputs(batch), train=False)
   return output
@@ -82,5 +82,7 @@ def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mse(output: jax.Array, batch: Batch) -> jax.Array:
   if output.shape != batch[TARGET].shape:
-    raise InputError(f'the model makes {output.shape} of a target of shape {batch[TARGET].shape}')
+    raise InputError(
+      f'the model returns {output.shape} for a target of shape {batch[TARGET].shape}'
+    )
   return jnp.mean(jnp.square(output - batch[TARGET]))

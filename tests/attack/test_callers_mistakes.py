@@ -48,7 +48,7 @@ def test_gradients_of_another_tree_are_refused(name, grads, says):
 @pytest.mark.parametrize('other', [wide(PARAMS), PARAMS | {'last': jnp.ones(2)}])
 def test_a_state_of_another_tree_is_refused(name, other):
   state = bound(name, other).init(other)
-  with pytest.raises(l2o.InputError, match='the state is not of these parameters'):
+  with pytest.raises(l2o.InputError, match='the state does not match the parameters'):
     bound(name).update(PARAMS, state, PARAMS, value=1.0, **EXTRA)
 
 
@@ -134,7 +134,7 @@ def test_one_step_and_traced_horizons_pass():
 def test_trees_of_another_kind_are_refused():
   tx = bound('velo', [jnp.ones(2)])
   state = tx.init([jnp.ones(2)])
-  with pytest.raises(l2o.InputError, match='same names, in trees of another kind'):
+  with pytest.raises(l2o.InputError, match='same names, but the trees differ in type'):
     tx.update((jnp.ones(2),), state, [jnp.ones(2)], value=1.0)
 
 

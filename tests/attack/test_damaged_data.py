@@ -237,7 +237,7 @@ def test_damaged_records_are_refused(prepared, tmp_path, monkeypatch, damage, in
   else:
     content[{'footer': len(content) // 2, 'records': 300}[damage]] ^= 0x55
     path.write_bytes(content)
-  with pytest.raises(InputError, match=r'stamps.* cannot be read \(.*prepare it anew') as error:
+  with pytest.raises(InputError, match=r'stamps.* cannot be read \(.*prepare it again') as error:
     load_tfds(tmp_path, monkeypatch, in_memory=in_memory)
   assert '\n' not in str(error.value)
 

@@ -54,7 +54,7 @@ def test_every_array_comes_back_by_value_type_and_shape(tmp_path, kind):
   [
     ({'a': {'b:': np.ones(1)}}, 'a colon at an end'),
     ({'a': {':b': np.ones(1)}}, 'a colon at an end'),
-    ({0: np.ones(1)}, 'the key 0 is no string'),
+    ({0: np.ones(1)}, 'the key 0 is not a string'),
     ({'a': None}, 'a cannot be saved: it is of type object'),
     ({'a': 'text'}, 'a cannot be saved: it is of type'),
     ({'a': np.ones(2, np.complex128)}, 'a cannot be saved: it is of type complex128'),

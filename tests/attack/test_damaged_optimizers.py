@@ -69,27 +69,27 @@ def test_a_released_file_with_a_bit_turned_over_is_weights_or_refused(tmp_path):
 @pytest.mark.parametrize(
   ('change', 'says'),
   [
-    (lambda t: t['lstm_init_state'].update(cell=3), 'lstm_init_state/cell is no array'),
-    (lambda t: t['lstm_init_state'].update(cell='x'), 'lstm_init_state/cell is no array'),
-    (lambda t: t['lstm_init_state'].update(cell=[1.0]), 'lstm_init_state/cell is no array'),
+    (lambda t: t['lstm_init_state'].update(cell=3), 'lstm_init_state/cell is not an array'),
+    (lambda t: t['lstm_init_state'].update(cell='x'), 'lstm_init_state/cell is not an array'),
+    (lambda t: t['lstm_init_state'].update(cell=[1.0]), 'lstm_init_state/cell is not an array'),
     (lambda t: t.update(more={3: np.ones(1)}), 'more/3 is unknown'),
     (
       lambda t: t['lstm_init_state'].update(cell=np.full((1, 4), np.nan, np.float32)),
-      'lstm_init_state/cell is not of finite numbers',
+      'lstm_init_state/cell has values that are not finite',
     ),
     (
       lambda t: t['lstm_init_state'].update(cell=np.full((1, 4), 1e300)),
-      'lstm_init_state/cell is not of finite numbers',
+      'lstm_init_state/cell has values that are not finite',
     ),
     (
       lambda t: t['lstm_init_state'].update(cell=np.ones((1, 4), np.complex64)),
-      'lstm_init_state/cell is no array of numbers',
+      'lstm_init_state/cell is not an array of numbers',
     ),
     (
       lambda t: t['rnn_params'].update(rnn={'linear': t['rnn_params']['rnn/linear']}),
       'two of its arrays have one name',
     ),
-    (lambda t: t['rnn_params']['linear'].update(w=np.float32(1)), 'is no array'),
+    (lambda t: t['rnn_params']['linear'].update(w=np.float32(1)), 'is not an array'),
     (lambda t: t['lstm_init_state'].update(hidden=np.ones(4, np.float32)), 'is not there'),
   ],
 )
@@ -202,13 +202,13 @@ def test_arrays_with_one_name_are_refused(tmp_path):
 def test_a_theta_that_is_not_finite_is_neither_written_nor_read(tmp_path, value):
   theta = l2o.rule(**SPEC).init(jax.random.key(0), PARAMS)
   theta['embedding']['a'] = theta['embedding']['a'].at[3].set(value)
-  with pytest.raises(l2o.InputError, match='embedding::a is not of finite numbers'):
+  with pytest.raises(l2o.InputError, match='embedding::a has values that are not finite'):
     l2o.save(tmp_path / 'x.safetensors', theta, PARAMS, SPEC)
   assert not any(tmp_path.iterdir())
   unknown = {'layers': {}, 'spec': {'name': 'head_only', 'rule': SPEC}}
   for changes in ({}, {'layers': {}}, unknown):
     forged(tmp_path / 'x.safetensors', theta, **changes)
-    with pytest.raises(l2o.InputError, match='embedding::a is not of finite numbers'):
+    with pytest.raises(l2o.InputError, match='embedding::a has values that are not finite'):
       l2o.read(tmp_path / 'x.safetensors')
 
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, name):
   monkeypatch.chdir(tmp_path)
   pathlib.Path('folder').mkdir()
   theta = l2o.rule(**SPEC).init(jax.random.key(0), PARAMS)
-  with pytest.raises(l2o.InputError, match=r'cannot be written|is no name for a file'):
+  with pytest.raises(l2o.InputError, match=r'cannot be written|is not a file name'):
     l2o.save(name, theta, PARAMS, SPEC)
   assert [p.name for p in tmp_path.iterdir()] == ['folder']
 

@@ -139,7 +139,7 @@ def test_a_head_that_the_model_lacks_is_named():
   model = build(MODELS, {'name': 'mlp', 'num_classes': 2, 'features': (3,)}, 'model')
   task = classification(model, (2, 2, 1), head='haed')
   pretrained = task.init(jax.random.key(0))
-  with pytest.raises(l2o.InputError, match=r"task\.head 'haed' is no module .*: Dense_0, head"):
+  with pytest.raises(l2o.InputError, match=r"task\.head 'haed' is not a module .*: Dense_0, head"):
     task.init(jax.random.key(1), pretrained)
 
 

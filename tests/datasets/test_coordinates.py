@@ -63,7 +63,7 @@ def test_the_template_is_a_brain():
 @pytest.mark.parametrize(
   ('values', 'says'),
   [
-    (np.zeros((4, 4, 4), np.float32), 'has the one value 0'),
+    (np.zeros((4, 4, 4), np.float32), 'is constant, 0 everywhere'),
     (np.full((4, 4, 4), np.nan, np.float32), 'of finite values'),
     (np.ones((4, 4, 4, 2), np.float32), r'must be a volume \[X, Y, Z\]'),
     (np.ones((4, 4, 4), np.complex64), 'its values are complex'),

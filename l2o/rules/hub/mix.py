@@ -25,7 +25,7 @@ from l2o.types import Params, PyTree
 
 
 class WeightStatistics(NamedTuple):
-  """What the last step's weights looked like, layer by layer; for figures."""
+  """Statistics of the last step's weights, layer by layer, for figures."""
 
   mean: jax.Array  # [layers] float32; always 1 / n where the weighting is vanilla
   min: jax.Array  # [layers] float32
@@ -34,7 +34,7 @@ class WeightStatistics(NamedTuple):
 
 
 class HubState(NamedTuple):
-  """State of a hub: those of its two sides, and what is to be looked at."""
+  """State of a hub: those of its two sides, and diagnostics."""
 
   hand_designed: PyTree
   learned: PyTree
@@ -59,13 +59,13 @@ def hub(
   """Mixes the updates of two optimizers by a weight for each entry; the formula is in the module.
 
   Where one side's proposal is not finite, the other's is taken alone; where neither is, the entry
-  stays. This is decided entry by entry: a division by zero in one coordinate then costs that
-  coordinate, and a proposal that is lost throughout a layer is replaced throughout the layer
-  anyway. A state that has become NaN keeps its side out for good; the counts in the state show it.
+  stays. This is decided entry by entry: a division by zero in one coordinate costs only that
+  coordinate, and a proposal that is not finite throughout a layer is replaced throughout. A side
+  whose state has become NaN stays out for good; the counts in the state show it.
 
   In a wide layer the softmax is close to 1 / n, so that `vanilla` is almost the learned optimizer
-  and `inverted` almost the hand-designed one; `clipping` keeps both. A parameter of one entry has
-  the softmax 1: under `vanilla` the hand-designed optimizer moves it alone.
+  and `inverted` almost the hand-designed one; `clipping` keeps both. A parameter with a single
+  entry has softmax 1: under `vanilla` only the hand-designed optimizer moves it.
 
   Args:
     hand_designed: any optax transformation.
@@ -75,11 +75,11 @@ def hub(
       the hand-designed side's weights in [0, 1].
 
   Returns:
-    A transformation whose state is a `HubState`. `update` hands `value` and all other keywords to
+    A transformation whose state is a `HubState`. `update` passes `value` and all other keywords to
     both sides, and returns updates in the parameters' dtype.
 
   Raises:
-    InputError: a weighting that does not exist or does not have these arguments.
+    InputError: a weighting that does not exist or does not take these arguments.
 
   Example:
     >>> params = {'w': jnp.array([1.0, 2.0])}
@@ -111,14 +111,14 @@ def _update(
 ) -> tuple[PyTree, HubState]:
   first, first_state = spec.hand_designed.update(grads, state.hand_designed, params, **extra)
   second, second_state = spec.learned.update(grads, state.learned, params, **extra)
-  updates, statistics, lost = _combine(spec.weighting(grads), first, second)
+  updates, statistics, nonfinite = _combine(spec.weighting(grads), first, second)
   updates = optax.tree.cast_like(updates, grads if params is None else params)
   return updates, HubState(
     hand_designed=first_state,
     learned=second_state,
     weights=statistics,
-    nonfinite_hand_designed=state.nonfinite_hand_designed + lost[0],
-    nonfinite_learned=state.nonfinite_learned + lost[1],
+    nonfinite_hand_designed=state.nonfinite_hand_designed + nonfinite[0],
+    nonfinite_learned=state.nonfinite_learned + nonfinite[1],
   )
 
 
@@ -131,13 +131,13 @@ def _combine(weights: PyTree, hand_designed: PyTree, learned: PyTree) -> tuple:
   ]
   if not layers:
     return weights, _no_statistics(0), jnp.zeros((2,), jnp.int32)
-  used, parts, lost = zip(*layers, strict=True)
+  used, parts, nonfinite = zip(*layers, strict=True)
   updates = jax.tree.unflatten(treedef, [sum(pair) for pair in parts])
-  return updates, _statistics(used, parts), jnp.any(jnp.stack(lost), axis=0).astype(jnp.int32)
+  return updates, _statistics(used, parts), jnp.any(jnp.stack(nonfinite), axis=0).astype(jnp.int32)
 
 
 def _combine_layer(weight: jax.Array, hand_designed: jax.Array, learned: jax.Array) -> tuple:
-  """One layer's weights as they are used, the two terms of its update, and who was lost."""
+  """One layer's effective weights, the two terms of its update, and which sides were not finite."""
   sound_first, sound_second = jnp.isfinite(hand_designed), jnp.isfinite(learned)
   # Selected before they are multiplied: 0 * NaN is NaN, in the value and in the derivative.
   hand_designed = jnp.where(sound_first, hand_designed, 0.0).astype(jnp.float32)

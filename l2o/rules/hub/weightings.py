@@ -1,8 +1,8 @@
-"""HUB's weightings: how much of each entry's step the hand-designed optimizer decides.
+"""HUB's weightings: the hand-designed optimizer's share of each entry's step.
 
 A weighting is a function of the gradients. It returns a tree of float32 weights in [0, 1], shaped
-as the gradients or one number a layer; the learned optimizer gets the rest. A layer is one leaf of
-the parameters.
+like the gradients or one number per layer; the learned optimizer gets the rest. A layer is one leaf
+of the parameters.
 
 Source: "HUB: Enhancing Learned Optimizers via Hybrid Update-based Strategy", arXiv 2305.16823.
 """
@@ -58,8 +58,8 @@ def gradient_softmax(grads: PyTree) -> PyTree:
   gradients are well below 1, as they usually are, every weight is close to 1 / n.
 
   Args:
-    grads: leaves of any shape and float dtype. A layer that is not finite has no softmax; it gets
-      1 / n everywhere, as if its gradients were equal.
+    grads: leaves of any shape and float dtype. A layer with non-finite entries has no softmax; it
+      gets 1 / n everywhere, as if its gradients were equal.
 
   Returns:
     float32 leaves of the same shapes.
@@ -105,8 +105,8 @@ def clipping(low: float, high: float) -> Weighting:
   """w = clip(sigma(g), low, high): keeps both optimizers in very wide layers, where sigma → 0.
 
   Args:
-    low: B of the paper, the least weight of the hand-designed optimizer.
-    high: A of the paper, its greatest; 0 <= low <= high <= 1.
+    low: the paper's B, the smallest weight of the hand-designed optimizer.
+    high: the paper's A, its largest; 0 <= low <= high <= 1.
 
   Raises:
     InputError: bounds that are not in this order.
@@ -136,12 +136,12 @@ def block_wise(
   Args:
     new: which layers are new: the name of a module anywhere in a path, or a predicate on the path,
       such as 'head/kernel'.
-    pretrained_weighting: for the layers that are not new. More than two kinds of block are a
-      `block_wise` here.
+    pretrained_weighting: for the layers that are not new. For more than two kinds of block,
+      nest a `block_wise` here.
     new_weighting: for the layers that are.
 
   Raises:
-    InputError: as `weighting`; when it is called, if no layer is new, since a misspelt name would
+    InputError: as `weighting`; when called, if no layer is new, since a misspelt name would
       otherwise pass unnoticed.
 
   Example:

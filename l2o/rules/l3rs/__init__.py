@@ -1,4 +1,4 @@
-"""L3RS, and what it is made of: directions of base optimizers, and features of layers."""
+"""L3RS: the rule, its base optimizers' directions, and the features of layers."""
 
 from l2o.rules.l3rs.rule import l3rs
 

@@ -2,8 +2,8 @@
 
 A direction is the update of an optax optimizer at learning rate 1: already a descent direction,
 of which a learned rule uses only the direction and, as a feature, the norm. Any optimizer of
-`optax` or `optax.contrib` serves, by its name there. Optimizers that count on their own step size
-(`prodigy`, `schedule_free_adamw`) run, but their directions mean little.
+`optax` or `optax.contrib` can be used, by its name there. Optimizers that rely on their own step
+size (`prodigy`, `schedule_free_adamw`) run, but their directions mean little.
 """
 
 import inspect
@@ -24,11 +24,11 @@ from l2o.types import Params, PyTree
 
 
 class Bound(NamedTuple):
-  """A base optimizer whose hyper-parameters are known.
+  """A base optimizer with its hyper-parameters fixed.
 
-  A rule needs a direction twice: for its norm, and once the norms have been weighed, to take the
-  step. `emit` is so cheap that it is run twice rather than its result kept. It gives *minus* the
-  direction: the gradient for SGD and the parameters for weight decay, whose norms a rule has
+  A rule needs a direction twice: for its norm and, once the network has seen the norms, for the
+  step. `emit` is cheap enough to be run twice instead of storing its result. It returns *minus* the
+  direction: the gradient for SGD and the parameters for weight decay, whose norms a rule computes
   anyway.
   """
 
@@ -38,7 +38,7 @@ class Bound(NamedTuple):
 
 
 class Direction(NamedTuple):
-  """A base optimizer of a learned rule."""
+  """A base optimizer of a learned rule, with hyper-parameters still to be given."""
 
   name: str
   init: Callable[[], dict[str, Any]]  # () -> {hyper-parameter: []}, all zero: the default
@@ -64,7 +64,7 @@ def adam(b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8) -> Bound:
   Args:
     b1: decay of the first moment.
     b2: decay of the second.
-    eps: keeps the root from zero.
+    eps: keeps the root away from zero.
   """
 
   def init(params: Params) -> optax.ScaleByAdamState:
@@ -74,16 +74,16 @@ def adam(b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8) -> Bound:
   def advance(grads: PyTree, state: optax.ScaleByAdamState, params: Params, value: Any) -> tuple:
     del params, value
     mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
-    # Not g² (1 - b2): the compiler would share g² with the norm of g, as an array of its own.
+    # Not g² (1 - b2): the compiler would store g² to share it with the norm of g.
     nu = jax.tree.map(lambda v, g: b2 * v + ((1 - b2) * g) * g, state.nu, grads)
     count = state.count + 1
-    mu, nu = jax.lax.optimization_barrier((mu, nu))  # emitted from, not computed again with it
+    mu, nu = jax.lax.optimization_barrier((mu, nu))  # stored, not recomputed by `emit`
     debias = 1 - jnp.float32(b1) ** count, 1 - jnp.float32(b2) ** count
     return (mu, nu, debias), optax.ScaleByAdamState(count, mu, nu)
 
   def emit(source: tuple) -> PyTree:
     mu, nu, (first, second) = source
-    # The corrections as factors of scalars: m̂ / sqrt(v̂ + eps²) = m c / sqrt(v + eps² (1 - b2^k)).
+    # Bias corrections as scalar factors: m̂ / sqrt(v̂ + eps²) = m c / sqrt(v + eps² (1 - b2^k)).
     factor, floor = jnp.sqrt(second) / first, eps**2 * second
     return jax.tree.map(lambda m, v: (factor * m) * jax.lax.rsqrt(v + floor), mu, nu)
 
@@ -112,15 +112,15 @@ LEARNABLE: dict[str, tuple[str, ...]] = {
 def direction(spec: str | Mapping[str, Any]) -> Direction:
   """Builds a base optimizer from its name, or from `{'name', 'learnable', **keyword arguments}`.
 
-  A learnable hyper-parameter p is moved by an unconstrained x whose zero is the default: p in
+  A learnable hyper-parameter p is parametrized by an unconstrained x, zero at the default: p in
   (0, 1) becomes sigmoid(logit(p) + x) and stays in (0, 1), any other p > 0 becomes p exp(x).
 
   Args:
     spec: 'adam', or for example `{'name': 'muon', 'beta': 0.9, 'learnable': ('beta',)}`.
 
   Raises:
-    InputError: unknown optimizer or argument, one that it refuses, or a learnable one that does
-      not begin at a real number above 0.
+    InputError: an unknown optimizer or argument, one that the optimizer refuses, or a learnable
+      one that does not start from a real number above 0.
 
   Example:
     >>> adam = direction('adam')
@@ -178,7 +178,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def _try(name: str, init: Callable, bind: Callable) -> None:
-  """Takes one step on shapes, so that what an optimizer refuses is said now."""
+  """Takes one step on shapes, so that an optimizer's errors surface now."""
 
   def step(hyper: PyTree, params: PyTree) -> PyTree:
     bound = bind(hyper)
@@ -187,7 +187,7 @@ def _try(name: str, init: Callable, bind: Callable) -> None:
 
   try:
     jax.eval_shape(step, init(), {'w': jnp.ones((2, 3)), 'b': jnp.ones(3)})
-  except Exception as error:  # whatever an optimizer of somebody else may raise
+  except Exception as error:  # a third-party optimizer may raise anything
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise InputError(f'the direction {name} cannot be used: {reason}') from error
 
@@ -196,7 +196,7 @@ def _default(factory: Callable[..., Any], name: str, hyper: str, arguments: dict
   value = arguments.get(hyper, _parameters(factory)[hyper].default)
   if not (isinstance(value, float) and 0.0 < value < math.inf):
     raise InputError(
-      f'{name}.{hyper} = {value} cannot be learned: it must begin at a real number above 0'
+      f'{name}.{hyper} = {value} cannot be learned: it must start from a real number above 0'
     )
   return value
 

@@ -1,7 +1,7 @@
 """What a per-layer learned rule sees: norms, their moving averages, and time.
 
 A layer is one leaf of the parameter tree. All functions work on [layers, …] arrays, so that the
-program does not grow with what is computed per layer. Source: arXiv 2408.09310, sec. 4.
+program does not grow with the number of layers here. Source: arXiv 2408.09310, sec. 4.
 """
 
 from collections.abc import Sequence
@@ -54,5 +54,5 @@ def relative_time(count: jax.Array, num_steps: jax.Array) -> jax.Array:
 
 
 def absolute_time(num_steps: jax.Array, betas: Sequence[float]) -> jax.Array:
-  """tanh(log(K beta_j)): [betas]. Constant through a run: it tells the rule the horizon."""
+  """tanh(log(K beta_j)): [betas]. Constant during a run: it tells the rule the horizon."""
   return jnp.tanh(jnp.log(num_steps * jnp.asarray(betas, jnp.float32)))

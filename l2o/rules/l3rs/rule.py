@@ -12,14 +12,14 @@ time, the layer's learned embedding, and log ‖d_p‖.
 Four ways to tell layers apart (`identity`), of which the first is the paper's choice:
 
 - embedding: a learned vector for each layer among its features;
-- none: no more than what the other features tell;
-- per_layer_mlp: an MLP of its own for each layer, and no embedding;
+- none: nothing beyond the other features;
+- per_layer_mlp: a separate MLP for each layer, and no embedding;
 - global: all layers as one, with one mu and one lambda: statistics are averaged over layers and
   norms taken over the whole tree.
 
 A direction of norm zero contributes zero (ours); norms are taken in float32, so entries below 1e-19
 count as zero and entries above 1e19 overflow. Non-finite gradients give non-finite updates, as
-optax's own rules do.
+with optax's own optimizers.
 
 Source: Kristiansen et al., "Narrowing the Focus: Learned Optimizers for Pretrained Models",
 arXiv 2408.09310, sec. 4. What the paper leaves open is marked (ours).
@@ -53,8 +53,8 @@ class L3RSState(NamedTuple):
 
   step: jax.Array  # [] int32, steps done
   ema: jax.Array | None  # [layers or 1, STATISTICS, gammas] float32, not bias-corrected
-  mu: jax.Array  # [layers, P] float32, the last step's mixture, kept to be looked at
-  step_norm: jax.Array  # [layers] float32, lambda of the last step, likewise
+  mu: jax.Array  # [layers, P] float32, the last step's mixture, for diagnostics
+  step_norm: jax.Array  # [layers] float32, the last step's lambda, likewise
   base: tuple  # the base optimizers' states
 
 
@@ -99,12 +99,12 @@ def l3rs(
 
   Returns:
     A rule with theta = `{'mlp': {'dense_i': {'kernel', 'bias'}}, 'embedding': {path:
-    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`. 'embedding' is there with
+    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`. 'embedding' exists with
     that identity alone; with 'per_layer_mlp', 'mlp' is a dict from path to an MLP.
 
   Raises:
     InputError: no directions, or one that does not exist; unknown identity; a number out of bounds;
-      two layers of one path; at `init` of a bound rule, a layer that theta does not know.
+      two layers with the same path; at `init` of a bound rule, a layer that theta does not know.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -152,7 +152,9 @@ def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   mlp_key, embedding_key = jax.random.split(key)
   paths = layer_paths(params)
   if len(set(paths)) < len(paths):
-    raise InputError(f'two layers have one path, so they cannot be told apart: {sorted(paths)}')
+    raise InputError(
+      f'two layers have the same path, so they cannot be told apart: {sorted(paths)}'
+    )
   theta: dict[str, Any] = {'directions': {name: d.init() for name, d in spec.base.items()}}
   if spec.identity == 'embedding':
     rows = jax.random.normal(embedding_key, (len(paths), spec.embedding_size))
@@ -167,7 +169,7 @@ def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
 
 def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
   check_horizon('l3rs', num_steps)
-  # A direction without hyper-parameters to learn leaves no trace in a file.
+  # A file has no entry for directions without learnable hyper-parameters.
   hyper = theta.get('directions', {})
   bound = tuple(d.bind(hyper.get(name, {})) for name, d in spec.base.items())
   horizon = features.absolute_time(num_steps, spec.betas)
@@ -193,14 +195,14 @@ def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransforma
 
 
 def _known_layers(spec: _Spec, theta: Theta) -> Mapping[str, Any] | None:
-  """The layers theta has something of its own for: path -> it; None if it fits any."""
+  """Per-layer parts of theta, by path; None if it fits any layers."""
   if spec.identity == 'per_layer_mlp':
     return theta['mlp']
   return theta['embedding'] if spec.identity == 'embedding' else None
 
 
 def _retarget(spec: _Spec, theta: Theta, params: Params, on_mismatch: str = 'error') -> Theta:
-  """theta for another tree: the layers must be the same, or the new ones get the mean embedding."""
+  """theta for other parameters: the layers must match, or new ones get the mean embedding."""
   choose(on_mismatch, ON_MISMATCH, 'value of on_mismatch')
   known, paths = _known_layers(spec, theta), layer_paths(params)
   if known is None or set(known) == set(paths):
@@ -211,8 +213,8 @@ def _retarget(spec: _Spec, theta: Theta, params: Params, on_mismatch: str = 'err
   missing, extra = sorted(set(paths) - set(known)), sorted(set(known) - set(paths))
   remedy = "; on_mismatch='mean_embedding' gives new layers the mean of the others"
   raise InputError(
-    f'theta was meta-trained for other layers: it lacks {", ".join(missing) or "none"} and has '
-    f'{", ".join(extra) or "none"} beside{remedy if spec.identity == "embedding" else ""}'
+    f'theta was meta-trained for other layers: it lacks {", ".join(missing) or "none"} and also '
+    f'has {", ".join(extra) or "none"}{remedy if spec.identity == "embedding" else ""}'
   )
 
 
@@ -266,7 +268,7 @@ def _transformation(
     # A zero direction has no unit vector: it contributes nothing, and 0 / 0 never arises.
     scale = step_norm[:, None] * mu * jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1), 0)
     layers = (len(paths), len(bound))
-    # Behind the barrier directions are emitted anew: the compiler would keep the first ones.
+    # The barrier makes the second `emit` recompute: the compiler would store the first result.
     sources, scale = jax.lax.optimization_barrier((sources, jnp.broadcast_to(scale, layers)))
     updates = _mix(scale, _emit(bound, sources), params)
     shown = jnp.broadcast_to(mu, layers), jnp.broadcast_to(step_norm, layers[:1])

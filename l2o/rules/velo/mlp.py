@@ -1,9 +1,9 @@
-"""VeLO's per-parameter part: accumulators, the 30 inputs made of them, and the MLP on each entry.
+"""VeLO's per-parameter part: accumulators, the 30 inputs computed from them, and each entry's MLP.
 
 Arrays are those of a group of tensors (`tensor_groups`): [S, d1, d0] for S slabs, or [S] for joined
-vectors. Each of the 30 inputs is an array of its own, never a channel of one, and the MLP is
-elementwise arithmetic between them: products over an axis of 1 to 4 channels are what made
-this optimizer slow. Source: arXiv 2211.09760, as in `network`.
+vectors. Each of the 30 inputs is a separate array rather than a channel, and the MLP is
+elementwise arithmetic between them: matrix products over an axis of 1 to 4 channels are slow.
+Source: arXiv 2211.09760, as in `network`.
 """
 
 import math
@@ -21,7 +21,7 @@ MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 SECOND_DECAY = 0.999
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 MOMENTA = slice(3, 7)  # the momenta and the second moment among the inputs
-BLOCK = 2**18  # entries of which statistics are taken at a time
+BLOCK = 2**18  # entries per pass of a loop that takes statistics
 
 
 class Accumulators(NamedTuple):
@@ -29,12 +29,12 @@ class Accumulators(NamedTuple):
 
   momenta: tuple[jax.Array, ...]  # 3 x [S, *slab] float32
   second: jax.Array  # [S, *slab] float32, of the squares
-  row: jax.Array  # [S, 3, d1] float32, of the squares' means over d0; [3, S] for vectors: of them
+  row: jax.Array  # [S, 3, d1] float32, of the squares' means over d0; vectors: [3, S], squares
   col: jax.Array | None  # [S, 3, d0] float32, of the squares' means over d1; None for vectors
 
 
 class Factors(NamedTuple):
-  """What is made of the row and column averages of matrices."""
+  """Derived from the row and column averages of matrices."""
 
   row_root: jax.Array  # [S, 3, d1], rsqrt(row + 1e-8)
   col_root: jax.Array  # [S, 3, d0]
@@ -43,32 +43,32 @@ class Factors(NamedTuple):
 
 
 class Sources(NamedTuple):
-  """What the inputs of a group's MLPs are made of."""
+  """What the inputs of a group's MLPs are computed from."""
 
   grads: jax.Array  # [S, *slab]
   params: jax.Array  # [S, *slab]
-  acc: Accumulators  # the gradients already in them
+  acc: Accumulators  # already updated with the gradients
   factors: Factors | None  # None for vectors
 
 
 class Means(NamedTuple):
-  """Of a group's gradients and parameters."""
+  """Means of a group's gradients and parameters."""
 
-  row: jax.Array  # [S, d1] of the squared gradients over d0; [S] for vectors: themselves
+  row: jax.Array  # [S, d1] of the squared gradients over d0; vectors: [S], the squares
   col: jax.Array | None  # [S, d0] of the squared gradients over d1; None for vectors
   grad: jax.Array  # [S] of the gradients
   param: jax.Array  # [S] of the squared parameters
 
 
 class Moments(NamedTuple):
-  """Of each tensor's three momenta and its second moment, in this order."""
+  """Moments of each tensor's three momenta and its second moment, in this order."""
 
   mean: jax.Array  # [tensors, 4] float32
   var: jax.Array  # [tensors, 4] float32
 
 
 def init_accumulators(group: Group) -> Accumulators:
-  """Zeros."""
+  """Accumulators before the first gradient: zeros."""
   S, D = group.shape[0], len(FACTORED_DECAYS)
   return Accumulators(
     tuple(jnp.zeros(group.shape) for _ in MOMENTUM_DECAYS),
@@ -79,10 +79,10 @@ def init_accumulators(group: Group) -> Accumulators:
 
 
 def first_look(grads: jax.Array, params: jax.Array) -> tuple[jax.Array, jax.Array, Means]:
-  """What is wanted of gradients and parameters [S, *slab] before anything is accumulated.
+  """Means of gradients and parameters [S, *slab], taken before anything is accumulated.
 
   Returns:
-    Both, to go on with in place of the arguments (see `_in_blocks`), and their means.
+    Gradients and parameters, to use instead of the arguments (see `_in_blocks`), and their means.
   """
   if grads.ndim == 1:
     square = jnp.square(grads)
@@ -92,7 +92,7 @@ def first_look(grads: jax.Array, params: jax.Array) -> tuple[jax.Array, jax.Arra
 
 
 def accumulate(acc: Accumulators, grads: jax.Array, params: jax.Array, means: Means) -> Sources:
-  """Takes in a gradient [S, *slab]: a ← d a + (1 - d) x for each moving average."""
+  """Adds a gradient [S, *slab]: a ← d a + (1 - d) x for each moving average."""
   col = None
   if acc.col is not None and means.col is not None:
     col = _averages(acc.col, means.col + 1e-30)
@@ -106,9 +106,9 @@ def accumulate(acc: Accumulators, grads: jax.Array, params: jax.Array, means: Me
 
 
 def next_means(group: Group, old: jax.Array, means: Means) -> jax.Array:
-  """The means [tensors, 4] of what `accumulate` leads to, without looking at it: by linearity.
+  """Means [tensors, 4] of the updated accumulators from the old means: averages are linear.
 
-  So the pass that takes the moments can center them as it goes.
+  So the pass that takes the moments can centre them as it goes.
   """
   square = means.row if means.row.ndim == 1 else jnp.mean(means.row, axis=1)
   now = tensor_means(group, jnp.stack([means.grad] * len(MOMENTUM_DECAYS) + [square], axis=1))
@@ -117,7 +117,7 @@ def next_means(group: Group, old: jax.Array, means: Means) -> jax.Array:
 
 
 def mlp_inputs(sources: Sources) -> list[jax.Array]:
-  """The 30 inputs, each [S, *slab] or of length 1 along an axis where it does not vary."""
+  """The 30 inputs, each [S, *slab] or of length 1 along an axis where it is constant."""
   grads, params, acc, factors = sources
   m, v = acc.momenta, acc.second
   inverse = jax.lax.rsqrt(v + 1e-6)
@@ -152,16 +152,16 @@ def mlp_inputs(sources: Sources) -> list[jax.Array]:
 def moments_and_scales(
   group: Group, sources: Sources, means: jax.Array
 ) -> tuple[Moments, jax.Array, Sources]:
-  """The moments for the next step, and what normalises the inputs in this one.
+  """Moments for the next step, and the scales that normalise the inputs in this one.
 
   Args:
-    group: whose sources these are.
-    sources: of `accumulate`.
-    means: [tensors, 4], of `next_means`.
+    group: the group.
+    sources: from `accumulate`.
+    means: [tensors, 4], from `next_means`.
 
   Returns:
-    The moments; rsqrt(1e-5 + mean x²) of each tensor's inputs: [tensors, 30]; and the sources to go
-    on with (see `_in_blocks`).
+    The moments; rsqrt(1e-5 + mean x²) of each tensor's inputs: [tensors, 30]; and the sources to
+    use instead of the argument (see `_in_blocks`).
   """
   centers = spread(group, means)
   if sources.factors is None:
@@ -175,14 +175,14 @@ def moments_and_scales(
 
 
 def _mean_squares(sources: Sources, centers: jax.Array) -> jax.Array:
-  """Of each slab's inputs, momenta and second moment centered: [S, 30]."""
+  """Mean squares of each slab's inputs, momenta and second moment centred: [S, 30]."""
   inputs = mlp_inputs(sources)
   inputs[MOMENTA] = [x - _per_slab(c, x) for x, c in zip(inputs[MOMENTA], centers.T, strict=True)]
   return jnp.stack([_slab_means(jnp.square(x)) for x in inputs], axis=1)
 
 
 def _factors(row: jax.Array, col: jax.Array) -> Factors:
-  """Once for all decays: what is made for each apart multiplies the time it takes to compile."""
+  """For all decays at once: a computation per decay would multiply the compile time."""
   mean = jnp.mean(row, axis=2, keepdims=True)
   return Factors(
     jax.lax.rsqrt(row + 1e-8),
@@ -210,16 +210,16 @@ def _means(grads: jax.Array, params: jax.Array) -> Means:
 
 def _slab_means(x: jax.Array) -> jax.Array:
   """[S, *slab] -> [S]."""
-  # The last axis is kept for last: adding up rows keeps the lanes of a CPU busy.
+  # The last axis is reduced last: adding up rows keeps the vector lanes of a CPU busy.
   return x if x.ndim == 1 else jnp.mean(jnp.mean(x, axis=1), axis=1)
 
 
 def _in_blocks(function: Callable[..., PyTree], arguments: tuple) -> tuple[tuple, PyTree]:
-  """`function(*arguments)` for few slabs at a time, so that what it computes stays in a cache.
+  """`function(*arguments)` for a few slabs at a time, so that intermediates stay in the cache.
 
   Returns:
-    The arguments as the loop leaves them, which is unchanged, and the result. Who goes on with
-    these arguments spares XLA the copies it makes of what is read both in a loop and after it.
+    The arguments, unchanged, and the result. Use the returned arguments, not the originals: XLA
+    copies buffers that are read both inside and after a loop.
   """
   S, *slab = jax.tree.leaves(arguments)[0].shape
   fitting = max(1, BLOCK // math.prod(slab))
@@ -233,7 +233,7 @@ def _in_blocks(function: Callable[..., PyTree], arguments: tuple) -> tuple[tuple
     arguments, out = carry
     put = lambda all, x: jax.lax.dynamic_update_slice_in_dim(all, x, i * size, 0)  # noqa: E731
     out = jax.tree.map(put, out, block(arguments, i))
-    # Without the barrier JAX would see that the arguments stay as they are, and use the old ones.
+    # Without the barrier JAX sees that the arguments are unchanged, and uses the originals.
     return jax.lax.optimization_barrier(arguments), out
 
   shapes = jax.eval_shape(block, arguments, 0)
@@ -245,7 +245,7 @@ def apply_mlp(inputs: Sequence[jax.Array], mlp: MLP) -> jax.Array:
   """out_0 exp(0.001 out_1) of each entry's MLP.
 
   Args:
-    inputs: of `mlp_inputs`, not normalised.
+    inputs: from `mlp_inputs`, not normalised.
     mlp: the MLP of each slab, the normalisation folded into w0: leaves [S, ...].
 
   Returns:
@@ -258,7 +258,7 @@ def apply_mlp(inputs: Sequence[jax.Array], mlp: MLP) -> jax.Array:
 
   hidden = []
   for j in range(HIDDEN):
-    # What varies along an axis is added up along this axis before it meets the others.
+    # Inputs of the same shape are summed first, before they are broadcast against the others.
     sums = {inputs[0].shape: weight(b0[j])}
     for x, w in zip(inputs, w0[:, j], strict=True):
       sums[x.shape] = sums.get(x.shape, 0.0) + weight(w) * x
@@ -275,7 +275,7 @@ def apply_mlp(inputs: Sequence[jax.Array], mlp: MLP) -> jax.Array:
 
 
 def _per_slab(x: jax.Array, like: jax.Array) -> jax.Array:
-  """[S] as something that multiplies [S, *slab]."""
+  """[S] reshaped to broadcast against [S, *slab]."""
   return x.reshape(-1, *(1,) * (like.ndim - 1))
 
 
@@ -284,7 +284,7 @@ def _average(decay: float, average: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _averages(averages: jax.Array, x: jax.Array) -> jax.Array:
-  """Of x [S, d] in [S, 3, d], or of x [S] in [3, S]."""
+  """Updates averages [S, 3, d] with x [S, d], or [3, S] with x [S]."""
   decays = jnp.array(FACTORED_DECAYS, jnp.float32).reshape((1,) * (x.ndim - 1) + (-1, 1))
   return decays * averages + (1.0 - decays) * jnp.expand_dims(x, -2)
 

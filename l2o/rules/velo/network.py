@@ -1,4 +1,4 @@
-"""VeLO's tensor network: an LSTM, once per tensor, that sets a learning rate and mixes MLPs.
+"""VeLO's per-tensor network: an LSTM that sets each tensor's learning rate and mixes its MLP.
 
 One row per tensor: T tensors, F features, LSTM width H, a bank of N MLPs. Sources: Metz et al.,
 "VeLO: Training Versatile Learned Optimizers by Scaling Up", arXiv 2211.09760, and Moudgil et al.,
@@ -16,12 +16,12 @@ from l2o.types import Theta
 
 TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)  # fractions of K where a time feature is 0
 LOSS_DECAYS = 10
-UNSEEN = 999999999999.0  # the smallest loss before there was one
+UNSEEN = 999999999999.0  # the running minimum before the first loss
 CLOCK = len(TIMES) + LOSS_DECAYS - 1  # features that all tensors share; Celo has no others
 RANKS = 5
 TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
 NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
-BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, w0__0 and on
+BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, from w0__0 on
 ADAM = 'w0__8'  # the weights of g / sqrt(v + 1e-6)
 HIDDEN = 4
 OUTPUTS = 3  # the third is unused
@@ -35,7 +35,7 @@ class LossBuffer(NamedTuple):
 
 
 class LSTM(NamedTuple):
-  """What the network remembers of each tensor."""
+  """The LSTM's state for each tensor."""
 
   hidden: jax.Array  # [T, H] float32
   cell: jax.Array  # [T, H] float32
@@ -70,7 +70,7 @@ def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
   return {
     'lstm_init_state': {'hidden': (1, H), 'cell': (1, H)},
     'rnn_params': {
-      'linear': linear(F, H),  # in the released weights, but without an effect
+      'linear': linear(F, H),  # in the released weights, but without effect
       'linear_1': linear(F, H),
       'linear_2': linear(F, H),
       'rnn': {'linear': linear(2 * H, 4 * H)},
@@ -92,8 +92,8 @@ def init_theta(
   """Random meta-parameters to meta-train from (ours).
 
   Normal weights of standard deviation 1/sqrt(fan-in), zero biases and LSTM states, `step_size` at 0
-  but for its bias of 1. The bank is scaled so that the MLP mixed by equal controls has such weights
-  too. With `descent`, the bank's are a tenth of that, and to each is added an MLP that computes
+  except for its bias of 1. The bank is scaled so that an MLP mixed with equal controls has such
+  weights too. With `descent`, the bank's are a tenth of that, plus those of an MLP that computes
   out_0 = descent x, with x the normalised g / sqrt(v + 1e-6).
 
   Args:
@@ -101,8 +101,8 @@ def init_theta(
     num_features: F.
     lstm_width: H.
     bank_size: N.
-    mixing: what the weights of one MLP of the bank are multiplied by before the mean over the bank,
-      while the LSTM's output is small.
+    mixing: factor on each MLP of the bank before the mean over the bank, as long as the LSTM's
+      output is small.
     descent: see above.
   """
   shapes = theta_shapes(num_features, lstm_width, bank_size)
@@ -153,7 +153,7 @@ def init_loss_buffer() -> LossBuffer:
 def update_loss_buffer(
   buffer: LossBuffer, loss: Any, step: jax.Array, num_steps: Any
 ) -> tuple[LossBuffer, jax.Array]:
-  """Takes in a loss, clipped at twice the largest average so far.
+  """Adds a loss, clipped at twice the largest average so far.
 
   Args:
     buffer: the averages.
@@ -208,7 +208,7 @@ def read_out(
 ) -> tuple[jax.Array, MLP]:
   """The learning-rate multiplier [T] and the MLP of each tensor.
 
-  VeLO: lr_mult = step, and the controls weight the bank as they are. Celo: lr_mult = 0.1 exp(step),
+  VeLO: lr_mult = step, and the controls weight the bank directly. Celo: lr_mult = 0.1 exp(step),
   and the controls go through a softmax.
   """
   rnn = theta['rnn_params']

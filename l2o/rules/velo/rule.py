@@ -1,4 +1,4 @@
-"""VeLO, and its variant Celo: a learned optimizer with a network per tensor and one per parameter.
+"""VeLO and its variant Celo: learned optimizers with a per-tensor and a per-parameter network.
 
 With t = 0, 1, … of K steps, for a tensor p with gradient g and the running loss:
 
@@ -73,8 +73,8 @@ class VeLOState(NamedTuple):
   step: jax.Array  # [] int32, steps done
   loss: LossBuffer
   lstm: LSTM  # [T, H]
-  lr_mult: jax.Array  # [T] float32, of the last step, kept to be looked at
-  moments: Moments  # [T, 4], of the accumulators, which the next step's LSTM looks at
+  lr_mult: jax.Array  # [T] float32, of the last step, for diagnostics
+  moments: Moments  # [T, 4], of the accumulators, input to the next step's LSTM
   accumulators: tuple[Accumulators, ...]  # of each group of `group_tensors`
 
 
@@ -100,13 +100,13 @@ def velo(
 ) -> LearnedRule:
   """VeLO; the formula is in the module's docstring, the defaults are the released optimizer's.
 
-  Its training runs had at most 150,000 steps. Where K is longer, and known when it is bound,
-  gradients and losses are averaged over n = ceil(K / max_steps) steps for an update with
-  a horizon of ceil(K / n); the updates in between are zero. A traced K is used as it is: whether to
-  accumulate decides what the state holds, hence cannot depend on it.
+  The released weights were meta-trained on up to 150,000 steps. If K is longer, and is concrete,
+  gradients and losses are averaged over n = ceil(K / max_steps) steps per update, with a horizon of
+  ceil(K / n); the updates in between are zero. A traced K is used as is: accumulation changes what
+  the state holds, so it cannot depend on a traced value.
 
   Gradients beyond ±1000 are clipped. The rule needs the loss, positive and comparable from step to
-  step. Non-finite gradients or losses spoil the state of all tensors: use `optax.apply_if_finite`
+  step. Non-finite gradients or losses corrupt the state of all tensors: use `optax.apply_if_finite`
   where they may occur.
 
   Args:
@@ -115,17 +115,17 @@ def velo(
     interpolation: factor c on the mixture.
     weight_decay: multiple of the parameters that is added to the gradients.
     max_steps: longest horizon without accumulation, in steps.
-    initial_step: to meta-train from a theta that descends, about the norm of a step over that of
-      the parameters; its direction is Adam's without momentum. 0: from one that knows no direction.
-    weights: a file of released weights, see `load_theta`, to begin with; its widths are taken.
+    initial_step: if above 0, the initial theta descends in the direction of Adam without momentum,
+      with steps whose norm is about this fraction of the parameters'; at 0 its MLPs are random.
+    weights: a file of released weights to start from, see `load_theta`; it sets the widths.
 
   Returns:
     A rule with theta = `theta_shapes(30, H, N)` of `network`, the tree of the released
     weights: see `load_theta`. `init` draws it (ours).
 
   Raises:
-    InputError: a number out of bounds; at `init`, weights that are no VeLO's; at `bind`, a theta of
-      another number of features, such as Celo's.
+    InputError: a number out of bounds; at `init`, weights that are not VeLO's; at `bind`, a theta
+      with another number of features, such as Celo's.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -158,7 +158,7 @@ def celo(
     A rule with theta = `theta_shapes(18, H, N)` of `network`.
 
   Raises:
-    InputError: as `velo`, with the two names exchanged.
+    InputError: as `velo`, with the roles of the two swapped.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -205,7 +205,7 @@ def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransforma
   features = np.shape(theta['rnn_params']['linear']['w'])[-2]
   if features != NUM_FEATURES[spec.name]:
     raise InputError(
-      f'{spec.name} has {NUM_FEATURES[spec.name]} features a tensor, but this theta was '
+      f'{spec.name} has {NUM_FEATURES[spec.name]} features per tensor, but this theta was '
       f'meta-trained with {features}'
     )
   check_horizon(spec.name, num_steps)
@@ -299,11 +299,11 @@ def _group_step(
 
 
 def _fenced(always: jax.Array, sources: Sources, mlp: MLP) -> jax.Array:
-  """The output of the MLPs, a value that the compiler computes once.
+  """The output of the MLPs, fenced so that the compiler computes it once.
 
-  Otherwise it computes an entry's update again for each tensor cut out of the group, in programs
-  that take a minute to compile. The CPU compiler drops `optimization_barrier` before it fuses; into
-  a branch it does not look. `always` is true, but must not be a constant; the other branch is never
+  Otherwise it recomputes an entry's update for each tensor cut out of the group, in programs that
+  take a minute to compile. XLA on CPU drops `optimization_barrier` before it fuses, but does not
+  fuse across a conditional. `always` is true but must not be a constant; the other branch is never
   taken.
   """
 
@@ -316,7 +316,7 @@ def _fenced(always: jax.Array, sources: Sources, mlp: MLP) -> jax.Array:
 def _features(
   spec: _Spec, tensors: Sequence[Any], clock: jax.Array, moments: Moments, p_square: jax.Array
 ) -> jax.Array:
-  """What the LSTM is told of each tensor: [T, F]."""
+  """The LSTM's input for each tensor: [T, F]."""
   everywhere = jnp.broadcast_to(clock, (len(tensors), clock.size))
   if spec.name == 'celo':
     return everywhere
@@ -345,7 +345,7 @@ def _clip(grads: jax.Array, params: jax.Array, weight_decay: float) -> jax.Array
 
 
 def _tensors(tree: PyTree) -> list[Any]:
-  """The leaves that have entries; of the others there is nothing to know."""
+  """The leaves that are not empty."""
   return [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
 
 
@@ -368,7 +368,7 @@ def _accumulating(
     updates, state = tx.update(grads, state, params[0], value=loss)
     return (updates, jnp.zeros_like(loss)), state
 
-  # The loss travels with the gradients, so that it is averaged as they are.
+  # The loss travels with the gradients, so that it is averaged along with them.
   inner = optax.GradientTransformation(lambda pair: tx.init(pair[0]), update_pair)
   steps = optax.MultiSteps(inner, every)
 

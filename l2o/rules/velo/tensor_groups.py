@@ -1,4 +1,4 @@
-"""Tensors of many shapes as few arrays, so that a program grows with shapes, not tensors.
+"""Packs tensors into few arrays, so that program size grows with distinct shapes, not tensors.
 
 A tensor of rank 2 or more is cut into slabs, matrices of its two largest axes; slabs of one shape
 are stacked, whichever tensor they come from. Vectors and scalars are joined end to end: their slabs
@@ -94,12 +94,12 @@ def tensor_means(group: Group, x: jax.Array) -> jax.Array:
 
 
 def spread(group: Group, x: jax.Array) -> jax.Array:
-  """Gives each slab what its tensor has: [tensors, ...] -> [slabs, ...]."""
+  """Repeats each tensor's value for all of its slabs: [tensors, ...] -> [slabs, ...]."""
   return x[np.repeat(np.arange(len(group.lengths)), group.lengths)]
 
 
 def leaf_order(groups: Sequence[Group], per_group: Sequence[jax.Array]) -> jax.Array:
-  """Concatenates what the groups have for their tensors, in the order of the list of tensors."""
+  """Concatenates the groups' per-tensor values, in the order of the list of tensors."""
   positions = [i for group in groups for i in group.tensors]
   return jnp.concatenate(per_group)[np.argsort(positions)]
 

@@ -1,4 +1,4 @@
-"""Released weights of VeLO and Celo, in the files they were released in: flax's msgpack."""
+"""Released weights of VeLO and Celo, from the files they were released in: flax's msgpack."""
 
 import os
 import pathlib
@@ -23,11 +23,11 @@ def load_theta(path: str | os.PathLike) -> Theta:
     path: the file.
 
   Returns:
-    theta, for `velo` or `celo` of its widths; the key `rnn/linear` becomes two nested ones.
+    theta, for a `velo` or `celo` of its widths; the key `rnn/linear` becomes two nested ones.
 
   Raises:
-    InputError: no such file, or weights that are missing, extra or of another shape than the rest
-      of them ask for; the message names them.
+    InputError: no such file, or weights that are missing, extra or of a shape that contradicts the
+      others; the message names them.
 
   Example:
     >>> theta = load_theta('celo.msgpack')  # doctest: +SKIP
@@ -37,24 +37,24 @@ def load_theta(path: str | os.PathLike) -> Theta:
 
 
 def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
-  """As `load_theta`, and the name and arguments of the rule whose shapes these are.
+  """`load_theta`, with the name and arguments of the rule that these shapes belong to.
 
-  How strongly the mixture weighs, `interpolation`, shapes do not tell: it is the rule's default.
+  Shapes do not determine `interpolation`: it is the rule's default.
   """
   try:
     tree = flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
-  except Exception as error:  # msgpack and flax raise almost anything at damaged files
+  except Exception as error:  # msgpack and flax raise almost anything on damaged files
     raise InputError(
-      f'{path} holds no meta-trained optimizer: it is neither a file of l2o.save nor '
+      f'{path} holds no learned optimizer: it is neither a file of l2o.save nor '
       f"weights in flax's msgpack format ({first_line(error)})"
     ) from error
   wrong = f'{path} holds no weights of VeLO or Celo'
   named = [('/'.join(map(str, keys)), leaf) for keys, leaf in leaves(tree)]
   found = dict(named)
   if strange := [name for name, x in named if not isinstance(x, np.ndarray) or not is_real(x)]:
-    raise InputError(f'{wrong}: {strange[0]} is no array of numbers')
+    raise InputError(f'{wrong}: {strange[0]} is not an array of numbers')
   if len(found) < len(named):
-    raise InputError(f'{wrong}: two of its arrays have one name')
+    raise InputError(f'{wrong}: two of its arrays have the same name')
   with np.errstate(over='ignore'):
     found = {name: x.astype(np.float32) for name, x in found.items()}
   features, width, bank = _sizes(tree, wrong)
@@ -72,7 +72,7 @@ def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
 
 
 def widths(theta: Theta) -> dict[str, int]:
-  """The arguments of VeLO and Celo that decide on theta's shapes.
+  """The arguments of VeLO and Celo that determine theta's shapes.
 
   Example:
     >>> import l2o
@@ -84,10 +84,10 @@ def widths(theta: Theta) -> dict[str, int]:
 
 
 def _sizes(theta: Theta, wrong: str) -> tuple[int, int, int]:
-  """Features, LSTM width and size of the bank, of which all shapes follow."""
+  """Features, LSTM width and size of the bank, from which all shapes follow."""
   found = {'/'.join(map(str, keys)): np.shape(leaf) for keys, leaf in leaves(theta)}
   try:
     features, width, bank = (found[name][axis] for name, axis in TELLING)
   except (IndexError, KeyError) as error:
-    raise InputError(f'{wrong}: {error} is not there') from error
+    raise InputError(f'{wrong}: {error} is missing') from error
   return features, width, bank

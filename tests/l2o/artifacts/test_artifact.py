@@ -54,7 +54,7 @@ def test_a_file_tells_what_it_is(saved):
 def test_other_layers_are_refused_by_name_or_get_the_mean_embedding(saved):
   path, _ = saved
   other = {'Dense_0': PARAMS['Dense_0'], 'logits': jnp.ones(4)}
-  with pytest.raises(l2o.InputError, match=r'lacks logits and has head beside.*mean_embedding'):
+  with pytest.raises(l2o.InputError, match=r'lacks logits and also has head.*mean_embedding'):
     l2o.load(path, other, num_steps=5)
   updates = first_update(l2o.load(path, other, 5, on_mismatch='mean_embedding'), other)
   assert np.all(updates['logits'] != 0)
@@ -71,7 +71,7 @@ def test_a_change_is_found_by_itsdigest(saved, where):
   else:
     raw = raw.replace(b'abc', b'abd')
   path.write_bytes(raw)
-  with pytest.raises(l2o.InputError, match='damaged: its content is not what its SHA-256 says'):
+  with pytest.raises(l2o.InputError, match='damaged: its content does not match its SHA-256'):
     l2o.read(path)
 
 

@@ -254,7 +254,7 @@ def test_facts_name_the_directions():
 
 def test_two_layers_of_one_path_are_refused():
   params = {'a/b': jnp.ones(2), 'a': {'b': jnp.ones(2)}}
-  with pytest.raises(l2o.InputError, match='two layers have one path'):
+  with pytest.raises(l2o.InputError, match='two layers have the same path'):
     l2o.rule('l3rs').init(jax.random.key(0), params)
 
 

@@ -65,7 +65,7 @@ def test_regression_is_the_mean_square_in_the_units_asked_for(rng):
   assert sorted(
     regression(Affine(num_classes=2, features=(4,)), batch).evaluate(params, state, batch)
   ) == ['loss']
-  with pytest.raises(InputError, match=r'makes \(6, 2\) of a target of shape \(6, 1\)'):
+  with pytest.raises(InputError, match=r'returns \(6, 2\) for a target of shape \(6, 1\)'):
     task.evaluate(params, state, batch | {'target': batch['target'][:, :1]})
   grads = jax.grad(lambda p: task.loss(p, state, jax.random.key(1), batch)[0])(params)
   assert all(np.any(g != 0) for g in jax.tree.leaves(grads))

@@ -268,7 +268,7 @@ def test_an_evaluation_that_is_not_finite_is_told_and_written(tmp_path):
         'stream': {'name': 'photograph', 'crop': 4, 'batch_size': 7},
         'model': {'name': 'siren', 'features': 3},
       },
-      r'makes \(7, 1\) of a target of shape \(7, 3\)',
+      r'returns \(7, 1\) for a target of shape \(7, 3\)',
     ),
   ],
 )
