@@ -72,7 +72,7 @@ def sines(
     seed: of phases and noise.
     num_steps: T, points of a sequence.
     batch_size: sequences of a batch.
-    noise: standard deviation of what is added to inputs and targets of the training batches.
+    noise: standard deviation of the noise on inputs and targets of training batches.
     periods: covered by a sequence.
 
   Raises:
@@ -118,7 +118,7 @@ def spiral(
     seed: of the noise.
     num_steps: T, times.
     batch_size: copies of the curve, each with its own noise.
-    noise: standard deviation of what is added to the targets of the training batches.
+    noise: standard deviation of the noise on targets of training batches.
 
   Raises:
     InputError: fewer than 2 times, no copies, or noise below 0.

@@ -37,7 +37,7 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
 
   Raises:
     InputError: the extra 'volumes' is not installed, a file that is no finite volume, smaller than
-      the crop or of one value, or a number below 1.
+      the crop or constant, or a number below 1.
   """
   values = _template() if not path else _read(path)
   if values.ndim != 3 or not np.all(np.isfinite(values)):

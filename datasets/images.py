@@ -17,7 +17,7 @@ def check_fits(num_bytes: int, where: str, key: str) -> None:
   """Raises InputError if images need more memory than this machine has.
 
   Args:
-    num_bytes: what they need.
+    num_bytes: memory that they need.
     where: what they are, for the error message.
     key: the argument that decides.
   """

@@ -1,7 +1,7 @@
 """l2o: learned optimizers in JAX.
 
-A `LearnedRule` with meta-parameters theta binds to an ordinary optax transformation; an
-`Estimator` gives the gradient of theta; a `Task` is what is trained on in between.
+A `LearnedRule`, bound to meta-parameters theta, is an ordinary optax transformation; a `Task` is an
+inner problem to train on; an `Estimator` estimates the gradient of the meta-loss in theta.
 """
 
 from l2o.artifacts import load, read, save, zoo

@@ -148,7 +148,7 @@ def _summary(row: Runs) -> dict[str, Any]:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-  """(steps, values) of the rows that have it; what was not finite is NaN."""
+  """(steps, values) of the rows that have it; non-finite values are NaN."""
   there = [row for row in rows if name in row]
   return np.array([row['step'] for row in there]), np.array([row[name] for row in there], float)
 

@@ -49,7 +49,7 @@ ON_MISMATCH = ('error', 'mean_embedding')
 
 
 class L3RSState(NamedTuple):
-  """State of a bound L3RS: beside the base optimizers' own, nothing per parameter."""
+  """State of a bound L3RS; only the base optimizers' own is per parameter."""
 
   step: jax.Array  # [] int32, steps done
   ema: jax.Array | None  # [layers or 1, STATISTICS, gammas] float32, not bias-corrected

@@ -111,7 +111,7 @@ def velo(
 
   Args:
     lstm_width: H, units of the LSTM.
-    bank_size: N, MLPs that a tensor's own is mixed from.
+    bank_size: N, MLPs from which each tensor's is mixed.
     interpolation: factor c on the mixture.
     weight_decay: multiple of the parameters that is added to the gradients.
     max_steps: longest horizon without accumulation, in steps.

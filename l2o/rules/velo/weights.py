@@ -86,8 +86,8 @@ def widths(theta: Theta) -> dict[str, int]:
 def _sizes(theta: Theta, wrong: str) -> tuple[int, int, int]:
   """Features, LSTM width and size of the bank, from which all shapes follow."""
   found = {'/'.join(map(str, keys)): np.shape(leaf) for keys, leaf in leaves(theta)}
-  try:
-    features, width, bank = (found[name][axis] for name, axis in TELLING)
-  except (IndexError, KeyError) as error:
-    raise InputError(f'{wrong}: {error} is missing') from error
+  for name, axis in TELLING:
+    if len(found.get(name, ())) <= axis:
+      raise InputError(f'{wrong}: {name} is missing or has too few axes')
+  features, width, bank = (found[name][axis] for name, axis in TELLING)
   return features, width, bank
