@@ -14,7 +14,7 @@ names its released weights, otherwise `velo-quickstart`.
 from ml_collections import ConfigDict
 
 from configs import common
-from l2o.models.siren import siren_width
+from l2o.models.siren_size import siren_width
 from l2o.registry import check_bounds, choose
 
 ADAMAX = {

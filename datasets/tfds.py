@@ -1,7 +1,8 @@
 """`tfds`: any labelled image data set of tensorflow-datasets, by name.
 
 Read by random access from ArrayRecord files, without TensorFlow, from TFDS_DATA_DIR or the default
-folder. Nothing is downloaded unless the config says so: the folder may be shared.
+folder. Nothing is downloaded unless the config says so: the folder may be shared. Preparing a
+download needs TensorFlow.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from datasets.images import SideOrNone, check_fits, resized
 from datasets.source import ArraySource, Example, Source
 from l2o.arguments import checked
 from l2o.errors import InputError, first_line
+from l2o.optional import require
 from l2o.registry import choose
 
 VARIABLE = 'TFDS_DATA_DIR'
@@ -46,7 +48,8 @@ def tfds(
     size: height and width to resize to; 0 leaves the images as they are.
     in_memory: whether all images are decoded now. If not, only labels are, which still reads every
       record once, and the config must set `feed.chunk_steps`.
-    download: whether tensorflow-datasets may fetch and prepare what is missing.
+    download: whether tensorflow-datasets may fetch and prepare what is missing, for which it needs
+      TensorFlow.
 
   Raises:
     InputError: a data set that does not exist, cannot be downloaded or read, a split or feature it
@@ -161,6 +164,7 @@ def _prepared(dataset: str, download: bool) -> Any:
       f'{dataset} is not prepared in {where}: set {VARIABLE} to where it is, or download = True in '
       f'its block of `sources` to fetch it'
     )
+  require('tensorflow', 'tensorflow', f'download of {dataset}')
   try:
     builder.download_and_prepare()
   except Exception as error:

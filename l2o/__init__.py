@@ -4,12 +4,17 @@ A `LearnedRule`, bound to meta-parameters theta, is an ordinary optax transforma
 inner problem to train on; an `Estimator` estimates the gradient of the meta-loss in theta.
 """
 
-from l2o.artifacts import load, read, save, zoo
-from l2o.errors import InputError
-from l2o.rules import rule
-from l2o.rules.hub import hub
-from l2o.rules.lgl2o import lgl2o
-from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from l2o.artifacts import load, read, save, zoo
+  from l2o.errors import InputError
+  from l2o.rules import rule
+  from l2o.rules.hub import hub
+  from l2o.rules.lgl2o import lgl2o
+  from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
 
 __all__ = [
   'Episode',
@@ -26,3 +31,37 @@ __all__ = [
   'save',
   'zoo',
 ]
+
+# Where each name lives. It is imported with its first use: a command line that is refused, or whose
+# run is finished, needs `l2o.errors` and the like but neither JAX nor flax, which take a second.
+_HOMES = {
+  'Episode': 'l2o.types',
+  'Estimator': 'l2o.types',
+  'InputError': 'l2o.errors',
+  'LearnedRule': 'l2o.types',
+  'Task': 'l2o.types',
+  'TaskBatch': 'l2o.types',
+  'hub': 'l2o.rules.hub',
+  'lgl2o': 'l2o.rules.lgl2o',
+  'load': 'l2o.artifacts',
+  'read': 'l2o.artifacts',
+  'rule': 'l2o.rules',
+  'save': 'l2o.artifacts',
+  'zoo': 'l2o.artifacts',
+}
+
+
+def _lookup(name: str) -> Any:
+  if home := _HOMES.get(name):
+    return globals().setdefault(name, getattr(importlib.import_module(home), name))
+  if not name.startswith('_') and importlib.util.find_spec(f'{__name__}.{name}'):
+    return importlib.import_module(f'{__name__}.{name}')  # `l2o.rules` after `import l2o`
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # with it, a type checker takes every name for granted
+  __getattr__ = _lookup

@@ -2,10 +2,14 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from configs import common, quickstart
+from trainers.harness import workdir as files
 
 
 def main(*arguments):
@@ -21,6 +25,9 @@ def main(*arguments):
 
 
 CONFIG = '--config=configs/quickstart.py'
+CONFIGS = sorted(
+  set(pathlib.Path('configs').glob('[a-z]*.py')) - {pathlib.Path('configs/common.py')}
+)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +103,53 @@ def test_the_smoke_run_ends_in_results_and_again_at_once(tmp_path):
   code, _, errors = main(f'{CONFIG}:smoke', f'--workdir={workdir}')
   assert code == 2
   assert 'seed: 1 there, 0 now' in errors
+
+
+HEAVY = {
+  'clu', 'flax', 'grain', 'jax', 'jaxlib', 'matplotlib', 'optax', 'orbax', 'PIL', 'sklearn',
+  'tensorboard', 'tensorflow', 'tensorflow_datasets',
+}  # fmt: skip
+
+
+def imported_by_main(*arguments):
+  """Runs main.py; returns its code, output and the packages it imported."""
+  done = subprocess.run(
+    [sys.executable, '-X', 'importtime', 'main.py', *arguments],
+    capture_output=True, text=True, timeout=600,
+  )  # fmt: skip
+  timed = [line for line in done.stderr.splitlines() if line.startswith('import time:')]
+  modules = {line.rpartition('|')[2].strip() for line in timed}
+  assert 'absl.app' in modules
+  return done.returncode, done.stdout, {name.partition('.')[0] for name in modules}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_a_refused_key_takes_no_heavy_import(path, tmp_path):
+  workdir = f'--workdir={tmp_path / "run"}'
+  code, _, packages = imported_by_main(f'--config={path}', '--config.no_such_key=1', workdir)
+  assert code == 2
+  assert not packages & HEAVY
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'code'),
+  [
+    (['--help'], 1),  # absl's own code
+    ([CONFIG, '--config.seed=1e3'], 2),
+    ([CONFIG, '--config.seed=-1'], 2),
+    (['--config=README.md'], 2),
+  ],
+)
+def test_help_and_a_refused_config_take_no_heavy_import(arguments, code, tmp_path):
+  found, _, packages = imported_by_main(*arguments, f'--workdir={tmp_path / "run"}')
+  assert found == code
+  assert not packages & HEAVY
+
+
+def test_a_finished_run_takes_no_heavy_import(tmp_path):
+  files.write_json(tmp_path / files.CONFIG, common.freeze(quickstart.get_config()))
+  files.write_json(tmp_path / files.RESULTS, [])
+  code, output, packages = imported_by_main(CONFIG, f'--workdir={tmp_path}')
+  assert code == 0
+  assert 'finished' in output
+  assert not packages & HEAVY

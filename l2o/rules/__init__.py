@@ -6,10 +6,12 @@
 - hand_designed: optax's optimizers, with schedules; head_only: any rule on the head alone.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l2o.registry import build
-from l2o.types import LearnedRule
+
+if TYPE_CHECKING:  # the table is read without importing JAX
+  from l2o.types import LearnedRule
 
 RULES = {
   'artifact': 'l2o.artifacts.rule:artifact',
@@ -23,7 +25,7 @@ RULES = {
 }
 
 
-def rule(name: str, **kwargs: Any) -> LearnedRule:
+def rule(name: str, **kwargs: Any) -> 'LearnedRule':
   """Builds a rule by name.
 
   Raises:

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from clu import periodic_actions
-
 Action = Callable[[int, Any], None]
 
 
@@ -60,19 +58,25 @@ def progress(name: str, unit: str, start: int, stop: int, every_secs: float) -> 
   """An action that prints the rate and the time left, every so many seconds and at the end."""
   begun = time.monotonic()
 
-  def report(step: int, t: float) -> None:
-    rate = max(step - start, 1) / max(t - begun, 1e-9)
+  printed: float | None = None
+
+  def report(step: int, state: Any) -> None:
+    nonlocal printed
+    now = time.monotonic()
+    if printed is None:
+      printed = now  # the first step compiles: its rate says nothing
+    if now - printed <= every_secs and step != stop:
+      return
+    printed = now
+    rate = max(step - start, 1) / max(now - begun, 1e-9)
     left = (stop - step) / rate
     print(
       f'[{name}] {unit} {step}/{stop} ({100 * step / stop:.0f} %), '
-      f'{rate:.3g}/s, {_duration(t - begun)} elapsed, ETA {_duration(left)}',
+      f'{rate:.3g}/s, {_duration(now - begun)} elapsed, ETA {_duration(left)}',
       flush=True,
     )
 
-  action = periodic_actions.PeriodicCallback(
-    every_secs=every_secs, on_steps=[stop], callback_fn=report, execute_async=False
-  )
-  return lambda step, state: action(step)
+  return report
 
 
 def _duration(seconds: float) -> str:

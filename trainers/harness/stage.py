@@ -60,7 +60,7 @@ def run(
     check: (steps done, metrics), called for every step; raises to end the run.
     log_every: steps between two rows of metrics.
     unit: what a step is called.
-    folder: the stage's; gets `checkpoints`, `metrics.jsonl` and TensorBoard events.
+    folder: the stage's; gets `checkpoints` and what `writers.create_writer` writes.
     options: see there.
     expand: metrics as fetched -> numbers to write.
     evaluate: what to look at now and then, if anything.

@@ -1,21 +1,28 @@
-"""Metrics of a run: TensorBoard events and `metrics.jsonl`, through clu's writers."""
+"""Metrics of a run: `metrics.jsonl`, and TensorBoard events where TensorFlow is installed."""
 
+import functools
 import json
 import math
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
-from clu import metric_writers
-from clu.metric_writers import interface
 
+from l2o.errors import first_line
 from reports.results import read_lines
 
 
-class JsonLinesWriter(interface.MetricWriter):
-  """Writes scalars as lines `{"step": …, name: value, …}`; everything else is left to others.
+class Writer(Protocol):
+  """What a stage writes its metrics to."""
+
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
+  def close(self) -> None: ...
+
+
+class JsonLinesWriter:
+  """Writes scalars as lines `{"step": …, name: value, …}`.
 
   Args:
     path: the file. Lines beyond step `start` are dropped: a resumed run writes them again.
@@ -34,9 +41,6 @@ class JsonLinesWriter(interface.MetricWriter):
   def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
     self._write({'step': int(step)} | {name: number(x) for name, x in scalars.items()})
 
-  def flush(self) -> None:
-    self._file.flush()
-
   def close(self) -> None:
     self._file.close()
 
@@ -44,20 +48,42 @@ class JsonLinesWriter(interface.MetricWriter):
     self._file.write(json.dumps(row) + '\n')
     self._file.flush()
 
-  def write_summaries(self, step, values, metadata=None): ...
-  def write_images(self, step, images): ...
-  def write_videos(self, step, videos): ...
-  def write_audios(self, step, audios, *, sample_rate): ...
-  def write_texts(self, step, texts): ...
-  def write_histograms(self, step, arrays, num_buckets=None): ...
-  def write_hparams(self, hparams): ...
+
+class Writers:
+  """Several writers as one."""
+
+  def __init__(self, writers: Sequence[Writer]):
+    self._writers = writers
+
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+    for writer in self._writers:
+      writer.write_scalars(step, scalars)
+
+  def close(self) -> None:
+    for writer in self._writers:
+      writer.close()
 
 
-def create_writer(folder: pathlib.Path, start: int = 0) -> interface.MetricWriter:
-  """Events for TensorBoard and `metrics.jsonl`, both in `folder`."""
+def create_writer(folder: pathlib.Path, start: int = 0) -> Writer:
+  """`metrics.jsonl` and, if clu's writer can be imported, events for TensorBoard, in `folder`."""
   folder.mkdir(parents=True, exist_ok=True)
   lines = JsonLinesWriter(folder / 'metrics.jsonl', start)
-  return metric_writers.MultiWriter([metric_writers.SummaryWriter(str(folder)), lines])
+  event_writer = _event_writer()
+  return Writers([event_writer(str(folder)), lines]) if event_writer else lines
+
+
+@functools.cache  # what is missing is said once
+def _event_writer() -> Callable[[str], Writer] | None:
+  try:
+    from clu.metric_writers import SummaryWriter  # TensorFlow: five seconds
+  except ImportError as error:
+    print(
+      f'[run] metrics.jsonl alone, without TensorBoard events ({first_line(error)}): they need pip '
+      f"install 'l2o[tensorflow]'",
+      flush=True,
+    )
+    return None
+  return SummaryWriter
 
 
 def number(x: Any) -> float | None:

@@ -8,7 +8,8 @@ import pytest
 import l2o
 from l2o.models.lane_keeping import FrameEncoder, LaneKeeping
 from l2o.models.lstm import LSTM
-from l2o.models.siren import Siren, siren_width
+from l2o.models.siren import Siren
+from l2o.models.siren_size import siren_width
 
 FRAMES = jax.ShapeDtypeStruct((2, 66, 200, 3), jnp.float32)
 

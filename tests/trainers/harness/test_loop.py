@@ -77,3 +77,14 @@ def test_progress_says_rate_and_time_left(capsys):
   assert lines[-1].startswith('[meta_train] generation 4/4 (100 %), ')
   assert '/s, 0:00:00 elapsed, ETA 0:00:00' in lines[-1]
   assert '2/4 (50 %)' in lines[0] or '1/4 (25 %)' in lines[0]
+
+
+def test_progress_is_silent_between_its_lines(capsys, monkeypatch):
+  clock = iter([0.0, 50.0, 54.0, 56.0, 60.0, 61.0])
+  monkeypatch.setattr(loop.time, 'monotonic', lambda: next(clock))
+  report = loop.progress('train', 'step', start=0, stop=5, every_secs=5.0)
+  for done in range(1, 6):
+    report(done, None)
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split()[2] for line in lines] == ['3/5', '5/5']
+  assert '0:00:56 elapsed' in lines[0]

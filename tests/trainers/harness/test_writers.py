@@ -1,10 +1,13 @@
-"""metrics.jsonl."""
+"""metrics.jsonl, and TensorBoard events where TensorFlow is installed."""
 
 import json
+import sys
 
 import numpy as np
+import pytest
 
 from reports.results import read_lines
+from trainers.harness import writers
 from trainers.harness.writers import JsonLinesWriter, create_writer
 
 
@@ -33,6 +36,7 @@ def test_a_resumed_run_writes_its_steps_once(tmp_path):
 
 
 def test_tensorboard_gets_the_same_scalars(tmp_path):
+  pytest.importorskip('tensorflow')
   from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
   from tensorboard.util.tensor_util import make_ndarray
 
@@ -44,3 +48,21 @@ def test_tensorboard_gets_the_same_scalars(tmp_path):
   (tensor,) = events.Tensors('loss')
   assert tensor.step == 7
   assert make_ndarray(tensor.tensor_proto) == 0.25
+  assert [row['loss'] for row in read_lines(tmp_path / 'metrics.jsonl')] == [0.25]
+
+
+def test_without_tensorflow_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, 'clu.metric_writers', None)
+  writers._event_writer.cache_clear()
+  try:
+    for name in ('pretrain', 'meta_train'):
+      writer = create_writer(tmp_path / name)
+      writer.write_scalars(7, {'loss': 0.25})
+      writer.close()
+  finally:
+    writers._event_writer.cache_clear()
+  (line,) = capsys.readouterr().out.splitlines()
+  assert "pip install 'l2o[tensorflow]'" in line
+  for folder in tmp_path.iterdir():
+    assert [path.name for path in folder.iterdir()] == ['metrics.jsonl']
+    assert [row['loss'] for row in read_lines(folder / 'metrics.jsonl')] == [0.25]
