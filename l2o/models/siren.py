@@ -21,7 +21,7 @@ class Siren(nn.Module):
   authors' code.
 
   Attributes:
-    features: width of the hidden layers; `siren_width` of `siren_size` finds it for a size in bytes.
+    features: width of the hidden layers; `siren_size.siren_width` finds it for a size in bytes.
     num_outputs: channels.
     num_layers: dense layers, the last included.
     w0: frequency.

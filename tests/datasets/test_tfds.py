@@ -1,16 +1,22 @@
 """The tensorflow-datasets source, on a data set that the test prepares itself."""
 
+import json
+import sys
+import types
+
 import numpy as np
 import pytest
 
 import datasets
 from datasets.images import resized
 from l2o.errors import InputError
+from tests.without import run_without
 
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
   """Two splits of three classes, prepared as ArrayRecord files."""
+  pytest.importorskip('tensorflow')  # to prepare, not to read
   tfds = pytest.importorskip('tensorflow_datasets')
 
   kind = tfds.features.ClassLabel(names=['blue', 'red', 'green'])
@@ -87,6 +93,33 @@ def test_what_is_not_there_is_named_and_nothing_is_fetched(spec, prepared, chang
   with pytest.raises(InputError, match=says):
     datasets.load(spec | changes, 'validation')
   assert sorted(prepared.iterdir()) == before
+
+
+READ = """
+import json
+import datasets
+
+spec = json.loads(sys.argv[1])
+for extra in ({}, {'in_memory': False}):
+  source = datasets.load(spec | extra, 'train')
+  print(json.dumps([source[i].image.tolist() for i in range(len(source))]))
+assert 'tensorflow' not in sys.modules
+"""
+
+
+def test_what_is_prepared_is_read_without_tensorflow(spec):
+  here = datasets.load(spec | {'size': 4}, 'train')
+  images = [here[i].image.tolist() for i in range(len(here))]
+  output = run_without({'tensorflow', 'tensorboard'}, READ, json.dumps(spec | {'size': 4}))
+  assert [json.loads(line) for line in output.splitlines()] == [images, images]
+
+
+def test_a_download_says_that_it_needs_tensorflow(monkeypatch):
+  builder = types.SimpleNamespace(is_prepared=lambda: False)
+  monkeypatch.setattr('tensorflow_datasets.builder', lambda *args, **kwargs: builder)
+  monkeypatch.setitem(sys.modules, 'tensorflow', None)
+  with pytest.raises(InputError, match=r"download of mnist needs .*'l2o\[tensorflow\]'"):
+    datasets.load({'name': 'tfds', 'dataset': 'mnist', 'download': True}, 'train')
 
 
 def test_resizing_cuts_the_longer_side_evenly_and_keeps_the_channels():
