@@ -9,7 +9,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from l2o.artifacts import load, read, save, zoo
+  from l2o.artifacts.artifact import load, read, save, zoo
   from l2o.errors import InputError
   from l2o.rules import rule
   from l2o.rules.hub import hub
@@ -43,11 +43,11 @@ _HOMES = {
   'TaskBatch': 'l2o.types',
   'hub': 'l2o.rules.hub',
   'lgl2o': 'l2o.rules.lgl2o',
-  'load': 'l2o.artifacts',
-  'read': 'l2o.artifacts',
+  'load': 'l2o.artifacts.artifact',
+  'read': 'l2o.artifacts.artifact',
   'rule': 'l2o.rules',
-  'save': 'l2o.artifacts',
-  'zoo': 'l2o.artifacts',
+  'save': 'l2o.artifacts.artifact',
+  'zoo': 'l2o.artifacts.artifact',
 }
 
 
