@@ -71,8 +71,7 @@ def classification(
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     variables: Mapping[str, Any] = {'params': params, **model_state}
     images = _scaled(_middle(batch['image'], seen))
-    logits: Any = model.apply(variables, images, train=False)
-    return _metrics(logits, batch['label'])
+    return _metrics(model.apply(variables, images, train=False), batch['label'])
 
   return Task(init, loss, evaluate)
 
@@ -114,6 +113,6 @@ def _scaled(images: jax.Array) -> jax.Array:
   return images.astype(jnp.float32) / 255.0
 
 
-def _metrics(logits: jax.Array, labels: jax.Array) -> Metrics:
+def _metrics(logits: Any, labels: jax.Array) -> Metrics:
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   return {'loss': jnp.mean(losses), 'accuracy': jnp.mean(jnp.argmax(logits, axis=-1) == labels)}
