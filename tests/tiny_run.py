@@ -5,9 +5,12 @@ from trainers import run
 
 
 def tiny(**overrides):
-  """The smoke variant with one data set and one family of baselines."""
+  """The smoke variant with one hidden layer, one small data set and one family of baselines."""
   c = quickstart.get_config('smoke')
-  c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0, 'per_font': 4}}
+  c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0, 'per_font': 1}}
+  c.model.features = (8,)
+  c.tasks.eval_size = 32
+  c.pretrain.update(num_steps=6, log_every=2)
   c.meta_evaluate.experiments = {'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'}}
   baselines = c.meta_evaluate.baselines
   c.meta_evaluate.baselines = {'sgd_constant': baselines['sgd_constant'].to_dict()}

@@ -29,6 +29,11 @@ def loss(params):
   return sum(squares, jnp.float32(0.0))
 
 
+def small_tree():
+  """The least and the greatest rank: programs grow with the number of shapes."""
+  return {name: x for name, x in tree().items() if name in ('scalar', 'conv')}
+
+
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
 # What a loop passes beside the loss; keywords that most rules do not know.
 EXTRA = {'value_fn': loss, 'value_and_grad_fn': jax.value_and_grad(loss)}
@@ -211,7 +216,7 @@ def test_it_runs_inside_optax_wrappers(bound, around):
 
 
 def test_a_stack_of_thetas_steps_as_each_alone(bound):
-  params = tree()
+  params = small_tree()
   rule, theta, _ = bound(params)
   rng = np.random.default_rng(2)
   thetas = [
@@ -248,7 +253,7 @@ def test_it_trains_its_part_of_a_partition(bound):
 
 
 def test_its_state_comes_back_from_a_checkpoint(bound, tmp_path):
-  params = tree()
+  params = small_tree()
   _, _, tx = bound(params)
   _, state = jax.jit(partial(tx.update, **EXTRA))(params, tx.init(params), params, value=1.0)
   saved = Checkpoints(tmp_path)
