@@ -77,10 +77,10 @@ class Estimator(NamedTuple):
   # (theta, state, key, tasks) -> (grad_theta, state, metrics []); among the metrics 'loss',
   # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
   estimate: Callable[..., Any]
-  # `estimate` in two halves, ask and tell, for callers that run the candidates themselves; None if
+  # `estimate` in two halves, for callers that run the candidates themselves; None if
   # the estimator cannot be split so.
-  candidates: Callable[..., Theta] | None = None  # (theta, state, key) -> thetas [n, ...]
-  conclude: Callable[..., Any] | None = None  # (theta, state, key, metrics [n]) -> as `estimate`
+  ask: Callable[..., Theta] | None = None  # (theta, state, key) -> thetas [n, ...]
+  tell: Callable[..., Any] | None = None  # (theta, state, key, metrics [n]) -> as `estimate`
 
 
 class MapFn(Protocol):

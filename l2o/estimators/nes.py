@@ -117,15 +117,15 @@ def nes(
       return meta_loss(_candidate(spec, theta, state, key, number), tasks)
 
     metrics = map_fn(candidate, jnp.arange(population), (theta, state, key, tasks))
-    return _conclude(spec, theta, state, key, metrics)
+    return _tell(spec, theta, state, key, metrics)
 
-  def candidates(theta: Theta, state: NESState, key: jax.Array) -> Theta:
+  def ask(theta: Theta, state: NESState, key: jax.Array) -> Theta:
     return jax.vmap(lambda i: _candidate(spec, theta, state, key, i))(jnp.arange(population))
 
   def init(theta: Theta, key: jax.Array) -> NESState:
     return NESState(jnp.zeros((), jnp.int32))
 
-  return Estimator(init, estimate, candidates, partial(_conclude, spec))
+  return Estimator(init, estimate, ask, partial(_tell, spec))
 
 
 class _Spec(NamedTuple):
@@ -144,7 +144,7 @@ def _candidate(spec: _Spec, theta: Theta, state: NESState, key: jax.Array, numbe
   return jax.tree.map(lambda t, e: t + (sign * sigma).astype(t.dtype) * e, theta, noise)
 
 
-def _conclude(
+def _tell(
   spec: _Spec, theta: Theta, state: NESState, key: jax.Array, metrics: Metrics
 ) -> tuple[Theta, NESState, Metrics]:
   numbers = jnp.arange(spec.population)

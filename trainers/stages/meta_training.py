@@ -154,9 +154,9 @@ def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
   estimator = build_from(
     ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn
   )
-  if plan.host and estimator.candidates is None:
+  if plan.host and estimator.ask is None:
     raise InputError(
-      f'{plan.estimator["name"]} does not give its candidates away, so the host cannot feed them: '
+      f'{plan.estimator["name"]} has no ask and tell, so the host cannot feed its candidates: '
       f'set feed.chunk_steps = 0'
     )
   return estimator
@@ -218,14 +218,14 @@ def _fed_step(
   @jax.jit
   def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:
     task_key, noise_key = _keys(plan, state)
-    thetas = estimator.candidates(state.theta, state.estimator, noise_key)
+    thetas = estimator.ask(state.theta, state.estimator, noise_key)
     return thetas, start_episodes(plan.task, task_key, pretrained, drawn)
 
   @partial(jax.jit, donate_argnums=0)
   def end(state: MetaState, metrics: Metrics, num_steps: Any) -> tuple[MetaState, Metrics]:
     _, noise_key = _keys(plan, state)
     means = jax.tree.map(lambda x: jnp.mean(x, axis=1), metrics)
-    estimate = estimator.conclude(state.theta, state.estimator, noise_key, means)
+    estimate = estimator.tell(state.theta, state.estimator, noise_key, means)
     return _descend(optimizer, state, estimate, num_steps)
 
   def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:

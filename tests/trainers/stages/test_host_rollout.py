@@ -65,5 +65,5 @@ def test_an_estimator_in_one_piece_cannot_be_fed(monkeypatch):
   monkeypatch.setattr(
     meta_training, 'build_from', lambda *args, **deps: Estimator(*build(*args, **deps)[:2])
   )
-  with pytest.raises(InputError, match=r'nes does not give its candidates.*chunk_steps = 0'):
+  with pytest.raises(InputError, match=r'nes has no ask and tell.*chunk_steps = 0'):
     pipeline.build(tiny(**{'feed.chunk_steps': 2}))
