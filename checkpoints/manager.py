@@ -76,7 +76,7 @@ class Checkpoints:
     return time.monotonic() - self._last >= self._every_secs
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves unless `step` is saved already; writing goes on in the background."""
+    """Saves unless `step` is saved already; writing continues in the background."""
     if step in self._manager.all_steps():
       return
     # A copy: the caller's next step may donate these buffers while Orbax still reads them.

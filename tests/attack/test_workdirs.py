@@ -139,7 +139,7 @@ def test_a_deleted_record_of_the_best_model_is_measured_again(ended, copy):
 
 def test_a_deleted_best_model_is_not_replaced_by_another(copy):
   shutil.rmtree(copy / 'train' / 'best')
-  with pytest.raises(RunError, match='is damaged, the best model is lost'):
+  with pytest.raises(RunError, match='is damaged, so the best model cannot be restored'):
     run.run(tiny_job(), copy, {}, {})
 
 

@@ -99,7 +99,7 @@ def run(
 
 
 def _terminated(what: str) -> signals.TerminatedError:
-  return signals.TerminatedError(f'{what}, saved; the same command goes on from there')
+  return signals.TerminatedError(f'{what}, saved; the same command resumes from there')
 
 
 def _evaluating(evaluate: Evaluate, report: loop.Action, writer: Any, stop: int) -> loop.Action:

@@ -91,7 +91,7 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
 
 
 def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None:
-  """Runs the stages in order; each goes on where its checkpoints end."""
+  """Runs the stages in order; each resumes from its newest checkpoint."""
   folders = {name: folder / name for name in ('meta_train', 'meta_evaluate')}
   folders |= {start: folder / _pretrain_folder(start) for start in plan.pretrain}
   for path in folders.values():
@@ -128,9 +128,9 @@ def _mark_horizon(rows: Results, plan: Pipeline) -> None:
 def _save_optimizer(
   plan: Pipeline, theta: Theta, folder: pathlib.Path, config: Mapping[str, Any], rows: Results
 ) -> None:
-  """What was meta-trained, to be taken away, with a card of where it comes from."""
+  """Writes the learned optimizer, with a card that records where it comes from."""
   spec = config['rule']
-  if spec['name'] == 'artifact':  # one that was taken from a file goes on under its own name
+  if spec['name'] == 'artifact':  # one from a file keeps the name of its rule
     spec = read(spec['path']).spec
   ours = [
     {key: row[key] for key in CARD if key in row}

@@ -2,7 +2,7 @@
 
 The learned rule and the hand-designed ones go through the same inner loop and are measured by the
 same `evaluate`; a family of hand-designed settings is a stack of thetas in one compiled program.
-The state of this stage is the table of what each task measured, so that it goes on at the row it
+The state of this stage is the table of what each task measured, so that it resumes at the row it
 was in.
 """
 

@@ -80,7 +80,7 @@ def build(
 
 
 def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
-  """Meta-trains, or goes on where the folder's checkpoint ends; returns the last theta."""
+  """Meta-trains, or resumes from the folder's newest checkpoint; returns the last theta."""
   mesh = plan.mesh
   map_fn = meshes.sharded_map(mesh, on_device(plan.spec.mapping))
   estimator = _estimator(plan, map_fn)

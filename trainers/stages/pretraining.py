@@ -52,5 +52,5 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
 def run(
   plan: training.Train, folder: pathlib.Path, options: stage.Options
 ) -> tuple[PyTree, PyTree]:
-  """Trains, or goes on where the folder's checkpoint ends; returns (params, model_state)."""
+  """Trains, or resumes from the folder's newest checkpoint; returns (params, model_state)."""
   return training.trained(plan, training.run(plan, folder, options).state.inner)

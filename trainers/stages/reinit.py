@@ -1,6 +1,6 @@
-"""What a training job does when its loss is not finite: stop, or go on from a state that was sound.
+"""What a training job does when its loss is not finite: stop, or restart from a sound state.
 
-The two ways to go on are the re-initialisation baselines of HUB, arXiv 2305.16823, sec. 4.
+The two ways to restart are the re-initialisation baselines of HUB, arXiv 2305.16823, sec. 4.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ POLICIES = {
 
 
 class Kept(NamedTuple):
-  """The state to go on from, and how often that was done."""
+  """The state to restart from, and how often that was done."""
 
   inner: InnerState
   loss: jax.Array  # [] float32, of its parameters
@@ -47,7 +47,7 @@ class Policy(NamedTuple):
   def apply(
     self, kept: Kept | None, before: InnerState, after: InnerState, loss: jax.Array
   ) -> tuple[InnerState, Kept | None]:
-    """The state to go on with after a step that began at `before`, where the loss was `loss`."""
+    """The next state after a step from `before`, where the loss was `loss`."""
     if kept is None:
       return after, None
     sound = jnp.isfinite(loss)

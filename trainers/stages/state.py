@@ -14,7 +14,7 @@ class TrainState(NamedTuple):
 
   step: jax.Array  # [] int32, steps done
   inner: InnerState  # params, model_state, opt_state
-  kept: Kept | None  # what a policy of `trainers.stages.reinit` goes on from; None for 'stop'
+  kept: Kept | None  # what a policy of `trainers.stages.reinit` falls back to; None for 'stop'
 
 
 class MetaState(NamedTuple):

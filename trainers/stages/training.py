@@ -48,7 +48,7 @@ class Train(NamedTuple):
   placement: Sequence[tuple[str, Sequence[str | None]]]  # (regular expression, axes) of parameters
   policy: reinit.Policy
   seed: int
-  start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to go on from
+  start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to start from
   remedy: str  # where the loss is not finite
 
 
@@ -77,7 +77,7 @@ class Measured(NamedTuple):
 
 
 class Ended(NamedTuple):
-  """What a job comes to."""
+  """What a job leaves."""
 
   state: TrainState
   evaluation: 'Evaluation | None'  # None without an evaluation batch
@@ -185,7 +185,7 @@ def best(folder: pathlib.Path, last: TrainState) -> tuple[InnerState, int]:
   inner, step = kept.restore_or(last.inner)
   kept.close()
   if not step or step != read_json(_record(folder), 'delete it').get('step'):
-    raise RunError(f'{folder / BEST} is damaged, the best model is lost; delete {folder} and rerun')
+    raise RunError(f'{folder / BEST} is damaged, so the best model cannot be restored; delete {folder} and rerun')
   return inner, step
 
 

@@ -245,7 +245,7 @@ def test_a_best_model_that_is_damaged_is_not_replaced_by_another(ended, tmp_path
     if path.is_file():
       path.write_bytes(b'')
   last = training.prepare(training_job.build(images(rule=ASTRAY)).plan).state
-  with pytest.raises(RunError, match='is damaged, the best model is lost'):
+  with pytest.raises(RunError, match='is damaged, so the best model cannot be restored'):
     training.best(tmp_path / 'train', last)
 
 
