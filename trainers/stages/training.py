@@ -185,7 +185,9 @@ def best(folder: pathlib.Path, last: TrainState) -> tuple[InnerState, int]:
   inner, step = kept.restore_or(last.inner)
   kept.close()
   if not step or step != read_json(_record(folder), 'delete it').get('step'):
-    raise RunError(f'{folder / BEST} is damaged, so the best model cannot be restored; delete {folder} and rerun')
+    raise RunError(
+      f'{folder / BEST} is damaged, so the best model cannot be restored; delete {folder} and rerun'
+    )
   return inner, step
 
 

@@ -17,6 +17,4 @@ def test_every_key_has_a_meaning_a_kind_and_its_block():
   row = '| `pretrain.starts.NAME.number` | a whole number of at least 0 | `0` | of its random draws'
   assert row in text
   assert '| `gammas` | a list, each a number of at least 0 and below 1 |' in text
-  assert (
-    '| `crop` | a whole number of at least 0 | `0` | height and width of what' in text
-  )
+  assert '| `crop` | a whole number of at least 0 | `0` | height and width of what' in text
