@@ -36,10 +36,6 @@ def test_files_and_functions_are_small():
         assert node.end_lineno - node.lineno < 60, f'{path}: {node.name}'
 
 
-def test_there_are_three_lines_of_tests_for_five_of_source():
-  assert sum(map(lines, TESTS)) >= 0.6 * sum(map(lines, SOURCE))
-
-
 @pytest.mark.parametrize('package', sorted(MAY_IMPORT))
 def test_imports_point_one_way(package):
   for path in pathlib.Path(package).rglob('*.py'):
@@ -50,7 +46,10 @@ def test_imports_point_one_way(package):
       assert used <= MAY_IMPORT[package] | {package}, path
 
 
-def test_a_config_is_read_by_attribute_only_in_configs():
+def test_no_config_is_asked_for_a_key_that_it_may_lack():
+  """Defaults are written in configs/, where a reader looks for them."""
   for path in SOURCE:
     if path.parts[0] != 'configs':
-      assert 'config.get(' not in path.read_text(), path
+      for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr == 'get':
+          assert not isinstance(node.value, ast.Name) or node.value.id != 'config', path

@@ -142,7 +142,7 @@ def test_classes_that_were_seen_before_are_refused(key, value, says, tmp_path):
 
 def test_an_optimizer_from_a_file_was_meta_trained_on_classes_too():
   """Another seed deals the classes out anew, into those that the file's seed gave to l3rs."""
-  config = tiny(seed=1, **{'meta_train.num_generations': 0})
+  config = tiny(seed=1, **{'meta_train.num_generations': 0, 'model.features': (8, 8)})
   config['rule'] = {'name': 'hub', 'hand_designed': SGD, 'learned': {
     'name': 'artifact', 'path': 'l3rs-quickstart'}}  # fmt: skip
   with pytest.raises(InputError, match='meta-training of hub had seen'):

@@ -171,7 +171,8 @@ def test_a_sweep_that_failed_throughout_is_an_error_with_its_table(tmp_path):
 
 def test_a_row_of_a_learned_optimizer_from_a_file_is_tabled(tmp_path):
   """It goes by the file's name in the outcomes."""
-  base = tiny(**{'meta_train.num_generations': 0})
+  layers = {'model.features': (8, 8)}  # those of the file
+  base = tiny(**{'meta_train.num_generations': 0}, **layers)
   artifact = {'name': 'artifact', 'path': 'l3rs-quickstart'}
   listed = [common.sweep_row('T', None, {}), common.sweep_row('T', None, {'rule': artifact})]
   run.run(swept(listed, base=base), tmp_path / 'run', {}, {})

@@ -66,9 +66,14 @@ def test_it_builds_and_its_states_have_shapes(path):
   task, rule = plan.meta_train.task, plan.meta_train.rule
   params, _ = jax.eval_shape(task.init, jax.random.key(0))
   theta = jax.eval_shape(rule.init, jax.random.key(0), params)
-  state = jax.eval_shape(lambda t, p: rule.bind(t, 10).init(p), theta, params)
-  assert jax.tree.leaves(theta)
-  assert jax.tree.leaves(state)
+  updates = jax.eval_shape(lambda t, p: first_update(rule.bind(t, 10), p), theta, params)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), updates) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), params
+  )
+
+
+def first_update(tx, params):
+  return tx.update(params, tx.init(params), params, value=1.0)[0]
 
 
 def test_other_rules_and_released_weights_are_arguments(tmp_path):
@@ -96,7 +101,14 @@ def test_its_smoke_variant_runs_to_results(path, tmp_path):
   config = with_data(path, 'smoke')
   run.run(config, tmp_path / 'run', default=load(path), overrides={})
   rows = json.loads((tmp_path / 'run' / 'results.json').read_text())
-  assert rows
+  if config['sweep']:
+    assert len(rows) == len(config['sweep'])
+    return
+  evaluated = config['meta_evaluate']
+  settings = [len(b.get('learning_rates', [0])) for b in evaluated['baselines'].values()]
+  cells = len(evaluated['experiments']) * len(evaluated['num_steps']) * (1 + sum(settings))
+  assert len(rows) == cells
+  assert all(0 <= row['accuracy_mean'] <= 1 for row in rows)
 
 
 def test_the_papers_scale_has_the_papers_sizes_and_its_states_have_shapes():

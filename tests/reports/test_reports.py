@@ -8,6 +8,7 @@ import pytest
 
 from reports import bootstrap, figures, results, speedup, table
 from reports.results import Outcome
+from tests.pictures import is_drawn
 
 ACCURACY = {  # optimizer -> horizon -> four tasks
   'l3rs': {10: [0.5, 0.7, 0.6, 0.8], 100: [0.9, 0.8, 0.9, 0.8]},
@@ -125,7 +126,7 @@ def test_the_speed_up_figure_draws_ratios_of_steps(rows):
   np.testing.assert_allclose(ratio[-1], 100 / 10 ** (1 + 17.5 / 20), rtol=1e-6)
 
 
-def test_the_meta_training_figure_draws_every_generation():
+def test_the_meta_training_figure_draws_every_generation(tmp_path):
   generations = [
     {'step': g, 'loss': 2.0 / g, 'accuracy': None if g == 2 else 0.1 * g, 'num_steps': 10 * g}
     for g in range(1, 6)
@@ -133,7 +134,8 @@ def test_the_meta_training_figure_draws_every_generation():
   figure = figures.meta_training_curve(generations)
   offsets = figure.axes[0].collections[0].get_offsets()
   np.testing.assert_allclose(offsets[:, 1], [2.0, 1.0, 2 / 3, 0.5, 0.4])
-  figure.savefig('/dev/null', format='png')
+  figure.savefig(tmp_path / 'figure.png')
+  assert is_drawn(tmp_path / 'figure.png')
 
 
 def test_the_mixture_figure_draws_means_and_layers(rng):

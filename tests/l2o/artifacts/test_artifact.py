@@ -1,5 +1,7 @@
 """A meta-trained optimizer in a file."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,6 @@ import pytest
 import safetensors.numpy
 
 import l2o
-from l2o.artifacts.arrays_file import digest
 
 PARAMS = {'Dense_0': {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}, 'head': jnp.ones(4)}
 SPEC = {'name': 'l3rs', 'directions': ['sgd', {'name': 'adam', 'b1': 0.8, 'learnable': ['b2']}]}
@@ -63,7 +64,7 @@ def test_other_layers_are_refused_by_name_or_get_the_mean_embedding(saved):
 
 
 @pytest.mark.parametrize('where', ['number', 'card'])
-def test_a_change_is_found_by_itsdigest(saved, where):
+def test_a_change_is_found_by_its_digest(saved, where):
   path, _ = saved
   raw = bytearray(path.read_bytes())
   if where == 'number':
@@ -76,8 +77,10 @@ def test_a_change_is_found_by_itsdigest(saved, where):
 
 
 def test_another_format_is_refused_by_its_number(tmp_path):
+  """Its SHA-256 is of the description, then of each array after its name, dtype and shape."""
   text, arrays = '{"format": 2}', {'w': np.ones(2, np.float32)}
-  metadata = {'l2o': text, 'sha256': digest(text, arrays)}
+  hashed = text.encode() + b'\nw float32 (2,)\n' + 2 * b'\x00\x00\x80\x3f'
+  metadata = {'l2o': text, 'sha256': hashlib.sha256(hashed).hexdigest()}
   safetensors.numpy.save_file(arrays, tmp_path / 'new.safetensors', metadata=metadata)
   with pytest.raises(l2o.InputError, match='has format 2, this version of l2o reads 1'):
     l2o.read(tmp_path / 'new.safetensors')

@@ -1,8 +1,8 @@
 """The main job, small: its stages agree, repeat themselves bit for bit, and stop when they must."""
 
+import collections
 import json
 import shutil
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,116 +12,127 @@ import pytest
 import datasets
 import l2o
 from checkpoints import Checkpoints
+from configs import common
 from datasets.splits import split_classes
-from l2o.estimators.nes import nes
-from l2o.inner.rollout import meta_loss, run_episode, start_episodes
+from l2o.inner.rollout import run_episode, start_episodes
 from l2o.optax_optimizers import meta_optimizer
 from l2o.types import TaskBatch
+from reports.results import read_lines
+from tests.pictures import is_drawn
 from tests.problems import quadratic_task
 from tests.tiny_run import execute, tiny
+from trainers.checks import blocks
+from trainers.harness import stage
 from trainers.harness.stage import Options
 from trainers.jobs import pipeline
-from trainers.stages import meta_evaluation, meta_training, pretraining, training
+from trainers.resources import meshes
+from trainers.stages import meta_training, pretraining, training
 from trainers.stages.meta_training import draw
-from trainers.stages.state import MetaState
 
 
 def files(folder):
   """Every array and number a run left that must repeat."""
   found = {'results': json.loads((folder / 'results.json').read_text())}
-  for stage in ('pretrain', 'meta_train', 'meta_evaluate'):
-    found[stage] = (folder / stage / 'metrics.jsonl').read_text()
+  for part in ('pretrain', 'meta_train', 'meta_evaluate'):
+    found[part] = (folder / part / 'metrics.jsonl').read_text()
   for name in ('outcomes', 'trace'):
     with np.load(folder / 'meta_evaluate' / f'{name}.npz') as arrays:
       found |= {f'{name}/{key}': arrays[key].tolist() for key in arrays}
   return found
 
 
+CONFIG = tiny(checkpoint_every_secs=0.0)
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-  return execute(tiny(), tmp_path_factory.mktemp('runs') / 'first')
+  return execute(CONFIG, tmp_path_factory.mktemp('runs') / 'first')
 
 
-def test_the_same_seed_gives_the_same_run_bit_for_bit_in_as_few_programs(
-  finished, tmp_path, caplog
-):
-  with jax.log_compiles():
-    again = files(execute(tiny(), tmp_path / 'second'))
+def programs(run):
+  """How often each program was compiled, by name."""
+  counts = collections.Counter()
+
+  def count(event, duration, fun_name='', **more):
+    if event == '/jax/core/compile/backend_compile_duration':
+      counts[fun_name] += 1
+
+  jax.monitoring.register_event_duration_secs_listener(count)
+  try:
+    run()
+  finally:
+    jax.monitoring.unregister_event_duration_listener(count)
+  return counts
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit_in_as_few_programs(finished, tmp_path):
+  counts = programs(lambda: execute(CONFIG, tmp_path / 'second'))
+  again = files(tmp_path / 'second')
   assert again == files(finished)
   assert any(key.endswith('accuracy') for key in again)
   # One for pretraining, one for meta-training; one a family of evaluation, at every horizon.
-  for program, count in {'step': 2, 'measure': 2}.items():
-    assert caplog.text.count(f'Finished XLA compilation of jit({program})') == count
+  assert (counts['jit(step)'], counts['jit(measure)']) == (2, 2)
 
 
-def test_a_workdir_without_its_later_stages_goes_on_to_the_same_end(finished, tmp_path):
-  """What a run leaves when it is ended after pretraining."""
-  folder = tmp_path / 'resumed'
-  shutil.copytree(finished, folder)
-  shutil.rmtree(folder / 'meta_train')
-  shutil.rmtree(folder / 'meta_evaluate')
-  (folder / 'results.json').unlink()
-  assert files(execute(tiny(), folder)) == files(finished)
+class Interrupted(Checkpoints):
+  """Checkpoints of a run that is interrupted when it has saved `last`: (stage, step)."""
+
+  last = None
+  saved = None  # (stage, step) of all that were saved
+
+  def __init__(self, folder, *arguments):
+    super().__init__(folder, *arguments)
+    self.stage = folder.parent.name
+
+  def save(self, step, state):
+    super().save(step, state)
+    type(self).saved.append((self.stage, step))
+    if (self.stage, step) == type(self).last:
+      raise KeyboardInterrupt
 
 
-def test_a_stage_that_was_interrupted_repeats_nothing_and_ends_the_same(finished, tmp_path):
-  """Stopped after the second of three generations, with a checkpoint of it."""
-  config = tiny(checkpoint_every_secs=0.0)
-  folder, done = tmp_path / 'killed', []
-  build = meta_training._step
-
-  def counted(*args):
-    step = build(*args)
-
-    def run_step(state, inputs, *rest):
-      jax.debug.callback(lambda g: done.append(int(g)), state.generation)
-      return step(state, inputs, *rest)
-
-    return run_step
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(meta_training, '_step', counted)
-    patch.setattr(meta_training, '_check', _stop_after(2))
-    with pytest.raises(KeyboardInterrupt):
-      execute(config, folder)
-    jax.effects_barrier()
-    begun, done[:] = list(done), []
-    patch.setattr(meta_training, '_check', lambda generation, metrics: None)
-    execute(config, folder)
-    jax.effects_barrier()
-  assert max(begun) >= 1
-  assert done[0] >= 1  # generation 0 was not done again
+@pytest.mark.parametrize(
+  ('last', 'rest'),
+  [
+    (('meta_train', 2), [('meta_train', 3), *(('meta_evaluate', row) for row in (1, 2, 3, 4))]),
+    (('meta_evaluate', 3), [('meta_evaluate', 4)]),
+  ],
+)
+def test_an_interrupted_run_repeats_nothing_and_ends_the_same(
+  finished, tmp_path, monkeypatch, last, rest
+):
+  """It begins with a finished pretraining: what a run leaves that was ended after it."""
+  folder = tmp_path / 'run'
+  left_out = shutil.ignore_patterns('meta_train', 'meta_evaluate', 'results.json')
+  shutil.copytree(finished, folder, ignore=left_out)
+  monkeypatch.setattr(stage, 'Checkpoints', Interrupted)
+  monkeypatch.setattr(Interrupted, 'saved', [])
+  monkeypatch.setattr(Interrupted, 'last', last)
+  with pytest.raises(KeyboardInterrupt):
+    execute(CONFIG, folder)
+  monkeypatch.setattr(Interrupted, 'last', None)
+  Interrupted.saved.clear()
+  execute(CONFIG, folder)
+  ends = {('pretrain', 6), ('meta_train', 3)}  # asked for again, of stages that have ended
+  assert [entry for entry in Interrupted.saved if entry not in ends - {*rest}][: len(rest)] == rest
+  assert {*Interrupted.saved} <= ends | {*rest}
   assert files(folder) == files(finished)
 
 
-def test_an_evaluation_that_was_interrupted_goes_on_at_its_row(finished, tmp_path):
-  """Stopped after the third of four rows, with a checkpoint of the second at least."""
-  config, folder = tiny(checkpoint_every_secs=0.0), tmp_path / 'killed'
-  measured = []
-  enter = meta_evaluation._enter
-
-  def counted(table, number, metrics):
-    if len(measured) == 3:
-      raise KeyboardInterrupt
-    measured.append(int(number))
-    return enter(table, number, metrics)
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(meta_evaluation, '_enter', counted)
-    with pytest.raises(KeyboardInterrupt):
-      execute(config, folder)
-    measured.clear()
-    execute(config, folder)
-  assert measured == [3]
-  assert files(folder) == files(finished)
+def test_with_batches_over_two_devices_the_run_ends_the_same_to_rounding(finished, tmp_path):
+  split = {'pretrain.mesh.data': 2, 'meta_train.mesh': {'population': 2, 'data': 2}}
+  folder = execute(common.with_diff(CONFIG, split), tmp_path / 'run')
+  one, two = (l2o.read(where / 'optimizer.safetensors').theta for where in (finished, folder))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-5), one, two)
+  for a, b in zip(*(files(where)['results'] for where in (finished, folder)), strict=True):
+    assert b['loss_mean'] == pytest.approx(a['loss_mean'], rel=1e-4)
+    assert b['accuracy_mean'] == pytest.approx(a['accuracy_mean'], abs=0.02)
 
 
-def _stop_after(last):
-  def check(generation, metrics):
-    if generation == last:
-      raise KeyboardInterrupt
-
-  return check
+def drawn(experiment):
+  """The tasks of an experiment: three, of up to five steps."""
+  tasks = experiment.tasks.sample(0, 3, 5)
+  return {part: tasks[part] for part in ('train', 'evaluation')}
 
 
 def test_cells_of_the_results_are_what_single_episodes_measure(finished):
@@ -129,8 +140,7 @@ def test_cells_of_the_results_are_what_single_episodes_measure(finished):
   plan = pipeline.build(tiny()).meta_evaluate
   params = stage_start(finished)
   experiment = plan.experiments[0]
-  draw = meta_evaluation._draw(experiment, 3, 5)
-  episodes = start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
+  episodes = start_episodes(plan.task, jax.random.key(plan.seed), params, drawn(experiment))
   rule = l2o.rule('hand_designed', optimizer='sgd')
   with np.load(finished / 'meta_evaluate' / 'outcomes.npz') as outcomes:
     for rate in (0.1, 0.01):
@@ -152,9 +162,8 @@ def test_every_experiment_looks_up_its_own_images(tmp_path):
   }  # fmt: skip
   folder = execute(config, tmp_path / 'run')
   plan = pipeline.build(config).meta_evaluate
-  draw = meta_evaluation._draw(plan.experiments[1], 3, 5)
-  key = jax.random.key(plan.seed)
-  episodes = start_episodes(plan.task, key, stage_start(folder), draw)
+  key, draw_b = jax.random.key(plan.seed), drawn(plan.experiments[1])
+  episodes = start_episodes(plan.task, key, stage_start(folder), draw_b)
   episode = jax.tree.map(lambda x: jnp.asarray(x)[0], episodes)
   images = {
     part: {'image': jnp.asarray(datasets.load({'name': 'digits'}, split).arrays()['image'])}
@@ -192,14 +201,14 @@ def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
 
 def test_each_stage_draws_from_its_own_classes_and_images():
   plan = pipeline.build(tiny())
-  parts = split_classes(62, tiny()['class_split']['glyphs'], seed=0)
-  source = datasets.load({'name': 'glyphs', 'per_font': 4}, 'train')
+  parts = split_classes(62, CONFIG['class_split']['glyphs'], seed=0)
+  source = datasets.load(CONFIG['sources']['glyphs'], 'train')
   labels = np.array([source[i].label for i in range(len(source))])
   batch = plan.pretrain['main'].sample(0)
   assert set(labels[batch['index']]) <= set(parts['pretrain'])
-  drawn, _ = draw(plan.meta_train, 0)
-  assert set(labels[drawn['train']['index'].ravel()]) <= set(parts['meta_train'])
-  unseen = meta_evaluation._draw(plan.meta_evaluate.experiments[0], 3, 5)
+  generation, _ = draw(plan.meta_train, 0)
+  assert set(labels[generation['train']['index'].ravel()]) <= set(parts['meta_train'])
+  unseen = drawn(plan.meta_evaluate.experiments[0])
   assert set(labels[unseen['train']['index'].ravel()]) <= set(parts['meta_test'])
   first = source.arrays()['image'][:5]
   np.testing.assert_array_equal(plan.meta_train.stores['train']['image'][:5], first)
@@ -220,24 +229,37 @@ def test_the_step_on_theta_halves_every_500_generations_exactly():
   np.testing.assert_allclose(sizes[1000], 0.005, rtol=1e-4)
 
 
-def test_meta_training_descends_the_meta_loss():
+class Slopes:
+  """In the place of a TaskSampler: two quadratic tasks without a slope, in every draw."""
+
+  def sample(self, number, count, longest):
+    slope = np.zeros((count, longest, 5), np.float32)
+    return {'train': {'slope': slope}, 'evaluation': {'slope': slope[:, 0]}}
+
+
+def test_meta_training_descends_the_meta_loss(tmp_path):
   """On quadratics, from a start where the best learning rate is far away."""
-  task, rule = quadratic_task(), l2o.rule('hand_designed', optimizer='sgd')
-  plan = SimpleNamespace(task=task, rule=rule, seed=3)
-  halving = {'name': 'halving', 'every': 500}
-  optimizer = meta_optimizer('adam', learning_rate=0.05, schedule=halving)
-  estimator = nes(meta_loss(rule, task), population=16, sigma=0.02)
-  theta = {'learning_rate': jnp.float32(0.05)}
-  state = MetaState(jnp.int32(0), theta, optimizer.init(theta), estimator.init(theta, None))
-  slope = jnp.zeros((2, 6, 5))
-  inputs = {'train': {'slope': slope}, 'evaluation': {'slope': slope[:, 0]}}, jnp.int32(4)
-  step = jax.jit(meta_training._step(plan, estimator, optimizer))
-  losses = []
-  for _ in range(12):
-    state, metrics = step(state, inputs, None, {'train': {}, 'evaluation': {}})
-    losses.append(float(metrics['loss']))
+  spec = blocks.MetaTrain(
+    num_generations=12, meta_batch=2, min_steps=4, max_steps=4,
+    optimizer={'name': 'adam', 'learning_rate': 0.05},
+    mapping='sequential', task_mapping='sequential', mesh={},
+  )  # fmt: skip
+  plan = meta_training.MetaTrain(
+    task=quadratic_task(),
+    rule=l2o.rule('hand_designed', optimizer='sgd', learning_rate=0.05),
+    estimator={'name': 'nes', 'population': 16, 'sigma': 0.02},
+    spec=spec,
+    tasks=Slopes(),
+    stores={'train': {}, 'evaluation': {}},
+    host=None,
+    mesh=meshes.make_mesh(),
+    seed=3,
+  )
+  counts = programs(lambda: meta_training.run(plan, (), tmp_path, Options(60.0, 60.0, 1)))
+  losses = [row['loss'] for row in read_lines(tmp_path / 'metrics.jsonl')]
+  assert len(losses) == 12
   assert losses[-1] < 0.3 * losses[0]
-  assert step._cache_size() == 1
+  assert counts['jit(step)'] == 1
 
 
 def test_results_have_a_row_for_every_optimizer_and_horizon(finished):
@@ -304,16 +326,16 @@ def test_a_run_leaves_what_it_is_and_what_it_did(finished):
     'config.json', 'overrides.json', 'diff.txt', 'versions.json', 'table.txt',
     'pretrain/parameters.txt', 'meta_train/parameters.txt', 'meta_train/metrics.jsonl',
     'optimizer.safetensors',
-    'figures/accuracy.png', 'figures/speedup.png', 'figures/meta_training.png',
-    'figures/mixture.png',
   ):  # fmt: skip
     assert (finished / name).stat().st_size > 0, name
+  for name in ('accuracy', 'speedup', 'meta_training', 'mixture'):
+    assert is_drawn(finished / 'figures' / f'{name}.png'), name
   assert list((finished / 'meta_train').glob('events.out.tfevents.*'))
 
 
 def test_a_trace_holds_the_mixture_of_every_step_and_layer(finished):
   with np.load(finished / 'meta_evaluate' / 'trace.npz') as trace:
-    assert trace['mu/sgd'].shape == (2, 5, 6)
+    assert trace['mu/sgd'].shape == (2, 5, 4)
     np.testing.assert_allclose(trace['mu/sgd'] + trace['mu/adam'], 1.0, rtol=1e-5)
     assert np.all(trace['lambda'] > 0)
     assert trace['layers'][-1] == 'head/kernel'
@@ -321,7 +343,7 @@ def test_a_trace_holds_the_mixture_of_every_step_and_layer(finished):
 
 def test_a_finished_run_says_so_and_computes_nothing(finished, capsys, monkeypatch):
   monkeypatch.setattr(pipeline, 'run', None)
-  execute(tiny(), finished)
+  execute(CONFIG, finished)
   assert 'holds this run, finished' in capsys.readouterr().out
 
 
