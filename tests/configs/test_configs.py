@@ -80,7 +80,7 @@ def test_other_rules_and_released_weights_are_arguments(tmp_path):
   (tmp_path / 'theta').write_bytes(released())
   quickstart = next(path for path in FILES if path.stem == 'quickstart')
   for arg in ('rule=velo_small', f'rule=celo_ft,celo={tmp_path / "theta"}', 'rule=l3rs-quickstart'):
-    plan = pipeline.build(load(quickstart, arg))
+    plan = pipeline.build(load(quickstart, f'smoke,{arg}'))
     rows = {row.family: row for row in plan.meta_evaluate.baselines}
     if 'celo' in arg:
       began = plan.meta_train.rule.init(jax.random.key(0), {})
@@ -90,13 +90,8 @@ def test_other_rules_and_released_weights_are_arguments(tmp_path):
     load(quickstart, 'rule=velo_ft')
 
 
-QUICK = ('quickstart',)  # the others take minutes
-
-
-@pytest.mark.parametrize(
-  'path',
-  [pytest.param(p, marks=() if p.stem in QUICK else pytest.mark.slow, id=p.stem) for p in FILES],
-)
+@pytest.mark.slow  # minutes; .ci/run runs the quickstart's through main.py
+@pytest.mark.parametrize('path', FILES, ids=lambda p: p.stem)
 def test_its_smoke_variant_runs_to_results(path, tmp_path):
   config = with_data(path, 'smoke')
   run.run(config, tmp_path / 'run', default=load(path), overrides={})

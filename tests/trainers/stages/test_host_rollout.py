@@ -1,6 +1,7 @@
 """Images fed by the host, chunk by chunk, lead to the same end as images on the device."""
 
 import json
+from multiprocessing.pool import ThreadPool
 
 import jax
 import numpy as np
@@ -40,6 +41,30 @@ def test_chunks_are_the_steps_in_order(source, rng, num_steps, chunk_steps):
     expected = source.arrays()['image'][draw['index'][:, step]]
     np.testing.assert_array_equal(images[step], expected)
     np.testing.assert_array_equal(labels[step], draw['label'][:, step])
+
+
+class Broken:
+  """A source one image of which cannot be read."""
+
+  def __init__(self, source, index):
+    self.source, self.index = source, index
+
+  def __getitem__(self, i):
+    if i == self.index:
+      raise OSError('shard 3 is cut short')
+    return self.source[i]
+
+
+def test_a_reader_that_fails_within_a_chunk_ends_the_run_with_its_own_error(source, rng):
+  draw = drawn(source, rng)
+  draw['index'] += draw['index'] == 5
+  draw['index'][1, 3, 2] = 5  # of step 3, in the middle of the second chunk
+  chunks = prefetch.chunks(Broken(source, 5), draw, 7, 3, threads=3)
+  seen = []
+  # In a thread of its own: one that waits for ever would not end the test.
+  with ThreadPool(1) as pool, pytest.raises(OSError, match='shard 3 is cut short'):
+    pool.apply_async(lambda: seen.extend(first for first, _ in chunks)).get(timeout=60)
+  assert seen == [0]
 
 
 def test_a_run_fed_by_the_host_ends_as_one_with_its_images_on_the_device(tmp_path):

@@ -1,0 +1,77 @@
+"""Every optimizer that comes with l2o has learned something: it beats what it began with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import datasets
+import l2o
+from l2o.models.mlp import MLP
+from l2o.models.resnet import ResNet
+from l2o.tasks.classification import classification
+
+
+def characters(rng):
+  """Five characters, a perceptron: what the quickstart meta-trains on."""
+  source = datasets.load({'name': 'glyphs', 'per_font': 1}, 'train')
+  rows = np.concatenate([source.class_index[c] for c in range(10, 15)])
+  images = source.arrays()['image'][rows]
+  labels = np.repeat(np.arange(5), len(rows) // 5)
+  return classification(MLP(5, (64, 64)), (28, 28, 1)), images, labels
+
+
+def patterns(rng):
+  """Ten noisy patterns in colour, the ResNet-8 of configs/l3rs_cifar100.py."""
+  labels = np.arange(40) % 10
+  images = rng.integers(0, 256, (10, 8, 8, 3))[labels] + rng.normal(0, 40, (40, 8, 8, 3))
+  model = ResNet(10, features=(16, 32, 64), blocks=1, stem_stride=2)
+  return classification(model, (8, 8, 3)), np.clip(images, 0, 255).astype(np.uint8), labels
+
+
+# name -> its kind of task, and K
+KINDS = {
+  'l3rs-quickstart': (characters, 20),
+  'velo-quickstart': (characters, 20),
+  'l3rs-cifar100': (patterns, 10),
+}
+
+
+def final_losses(task, transformation, batch, num_steps, seeds=2):
+  """The losses after some steps, [seeds]."""
+
+  def run(key):
+    params, model_state = task.init(key)
+    tx = transformation(params)
+
+    def loss(params, model_state):
+      return task.loss(params, model_state, key, batch)
+
+    def step(carry, _):
+      params, model_state, state = carry
+      (value, (model_state, _)), grads = jax.value_and_grad(loss, has_aux=True)(params, model_state)
+      updates, state = tx.update(grads, state, params, value=value)
+      return (optax.apply_updates(params, updates), model_state, state), value
+
+    _, values = jax.lax.scan(step, (params, model_state, tx.init(params)), None, length=num_steps)
+    return values[-1]
+
+  return jax.jit(lambda keys: jax.lax.map(run, keys))(jax.random.split(jax.random.key(1), seeds))
+
+
+@pytest.mark.parametrize('name', sorted(l2o.zoo()))
+def test_it_beats_its_untrained_self_on_a_task_of_its_kind(name, rng):
+  kind, num_steps = KINDS[name]
+  task, images, labels = kind(rng)
+  batch = {'image': jnp.asarray(images), 'label': jnp.asarray(labels, jnp.int32)}
+  rule = l2o.rule(**l2o.read(name).spec)
+
+  def untrained(params):
+    return rule.bind(rule.init(jax.random.key(0), params), num_steps)
+
+  def learned(params):
+    return l2o.load(name, params, num_steps=num_steps)
+
+  losses = [final_losses(task, tx_of, batch, num_steps) for tx_of in (learned, untrained)]
+  assert np.all(losses[0] < 0.8 * losses[1])

@@ -1,0 +1,55 @@
+"""Every benchmark takes a round, on something small, and prints its table."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+THIN = 'lambda *a, **k: ResNet(10, features=(2,), blocks=1, stem_stride=2)'
+# name -> (what is made smaller, flags, lines that are printed)
+ROUNDS = {
+  'conv': (
+    f'from l2o.models.resnet import ResNet; b.STEPS = b.REPEATS = 1; b.resnet.ResNet = {THIN}',
+    [],
+    ['flax         outside', 'canonical    in a loop'],
+  ),
+  'meta_throughput': (
+    'b.POPULATION = b.TASKS = b.BATCH = 2; b.K = b.REPEATS = 1; b.EXAMPLES = 20',
+    [],
+    ['mlp: raw adam', 'mlp: 2 devices, vectorized, vectorized'],
+  ),
+  'sweep_step': (
+    'pass',
+    ['--config=configs/hub_function.py:smoke', '--rounds=1'],
+    ['| adam ', '| hub '],
+  ),
+  'train_step': (
+    f'from l2o.models.resnet import ResNet; b.ResNet = {THIN}',
+    ['--rounds=1'],
+    ['lgl2o ', 'lgl2o adds'],
+  ),
+  'update_cost': (
+    "import jax.numpy as jnp; b.resnet_34 = lambda: {'w': jnp.ones((3, 2)), 'b': jnp.ones(2)}",
+    ['--rounds=1'],
+    ['adam ', 'l3rs '],
+  ),
+}
+
+
+def test_all_of_them_are_here():
+  there = {path.stem for path in pathlib.Path('benchmarks').glob('*.py')}
+  assert there - {'__init__'} == ROUNDS.keys()
+
+
+@pytest.mark.parametrize('name', ROUNDS)
+def test_it_takes_a_round(name):
+  smaller, flags, printed = ROUNDS[name]
+  begin = 'b.main()' if name == 'conv' else 'from absl import app; app.run(b.main)'
+  code = f'import benchmarks.{name} as b; {smaller}; {begin}'
+  done = subprocess.run(
+    [sys.executable, '-c', code, *flags], capture_output=True, text=True, timeout=600
+  )
+  assert done.returncode == 0, done.stderr
+  for line in printed:
+    assert line in done.stdout
