@@ -19,6 +19,24 @@ def two_sided(
   wrap: Wrap,
   diagnostics: Callable[[Any], Metrics],
 ) -> LearnedRule:
+  """A rule around two others, with theta = {'hand_designed': …, 'learned': …}.
+
+  Args:
+    hand_designed: name and arguments of a rule.
+    learned: likewise.
+    wrap: two transformations -> one, whose state has the sides' as `hand_designed` and `learned`.
+    diagnostics: of that state; those of the sides are added, under their names.
+
+  Raises:
+    InputError: as `l2o.rule` and `wrap`.
+
+  Example:
+    >>> from l2o.rules.hub import hub
+    >>> sgd = {'name': 'hand_designed', 'optimizer': 'sgd'}
+    >>> rule = two_sided(sgd, {'name': 'l3rs'}, hub, diagnostics=lambda state: {})
+    >>> sorted(rule.init(jax.random.key(0), {'w': jax.numpy.ones(3)}))
+    ['hand_designed', 'learned']
+  """
   rules = {
     side: build(RULES, spec, 'rule')
     for side, spec in (('hand_designed', hand_designed), ('learned', learned))
