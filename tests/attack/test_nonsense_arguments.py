@@ -38,7 +38,7 @@ RULES = [
   ({'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': NAN}, 'learning_rate must be'),
   ({'name': 'l3rs', 'gammas': (0, 1)}, r'gammas\[1\] must be .* below 1, not 1'),
   ({'name': 'l3rs', 'gammas': (-0.5,)}, r'gammas\[0\] must be'),
-  ({'name': 'l3rs', 'gammas': 0.9}, 'gammas must be a list, not 0.9'),
+  ({'name': 'l3rs', 'gammas': 0.9}, 'gammas must be a list, each .*, not 0.9'),
   ({'name': 'l3rs', 'betas': (1e-3, 0.0)}, r'betas\[1\] must be above 0, not 0.0'),
   ({'name': 'l3rs', 'betas': (NAN,)}, r'betas\[0\] must be'),
   ({'name': 'l3rs', 'embedding_size': -1}, 'embedding_size must be at least 1'),
