@@ -65,10 +65,7 @@ def get_config(arg: str = '') -> ConfigDict:
     c.sources.tiny_imagenet = {'name': 'tiny_imagenet', 'path': '', 'size': 32}
     c.meta_evaluate.experiments.B = {'source': 'tiny_imagenet', 'classes': 'all', 'start': 'main'}
   if args.only:
-    kept = c.meta_evaluate.experiments[choose(args.only, c.meta_evaluate.experiments, 'experiment')]
-    c.meta_evaluate.experiments = {args.only: kept.to_dict()}
-    starts = {'main', kept.start}
-    c.pretrain.starts = {k: v for k, v in c.pretrain.starts.to_dict().items() if k in starts}
+    keep_experiment(c, args.only)
   if args.smoke:
     c.pretrain.update(num_steps=3, log_every=1, batch_size=8)
     c.tasks.update(batch_size=4, eval_size=16)
@@ -76,6 +73,14 @@ def get_config(arg: str = '') -> ConfigDict:
     c.meta_train.update(num_generations=1, min_steps=1, max_steps=2, meta_batch=1)
     c.meta_evaluate.update(num_steps=(1, 2), num_tasks=2, trace_tasks=1, trace_steps=2)
   return c
+
+
+def keep_experiment(c: ConfigDict, name: str) -> None:
+  """Drops the other experiments, and the networks that only they start from."""
+  kept = c.meta_evaluate.experiments[choose(name, c.meta_evaluate.experiments, 'experiment')]
+  c.meta_evaluate.experiments = {name: kept.to_dict()}
+  starts = {'main', kept.start}
+  c.pretrain.starts = {k: v for k, v in c.pretrain.starts.to_dict().items() if k in starts}
 
 
 def _meta_evaluate() -> dict:
@@ -95,8 +100,8 @@ def _meta_evaluate() -> dict:
     'baselines': {
       'adam_cosine': common.baseline('adam', 'cosine', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
       'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4)),
-      'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 3e-2, 1e-2)),
-      'sgd_constant': common.baseline('sgd', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
+      'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 3e-2, 1e-2, 3e-3)),
+      'sgd_constant': common.baseline('sgd', 'constant', 'all', (3e-1, 1e-1, 3e-2, 1e-2)),
     },
     'bootstrap_samples': 10_000,
     'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation

@@ -19,10 +19,10 @@ from l2o.registry import choose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first, `family=sgd` for
-  one family of baselines alone.
+  """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first, `only=A` for one
+  experiment, `family=sgd` for one family of baselines.
   """
-  args = common.parse(arg, smoke=False, rule='l3rs-cifar100', family='')
+  args = common.parse(arg, smoke=False, rule='l3rs-cifar100', only='', family='')
   words = ['tiny_imagenet', f'rule={args.rule}'] + ['smoke'] * args.smoke
   c = l3rs_cifar100.get_config(','.join(words))
   c.class_split.tiny_imagenet = {'pretrain': 100, 'meta_test': 100}
@@ -37,6 +37,8 @@ def get_config(arg: str = '') -> ConfigDict:
     'D': {**tiny, 'start': 'other'},
     'E': {**cifar, 'start': 'random'},
   }
+  if args.only:
+    l3rs_cifar100.keep_experiment(c, args.only)
   families = baselines()
   if args.family:
     families = {args.family: families[choose(args.family, families, 'family')]}
@@ -48,18 +50,20 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def baselines() -> dict:
   """Every hand-designed family of the paper and some newer ones, each with its grid."""
-  adam, head, sign = (1e-2, 3e-3, 1e-3, 3e-4), (1e-1, 3e-2, 1e-2), (1e-3, 3e-4, 1e-4)
+  adam = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+  head = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3)
+  slow = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
   return {
-    'adam_cosine': common.baseline('adam', 'cosine', 'all', adam[:3]),
+    'adam_cosine': common.baseline('adam', 'cosine', 'all', adam),
     'adam_constant': common.baseline('adam', 'constant', 'all', adam),
-    'adam_cosine_head': common.baseline('adam', 'cosine', 'head', head),
+    'adam_cosine_head': common.baseline('adam', 'cosine', 'head', (1.0, *head)),
     'adam_constant_head': common.baseline('adam', 'constant', 'head', head),
     'adamw': common.baseline('adamw', 'constant', 'all', adam),
-    'adamax': common.baseline('adamax', 'constant', 'all', (3e-2, 1e-2, 3e-3)),
-    'sgd': common.baseline('sgd', 'constant', 'all', (3e-1, 1e-1, 3e-2, 1e-2)),
-    'momentum': common.baseline('momentum', 'constant', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
-    'lion': common.baseline('lion', 'constant', 'all', sign),
-    'lamb': common.baseline('lamb', 'constant', 'all', (1e-1, 3e-2, 1e-2)),
-    'prodigy': common.baseline('prodigy', 'constant', 'all', (3.0, 1.0)),
-    'schedule_free_adamw': common.baseline('schedule_free_adamw', 'constant', 'all', adam),
+    'adamax': common.baseline('adamax', 'constant', 'all', adam),
+    'sgd': common.baseline('sgd', 'constant', 'all', (1.0, 3e-1, 1e-1, 3e-2, 1e-2)),
+    'momentum': common.baseline('momentum', 'constant', 'all', slow),
+    'lion': common.baseline('lion', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)),
+    'lamb': common.baseline('lamb', 'constant', 'all', (*slow, 3e-4)),
+    'prodigy': common.baseline('prodigy', 'constant', 'all', (30.0, 10.0, 3.0, 1.0, 0.3)),
+    'schedule_free_adamw': common.baseline('schedule_free_adamw', 'constant', 'all', slow),
   }
