@@ -78,7 +78,7 @@ def train_base() -> ConfigDict:
   c = base()
   c.update(
     cpu_devices=1,
-    stream={'name': 'nothing'},  # the data to train on, see datasets.batch_sources
+    batch_source={'name': 'nothing'},  # the data to train on, see datasets.batch_sources
     model={},  # none, for a task without one
     task={},
     rule={},

@@ -33,7 +33,7 @@ def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke`, `celo=FILE`."""
   args = common.parse(arg, smoke=False, celo='')
   c = common.train_base()
-  c.stream = {
+  c.batch_source = {
     'name': 'images',
     'source': {'name': 'tfds', 'dataset': 'cifar100', 'download': False},
     'split': {'pretrain': 50, 'finetune': 50},
@@ -49,14 +49,14 @@ def get_config(arg: str = '') -> ConfigDict:
   c.rule = adamw(HUB_RATE)
   adam = {'name': 'hand_designed', 'optimizer': 'adam', 'schedule': 'cosine', 'learning_rate': 3e-3}
   pretraining = {
-    'stream.classes': 'pretrain', 'stream.batch_size': 128, 'rule': adam,
+    'batch_source.classes': 'pretrain', 'batch_source.batch_size': 128, 'rule': adam,
     'train.num_steps': 2_000, 'train.eval_every': 500, 'train.comparisons': 0,
   }  # fmt: skip
   c.sweep, c.sweep_seeds = _rows(args.celo), (0, 1, 2, 3, 4)
   if args.smoke:
     c.train.update(num_steps=2, log_every=1, eval_every=1)
-    c.stream.update(batch_size=4, num_evaluated=16)
-    pretraining |= {'stream.batch_size': 8, 'train.num_steps': 2, 'train.eval_every': 1}
+    c.batch_source.update(batch_size=4, num_evaluated=16)
+    pretraining |= {'batch_source.batch_size': 8, 'train.num_steps': 2, 'train.eval_every': 1}
     c.sweep_seeds = (0,)
   c.first = [common.sweep_row('pretrained', None, pretraining)]
   return c

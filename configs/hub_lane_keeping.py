@@ -33,7 +33,7 @@ def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke`, `model=ltc`, `celo=FILE`."""
   args = common.parse(arg, smoke=False, model='lstm', celo='')
   c = common.train_base()
-  c.stream = {
+  c.batch_source = {
     'name': 'lane_keeping', 'path': '', 'num_steps': 11, 'batch_size': 2, 'unit': UNIT,
   }  # fmt: skip
   recurrent = RECURRENT[choose(args.model, RECURRENT, 'model')]
@@ -43,7 +43,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.rule = ADAM
   c.sweep, c.sweep_seeds = common.hub_rows(ADAM, args.celo), (0, 1, 2, 3, 4)
   if args.smoke:
-    c.stream.update(num_steps=2, batch_size=1)
+    c.batch_source.update(num_steps=2, batch_size=1)
     c.train.update(num_steps=2, log_every=1, eval_every=1)
     c.sweep_seeds = (0,)
   return c

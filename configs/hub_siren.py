@@ -35,7 +35,7 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   raw, inputs, outputs = size[choose(args.data, size, 'data')]
   c = common.train_base()
-  c.stream = {'name': args.data, 'crop': crop, 'batch_size': 4_096}
+  c.batch_source = {'name': args.data, 'crop': crop, 'batch_size': 4_096}
   width = siren_width(raw / args.compression, num_inputs=inputs, num_outputs=outputs)
   c.model = {'name': 'siren', 'features': width, 'num_outputs': outputs}
   c.task = {'name': 'regression', 'peak': 2.0}  # values lie in [-1, 1]
@@ -43,7 +43,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.rule = ADAMAX
   c.sweep, c.sweep_seeds = common.hub_rows(ADAMAX, args.celo), (0, 1, 2, 3, 4)
   if args.smoke:
-    c.stream.batch_size = 64
+    c.batch_source.batch_size = 64
     c.train.update(num_steps=2, log_every=1, eval_every=1)
     c.sweep_seeds = (0,)
   return c

@@ -28,8 +28,8 @@ def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke`, `model=neural_ode`, `noise`: standard deviation, `celo=FILE`."""
   args = common.parse(arg, smoke=False, model='ltc', noise=0.0, celo='')
   c = common.train_base()
-  c.model, stream = MODELS[choose(args.model, MODELS, 'model')]
-  c.stream = {**stream, 'noise': args.noise}
+  c.model, batch_source = MODELS[choose(args.model, MODELS, 'model')]
+  c.batch_source = {**batch_source, 'noise': args.noise}
   c.task = {'name': 'regression'}
   c.train.update(num_steps=2_000, log_every=20, eval_every=100)
   c.rule = ADAM
@@ -39,7 +39,7 @@ def get_config(arg: str = '') -> ConfigDict:
     diff = {'rule': learned, 'train.nonfinite': {'name': policy}}
     c.sweep.append(common.sweep_row(f'learned, {policy}', None, diff))
   if args.smoke:
-    c.stream.num_steps = 8
+    c.batch_source.num_steps = 8
     c.train.update(num_steps=4, log_every=2, eval_every=2)
     c.sweep_seeds = (0,)
   return c

@@ -25,11 +25,10 @@ def get_config(arg: str = '') -> ConfigDict:
   args = common.parse(arg, smoke=False, tiny_imagenet=False, only='', **words)
   c = common.pipeline_base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
-  c.source = 'cifar100'
   c.class_split = {'cifar100': {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}}
   c.model = {'name': 'resnet', 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2}
   c.task = {'name': 'classification'}
-  c.tasks = {'num_ways': 10, 'batch_size': 32, 'eval_size': 250}
+  c.episodes = {'num_ways': 10, 'batch_size': 32, 'eval_size': 250}
 
   c.pretrain = {
     'num_steps': 4_000,
@@ -45,6 +44,9 @@ def get_config(arg: str = '') -> ConfigDict:
 
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
+    'source': 'cifar100',
+    'classes': 'meta_train',
+    'start': 'main',
     'num_generations': 100,
     'meta_batch': 4,
     'min_steps': 10,  # K ~ U{10..50}
@@ -68,7 +70,7 @@ def get_config(arg: str = '') -> ConfigDict:
     keep_experiment(c, args.only)
   if args.smoke:
     c.pretrain.update(num_steps=3, log_every=1, batch_size=8)
-    c.tasks.update(batch_size=4, eval_size=16)
+    c.episodes.update(batch_size=4, eval_size=16)
     c.estimator.population = 2
     c.meta_train.update(num_generations=1, min_steps=1, max_steps=2, meta_batch=1)
     c.meta_evaluate.update(num_steps=(1, 2), num_tasks=2, trace_tasks=1, trace_steps=2)

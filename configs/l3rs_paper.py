@@ -36,7 +36,6 @@ def get_config(arg: str = '') -> ConfigDict:
     'imagenet': _images('imagenet2012', 'validation'),
     'places': _images('places365_small', 'validation'),
   }
-  c.source = 'imagenet'
   c.class_split = {
     'imagenet': {'pretrain': {'first': 500}, 'meta_train': 250, 'meta_test': 250},
     'places': {'pretrain': {'first': 150}, 'meta_test': 215},
@@ -51,7 +50,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'stem_pool': True,
   }
   c.task = {'name': 'classification', 'crop': 224, 'mirror': True}
-  c.tasks = {'num_ways': 25, 'batch_size': 64, 'eval_size': 256}
+  c.episodes = {'num_ways': 25, 'batch_size': 64, 'eval_size': 256}
   c.pretrain = {
     'num_steps': 100_000,
     'batch_size': 128,
@@ -66,6 +65,9 @@ def get_config(arg: str = '') -> ConfigDict:
   c.rule = {'name': 'l3rs', 'directions': ('sgd', 'adam')}
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
+    'source': 'imagenet',
+    'classes': 'meta_train',
+    'start': 'main',
     'num_generations': 2_000,
     'meta_batch': 4,
     'min_steps': 10,  # K ~ U{10..500}
@@ -135,7 +137,7 @@ def _smoke(c: ConfigDict) -> None:
   c.feed.update(chunk_steps=2, threads=2)
   c.model.update(features=(4, 4, 4, 4), blocks=(1, 1, 1, 1))
   c.task.crop = 24
-  c.tasks.update(num_ways=5, batch_size=4, eval_size=16)
+  c.episodes.update(num_ways=5, batch_size=4, eval_size=16)
   c.pretrain.update(num_steps=2, log_every=1, batch_size=8)
   c.estimator.population = 2
   c.meta_train.update(num_generations=1, min_steps=1, max_steps=3, meta_batch=1)

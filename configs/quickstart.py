@@ -26,11 +26,10 @@ def get_config(arg: str = '') -> ConfigDict:
   args = common.parse(arg, smoke=False, rule='l3rs', velo='', celo='')
   c = common.pipeline_base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
-  c.source = 'glyphs'  # of meta-training
   c.class_split = {'glyphs': {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}}  # halves: sec. 5
   c.model = {'name': 'mlp', 'features': (64, 64)}
   c.task = {'name': 'classification'}
-  c.tasks = {
+  c.episodes = {
     'num_ways': 5,
     'batch_size': 32,  # of a training batch
     'eval_size': 256,  # of the evaluation batch: sec. 5
@@ -46,6 +45,9 @@ def get_config(arg: str = '') -> ConfigDict:
   # Population and halving are the paper's, sec. 5; it gives neither sigma nor the step on theta.
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
   c.meta_train = {
+    'source': 'glyphs',
+    'classes': 'meta_train',
+    'start': 'main',
     'num_generations': 60,
     'meta_batch': 4,  # tasks of a generation, common to all candidates
     'min_steps': 10,  # K ~ U{10..50}
@@ -100,7 +102,7 @@ def _meta_evaluate() -> dict:
 def _smoke(c: ConfigDict) -> None:
   """A few steps of everything: it shows that the parts fit, not that anything is learned."""
   c.sources.glyphs.per_font = 4
-  c.tasks.eval_size = 64
+  c.episodes.eval_size = 64
   c.pretrain.update(num_steps=20, log_every=5)
   c.estimator.population = 4
   c.meta_train.update(num_generations=3, min_steps=1, max_steps=5)

@@ -8,7 +8,7 @@ import numpy as np
 from l2o.arguments import Count, NotNegative, Range, Whole, checked
 from l2o.registry import build
 
-STREAMS = {
+BATCH_SOURCES = {
   'images': 'datasets.labelled_images:images',
   'lane_keeping': 'datasets.lane_keeping:lane_keeping',
   'nothing': 'datasets.batch_sources:nothing',
@@ -21,7 +21,7 @@ STREAMS = {
 Arrays = dict[str, np.ndarray]
 
 
-class Stream(NamedTuple):
+class BatchSource(NamedTuple):
   """Batches to train on, one to evaluate on, and an example of their shapes."""
 
   sample: Callable[[int], Arrays]  # step number -> its batch, always the same
@@ -32,23 +32,23 @@ class Stream(NamedTuple):
   grid: tuple[int, ...] = ()  # shape of the picture that the evaluation's targets form
 
 
-def load(spec: Mapping[str, Any], seed: int) -> Stream:
-  """Builds the stream that `spec` names.
+def load(spec: Mapping[str, Any], seed: int) -> BatchSource:
+  """Builds the batch source that `spec` names.
 
   Raises:
-    InputError: no such stream, or an argument it does not take.
+    InputError: no such batch source, or an argument it does not take.
   """
-  return build(STREAMS, spec, 'stream', seed=seed)
+  return build(BATCH_SOURCES, spec, 'batch_source', seed=seed)
 
 
-def nothing() -> Stream:
+def nothing() -> BatchSource:
   """Empty batches, for a task without data.
 
   Example:
     >>> nothing().sample(0)
     {}
   """
-  return Stream(lambda number: {}, {}, {})
+  return BatchSource(lambda number: {}, {}, {})
 
 
 @checked
@@ -58,7 +58,7 @@ def sines(
   batch_size: Count = 8,
   noise: NotNegative = 0.0,
   periods: float = 2.0,
-) -> Stream:
+) -> BatchSource:
   """Sequences: three sine curves of different frequency in, a periodic curve out.
 
   With t over `periods` periods and a random phase p for each sequence:
@@ -97,7 +97,7 @@ def sines(
     return {name: x.astype(np.float32) for name, x in noisy.items()}
 
   held = curves(np.random.default_rng((seed, 0)), 64)
-  return Stream(sample, {name: x.astype(np.float32) for name, x in held.items()}, sample(0))
+  return BatchSource(sample, {name: x.astype(np.float32) for name, x in held.items()}, sample(0))
 
 
 @checked
@@ -106,7 +106,7 @@ def spiral(
   num_steps: Annotated[int, Range(at_least=2)] = 50,
   batch_size: Count = 1,
   noise: NotNegative = 0.0,
-) -> Stream:
+) -> BatchSource:
   """One trajectory in the plane, for an ordinary differential equation to be fitted to.
 
       dy/dt = y³ A,    A = [[-0.1, 2], [-2, -0.1]],    y(0) = (2, 0), t from 0 to 5
@@ -141,7 +141,7 @@ def spiral(
     shape = (batch_size, *curve.shape)
     return batch(curve[None] + noise * rng.normal(size=shape))
 
-  return Stream(sample, batch(curve[None]), sample(0))
+  return BatchSource(sample, batch(curve[None]), sample(0))
 
 
 def _integrate(

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from sklearn.datasets import load_sample_image
 
-from datasets.batch_sources import Arrays, Stream
+from datasets.batch_sources import Arrays, BatchSource
 from l2o.arguments import Count, Range, Whole, checked
 from l2o.errors import InputError, first_line
 from l2o.optional import require
@@ -25,7 +25,7 @@ Crop = Annotated[int, Range(at_least=2)]
 
 
 @checked
-def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_096) -> Stream:
+def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_096) -> BatchSource:
   """The middle of a volume: {'coordinates' [B, 3], 'target' [B, 1]}, scaled to its own range.
 
   Args:
@@ -41,18 +41,20 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
   """
   values = _template() if not path else _read(path)
   if values.ndim != 3 or not np.all(np.isfinite(values)):
-    raise InputError(f'stream.path: {path} must be a volume [X, Y, Z] of finite values')
+    raise InputError(f'batch_source.path: {path} must be a volume [X, Y, Z] of finite values')
   middle = _middle(values, crop, 3)
   low, high = middle.min(), middle.max()
   if not high > low:
-    raise InputError(f'stream: the middle {crop} x {crop} x {crop} is constant, {low:g} everywhere')
+    raise InputError(
+      f'batch_source: the middle {crop} x {crop} x {crop} is constant, {low:g} everywhere'
+    )
   return _field(seed, PEAK * (middle - low) / (high - low) - 1.0, middle.shape, batch_size)
 
 
 @checked
 def photograph(
   seed: Whole, picture: str = 'china.jpg', crop: Crop = 256, batch_size: Count = 4_096
-) -> Stream:
+) -> BatchSource:
   """The middle of a photograph of scikit-learn: {'coordinates' [B, 2], 'target' [B, 3]}.
 
   Args:
@@ -65,21 +67,21 @@ def photograph(
     InputError: no such photograph, smaller than the crop, or a number below 1.
 
   Example:
-    >>> stream = photograph(seed=0, crop=32, batch_size=5)
-    >>> stream.sample(0)['target'].shape, stream.evaluation['coordinates'].shape, stream.grid
-    ((5, 3), (1024, 2), (32, 32))
+    >>> batch_source = photograph(seed=0, crop=32, batch_size=5)
+    >>> batch_source.sample(0)['target'].shape, batch_source.grid
+    ((5, 3), (32, 32))
   """
   pixels = _middle(load_sample_image(choose(picture, PHOTOGRAPHS, 'photograph')), crop, 2)
   return _field(seed, pixels / 127.5 - 1.0, pixels.shape[:2], batch_size)
 
 
 def _template() -> np.ndarray:
-  templates = require('nilearn.datasets', extra='volumes', what='stream')
+  templates = require('nilearn.datasets', extra='volumes', what='batch_source')
   return np.asarray(templates.load_mni152_template(resolution=1).get_fdata())
 
 
 def _read(path: str) -> np.ndarray:
-  nibabel = require('nibabel', extra='volumes', what='stream')
+  nibabel = require('nibabel', extra='volumes', what='batch_source')
   try:
     image = nibabel.load(path)
     if np.iscomplexobj(np.asanyarray(image.dataobj)):
@@ -87,19 +89,19 @@ def _read(path: str) -> np.ndarray:
     return np.asarray(image.get_fdata())
   except Exception as error:  # nibabel raises almost anything at damaged files
     reason = first_line(error)
-    raise InputError(f'stream.path: {path} cannot be read as a volume ({reason})') from error
+    raise InputError(f'batch_source.path: {path} cannot be read as a volume ({reason})') from error
 
 
 def _middle(values: np.ndarray, crop: int, num_axes: int) -> np.ndarray:
   """The centre crop along the first axes."""
   spatial = values.shape[:num_axes]
   if crop > min(spatial):
-    raise InputError(f'stream.crop must be at most {min(spatial)}, not {crop}')
+    raise InputError(f'batch_source.crop must be at most {min(spatial)}, not {crop}')
   starts = [(size - crop) // 2 for size in spatial]
   return values[tuple(slice(start, start + crop) for start in starts)]
 
 
-def _field(seed: int, values: np.ndarray, grid: Sequence[int], batch_size: int) -> Stream:
+def _field(seed: int, values: np.ndarray, grid: Sequence[int], batch_size: int) -> BatchSource:
   axes = np.meshgrid(*(np.linspace(-1.0, 1.0, size) for size in grid), indexing='ij')
   coordinates = np.stack(axes, axis=-1).reshape(math.prod(grid), -1).astype(np.float32)
   target = values.reshape(len(coordinates), -1).astype(np.float32)
@@ -109,4 +111,4 @@ def _field(seed: int, values: np.ndarray, grid: Sequence[int], batch_size: int) 
     return {'coordinates': coordinates[rows], 'target': target[rows]}
 
   whole = {'coordinates': coordinates, 'target': target}
-  return Stream(sample, whole, sample(0), grid=tuple(grid))
+  return BatchSource(sample, whole, sample(0), grid=tuple(grid))

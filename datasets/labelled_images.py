@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import datasets
-from datasets.batch_sources import Arrays, Stream
+from datasets.batch_sources import Arrays, BatchSource
 from datasets.sampler import BatchSampler
 from datasets.source import Source
 from datasets.splits import split_classes
@@ -25,7 +25,7 @@ def images(
   classes: str,
   batch_size: Count = 32,
   num_evaluated: Count = 1000,
-) -> Stream:
+) -> BatchSource:
   """Images of one part of a source's classes, relabelled 0, 1, … in their order.
 
       image [B, H, W, C] uint8,    label [B] int32
@@ -48,25 +48,25 @@ def images(
 
   Example:
     >>> split = {'old': 6, 'new': 4}
-    >>> stream = images(0, {'name': 'digits'}, split, 'new', batch_size=2, num_evaluated=10)
-    >>> stream.sample(0)['image'].shape, len(stream.evaluation['label'])
+    >>> batch_source = images(0, {'name': 'digits'}, split, 'new', batch_size=2, num_evaluated=10)
+    >>> batch_source.sample(0)['image'].shape, len(batch_source.evaluation['label'])
     ((2, 28, 28, 1), 10)
   """
   train, validation = _load(json.dumps(dict(source)))
-  parts = split_classes(len(train.class_names), split, seed, 'stream.split')
-  chosen = parts[choose(classes, parts, 'part of stream.split')]
-  batches = BatchSampler(train, chosen, batch_size, seed, 'stream.batch_size')
+  parts = split_classes(len(train.class_names), split, seed, 'batch_source.split')
+  chosen = parts[choose(classes, parts, 'part of batch_source.split')]
+  batches = BatchSampler(train, chosen, batch_size, seed, 'batch_source.batch_size')
   total = sum(len(validation.class_index[c]) for c in chosen)
-  held_out = BatchSampler(validation, chosen, total, seed, 'stream.num_evaluated').sample(0)
+  held_out = BatchSampler(validation, chosen, total, seed, 'batch_source.num_evaluated').sample(0)
   if num_evaluated > total:
-    raise InputError(f'stream.num_evaluated must be at most {total}, not {num_evaluated}')
+    raise InputError(f'batch_source.num_evaluated must be at most {total}, not {num_evaluated}')
 
   def sample(number: int) -> Arrays:
     return _look_up(train, batches.sample(number))
 
   evaluation = {name: x[:num_evaluated] for name, x in held_out.items()}
   test = {name: x[num_evaluated:] for name, x in held_out.items()}
-  return Stream(
+  return BatchSource(
     sample,
     _look_up(validation, evaluation),
     sample(0),

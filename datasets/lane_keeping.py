@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.archive import BadRecordError, Files, open_files, read_jpeg
-from datasets.batch_sources import Arrays, Stream
+from datasets.batch_sources import Arrays, BatchSource
 from l2o.arguments import Count, Positive, Whole, checked
 from l2o.errors import InputError
 
@@ -37,7 +37,7 @@ class _Video(NamedTuple):
 @checked
 def lane_keeping(
   seed: Whole, path: str = '', num_steps: Count = 11, batch_size: Count = 4, unit: Positive = 1.0
-) -> Stream:
+) -> BatchSource:
   """Sequences of frames in, steering angles out; split in time, since neighbours are alike.
 
       frames [B, T, 66, 200, 3] in [-1, 1],    target [B, T, 1] = (angle - 90) / unit
@@ -60,8 +60,8 @@ def lane_keeping(
   """
   if not (path or os.environ.get(VARIABLE)):
     raise InputError(
-      f"the stream 'lane_keeping' needs frames: set stream.path or the variable {VARIABLE} to a "
-      f'folder or zip file of frames named like video01_117_073.jpg'
+      f"the batch source 'lane_keeping' needs frames: set batch_source.path or the variable "
+      f'{VARIABLE} to a folder or zip file of frames named like video01_117_073.jpg'
     )
   where = pathlib.Path(path or os.environ[VARIABLE])
   parts = [_blocks(video) for video in _videos(open_files(where), where)]
@@ -69,7 +69,7 @@ def lane_keeping(
   shortest = min(len(block.angles) for block in (*training, *validation, *test))
   if shortest < num_steps:
     raise InputError(
-      f'stream.num_steps must be at most {shortest}, the frames of a block of {where}, '
+      f'batch_source.num_steps must be at most {shortest}, the frames of a block of {where}, '
       f'not {num_steps}'
     )
 
@@ -88,7 +88,7 @@ def lane_keeping(
     whole = [range(0, len(v.angles) - num_steps + 1, num_steps) for v in blocks]
     return batch([_part(v, k, num_steps) for v, at in zip(blocks, whole, strict=True) for k in at])
 
-  return Stream(sample, tiled(validation), sample(0), tiled(test))
+  return BatchSource(sample, tiled(validation), sample(0), tiled(test))
 
 
 def _part(video: _Video, start: int, length: int) -> _Video:

@@ -50,10 +50,10 @@ class TaskSampler:
   ):
     if not 2 <= num_ways <= len(classes):
       raise InputError(
-        f'tasks.num_ways must be 2 to {len(classes)}, the classes of {part}, not {num_ways}'
+        f'episodes.num_ways must be 2 to {len(classes)}, the classes of {part}, not {num_ways}'
       )
     if batch_size < 1 or eval_size < 1:
-      raise InputError('tasks.batch_size and tasks.eval_size must be at least 1')
+      raise InputError('episodes.batch_size and episodes.eval_size must be at least 1')
     self._classes = np.asarray(classes)
     self._train = [train.class_index[c] for c in self._classes]
     self._validation = [validation.class_index[c] for c in self._classes]
@@ -62,7 +62,7 @@ class TaskSampler:
     fewest = sum(sorted(len(rows) for rows in self._validation)[:num_ways])
     if fewest < eval_size:
       raise InputError(
-        f'tasks.eval_size is {eval_size}, but {num_ways} classes may have only {fewest} '
+        f'episodes.eval_size is {eval_size}, but {num_ways} classes may have only {fewest} '
         f'validation examples'
       )
     self._num_ways, self._batch_size, self._eval_size = num_ways, batch_size, eval_size

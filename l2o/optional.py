@@ -1,4 +1,4 @@
-"""Packages that only some models and streams need."""
+"""Packages that only some models and batch sources need."""
 
 import importlib
 from typing import Any

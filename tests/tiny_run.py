@@ -9,7 +9,7 @@ def tiny(**overrides):
   c = quickstart.get_config('smoke')
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0, 'per_font': 1}}
   c.model.features = (8,)
-  c.tasks.eval_size = 32
+  c.episodes.eval_size = 32
   c.pretrain.update(num_steps=6, log_every=2)
   c.meta_evaluate.experiments = {'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'}}
   baselines = c.meta_evaluate.baselines

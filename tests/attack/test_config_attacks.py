@@ -49,8 +49,8 @@ def set_key(config, key, value):
     ('pretrain.num_step', 3, "pretrain has no 'num_step'"),
     ('pretrain.starts.main.number', 1.5, 'starts.main.number must be a whole number'),
     ('pretrain.starts.a/b', {'source': 'glyphs', 'classes': 'pretrain'}, "called 'a/b'"),
-    ('tasks.num_ways', 0, 'tasks.num_ways must be at least 2, not 0'),
-    ('tasks.ways', 5, "tasks has no 'ways'"),
+    ('episodes.num_ways', 0, 'episodes.num_ways must be at least 2, not 0'),
+    ('episodes.ways', 5, "episodes has no 'ways'"),
     ('meta_train.mesh.data', 3, 'needs|does not divide a batch'),
     ('rule', {'name': 'l3rs', 'hidden': [-3]}, r'hidden\[0\] must be at least 1'),
     ('rule', {'name': 'velo', 'bank_size': 0}, 'bank_size must be at least 1'),
@@ -160,6 +160,18 @@ def test_seen_classes_that_are_wanted_are_told_in_table_and_card(tmp_path):
   assert {row['optimizer'] for row in rows if 'seen_classes' in row} == {'l3rs'}
   card = l2o.read(folder / 'optimizer.safetensors').card
   assert all(row['seen_classes'] == 15 for row in card['results'])
+  # Its card tells a later run, where the same classes are dealt out.
+  later = tiny(**{'meta_train.num_generations': 0})
+  later['rule'] = {'name': 'artifact', 'path': str(folder / 'optimizer.safetensors')}
+  pipeline.build(later)
+  with pytest.raises(InputError, match='meta-training of optimizer had seen'):
+    pipeline.build(set_key(later, 'meta_evaluate.experiments.A.classes', 'meta_train'))
+
+
+def test_a_card_lists_the_classes_of_meta_training_though_no_split_has_them():
+  config = set_key(tiny(), 'meta_train.classes', 'all')
+  plan = pipeline.build(set_key(config, 'meta_evaluate.allow_seen_classes', True))
+  assert len(plan.classes['glyphs']['all']) == 62
 
 
 def test_learned_optimizers_alone_are_tabled(tmp_path):

@@ -318,8 +318,8 @@ def test_arguments_of_data_sets_are_checked(spec, says):
     ),
   ],
 )
-def test_arguments_of_streams_are_checked(spec, says):
-  with pytest.raises(InputError, match=f'stream {spec["name"]}: {says}'):
+def test_arguments_of_batch_sources_are_checked(spec, says):
+  with pytest.raises(InputError, match=f'batch_source {spec["name"]}: {says}'):
     batch_sources.load(spec, seed=0)
 
 
@@ -348,13 +348,13 @@ def test_sizes_of_a_class_split_are_checked(sizes, says):
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
-    ({'num_ways': 0}, r'tasks\.num_ways must be .*at least 2, not 0'),
-    ({'num_ways': 2.5}, r'tasks\.num_ways must be .*at least 2'),
-    ({'batch_size': 0}, r'tasks\.batch_size must be .*at least 1'),
-    ({'eval_size': '9'}, r'tasks\.eval_size must be .*at least 1'),
+    ({'num_ways': 0}, r'episodes\.num_ways must be .*at least 2, not 0'),
+    ({'num_ways': 2.5}, r'episodes\.num_ways must be .*at least 2'),
+    ({'batch_size': 0}, r'episodes\.batch_size must be .*at least 1'),
+    ({'eval_size': '9'}, r'episodes\.eval_size must be .*at least 1'),
   ],
 )
 def test_sizes_of_a_task_are_checked(changes, says):
   spec = {'num_ways': 2, 'batch_size': 4, 'eval_size': 4} | changes
   with pytest.raises(InputError, match=says):
-    call(TaskSampler, spec, 'tasks', train=None, validation=None, classes=(), seed=0)
+    call(TaskSampler, spec, 'episodes', train=None, validation=None, classes=(), seed=0)

@@ -41,13 +41,17 @@ def with_data(path, arg=''):
   """The config, or a skip if this machine does not have its data."""
   config = load(path, arg)
   sources = [*config.get('sources', {}).values()]
-  sources += [stream['source'] for stream in [config.get('stream', {})] if 'source' in stream]
+  sources += [
+    batch_source['source']
+    for batch_source in [config.get('batch_source', {})]
+    if 'source' in batch_source
+  ]
   try:
     for spec in sources:
       if spec['name'] == 'tfds':
         datasets.load(spec, 'validation')
-    if config.get('stream', {}).get('name') == 'lane_keeping':
-      batch_sources.load(config['stream'], seed=0)
+    if config.get('batch_source', {}).get('name') == 'lane_keeping':
+      batch_sources.load(config['batch_source'], seed=0)
   except InputError as error:
     pytest.skip(str(error))
   return config
@@ -109,7 +113,7 @@ def test_its_smoke_variant_runs_to_results(path, tmp_path):
 def test_the_papers_scale_has_the_papers_sizes_and_its_states_have_shapes():
   """Without its data: the network, the theta and the state of L3RS for all 110 layers."""
   config = common.freeze(l3rs_paper.get_config())
-  model = build(MODELS, config['model'], 'model', num_classes=config['tasks']['num_ways'])
+  model = build(MODELS, config['model'], 'model', num_classes=config['episodes']['num_ways'])
   task = build(TASKS, config['task'], 'task', model=model, image_shape=(256, 256, 3))
   rule = build(RULES, config['rule'], 'rule')
   params, _ = jax.eval_shape(task.init, jax.random.key(0))

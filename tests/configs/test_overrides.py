@@ -17,7 +17,7 @@ VALUES = [None, -3, 0, 2, 1.5, 1e30, True, 'x', '', [], [0], ['x', 'x'], {}, {'n
 GLYPHS = {'name': 'glyphs', 'per_font': 1, 'seed': 0}
 CLASSES = {'pretrain': 30, 'meta_train': 15, 'meta_test': 16}
 SMALL = {  # in the place of data that a machine may lack, and of networks that take long to trace
-  'stream': {
+  'batch_source': {
     'images': {'source': {'name': 'digits'}, 'split': {'pretrain': 5, 'finetune': 5}},
     'lane_keeping': {'name': 'sines', 'num_steps': 6, 'batch_size': 4},
   },
@@ -35,14 +35,16 @@ def base(path):
   if 'sources' in config:
     config['sources'] = {name: dict(GLYPHS) for name in config['sources']}
     config['class_split'] = {name: dict(CLASSES) for name in config['class_split']}
-    config['tasks'] = {'num_ways': 5, 'batch_size': 4, 'eval_size': 16}
+    config['episodes'] = {'num_ways': 5, 'batch_size': 4, 'eval_size': 16}
     config['model'] = {'name': 'mlp', 'features': [4, 4]}
     if config['rule']['name'] == 'artifact':
       config['rule'] = {'name': 'artifact', 'path': 'l3rs-quickstart'}
     config['meta_evaluate']['allow_seen_classes'] = True  # all sources are one now
     return config
-  stream = SMALL['stream'].get(config['stream']['name'], {})
-  config['stream'] = stream if 'name' in stream else config['stream'] | stream
+  batch_source = SMALL['batch_source'].get(config['batch_source']['name'], {})
+  config['batch_source'] = (
+    batch_source if 'name' in batch_source else config['batch_source'] | batch_source
+  )
   config['model'] = SMALL['model'].get(config['model'].get('name'), config['model'])
   return config
 

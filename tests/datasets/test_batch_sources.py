@@ -19,8 +19,8 @@ def test_a_number_has_one_batch_whatever_was_drawn_before():
 
 
 def test_sines_of_three_frequencies_lead_to_a_periodic_curve():
-  stream = batch_sources.sines(seed=0, num_steps=9, batch_size=3, periods=2.0)
-  batch = stream.sample(0)
+  batch_source = batch_sources.sines(seed=0, num_steps=9, batch_size=3, periods=2.0)
+  batch = batch_source.sample(0)
   phase = np.arcsin(batch['inputs'][:, :1, 0])
   t = np.linspace(0, 4 * np.pi, 9)[None]
   for candidate in (phase, np.pi - phase):  # arcsin knows one of two phases
@@ -61,7 +61,7 @@ def test_copies_of_the_spiral_have_noise_of_their_own():
 @pytest.mark.parametrize(
   ('spec', 'says'),
   [
-    ({'name': 'sine'}, "no stream 'sine'"),
+    ({'name': 'sine'}, "no batch_source 'sine'"),
     ({'name': 'sines', 'noise': -1.0}, 'noise must be .*at least 0'),
     ({'name': 'spiral', 'num_steps': 1}, 'num_steps must be .*at least 2'),
     ({'name': 'nothing', 'noise': 1.0}, "has no 'noise'"),

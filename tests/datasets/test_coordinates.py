@@ -13,24 +13,24 @@ PHOTOGRAPH = {'name': 'photograph', 'picture': 'flower.jpg', 'crop': 65}
 
 
 def test_a_photograph_has_its_pixels_at_their_coordinates():
-  stream = batch_sources.load(PHOTOGRAPH, seed=0)
+  batch_source = batch_sources.load(PHOTOGRAPH, seed=0)
   pixels = load_sample_image('flower.jpg')[181 : 181 + 65, 287 : 287 + 65]
-  whole = stream.evaluation
+  whole = batch_source.evaluation
   np.testing.assert_allclose(whole['target'].reshape(65, 65, 3), pixels / 127.5 - 1.0, atol=1e-6)
   coordinates = whole['coordinates'].reshape(65, 65, 2)
   np.testing.assert_allclose(coordinates[:, 7, 0], np.linspace(-1, 1, 65), atol=1e-6)
   np.testing.assert_allclose(coordinates[7, :, 1], np.linspace(-1, 1, 65), atol=1e-6)
-  assert stream.grid == (65, 65)
+  assert batch_source.grid == (65, 65)
 
 
 def test_batches_are_entries_of_the_whole():
-  stream = batch_sources.load(PHOTOGRAPH | {'batch_size': 500}, seed=2)
-  whole = {tuple(c): t for c, t in zip(*stream.evaluation.values(), strict=True)}
-  batch = stream.sample(4)
+  batch_source = batch_sources.load(PHOTOGRAPH | {'batch_size': 500}, seed=2)
+  whole = {tuple(c): t for c, t in zip(*batch_source.evaluation.values(), strict=True)}
+  batch = batch_source.sample(4)
   for coordinates, target in zip(*batch.values(), strict=True):
     np.testing.assert_array_equal(whole[tuple(coordinates)], target)
-  np.testing.assert_array_equal(stream.sample(4)['target'], batch['target'])
-  assert np.any(stream.sample(5)['target'] != batch['target'])
+  np.testing.assert_array_equal(batch_source.sample(4)['target'], batch['target'])
+  assert np.any(batch_source.sample(5)['target'] != batch['target'])
   assert len(np.unique(batch['coordinates'], axis=0)) > 400  # all over the picture
   other = batch_sources.load(PHOTOGRAPH | {'batch_size': 500}, seed=3)
   assert np.any(other.sample(4)['target'] != batch['target'])
@@ -45,19 +45,22 @@ def saved(tmp_path, values):
 
 def test_a_volume_is_its_middle_over_its_range(tmp_path):
   values = np.arange(5 * 7 * 4, dtype=np.float32).reshape(5, 7, 4) ** 2
-  stream = batch_sources.load(saved(tmp_path, values), seed=0)
+  batch_source = batch_sources.load(saved(tmp_path, values), seed=0)
   middle = values[1:4, 2:5, 0:3]
   low, high = middle.min(), middle.max()
   wanted = 2 * (middle - low) / (high - low) - 1
-  np.testing.assert_allclose(stream.evaluation['target'].reshape(3, 3, 3), wanted, atol=1e-6)
-  np.testing.assert_array_equal(stream.evaluation['coordinates'][5], [-1, 0, 1])
-  assert stream.grid == (3, 3, 3)
+  np.testing.assert_allclose(batch_source.evaluation['target'].reshape(3, 3, 3), wanted, atol=1e-6)
+  np.testing.assert_array_equal(batch_source.evaluation['coordinates'][5], [-1, 0, 1])
+  assert batch_source.grid == (3, 3, 3)
 
 
 def test_the_template_is_a_brain():
   pytest.importorskip('nilearn', reason='the extra volumes is not installed')
-  stream = batch_sources.load({'name': 'volume', 'crop': 8}, seed=0)
-  assert (stream.evaluation['target'].min(), stream.evaluation['target'].max()) == (-1, 1)
+  batch_source = batch_sources.load({'name': 'volume', 'crop': 8}, seed=0)
+  assert (batch_source.evaluation['target'].min(), batch_source.evaluation['target'].max()) == (
+    -1,
+    1,
+  )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_the_template_is_a_brain():
     (np.full((4, 4, 4), np.nan, np.float32), 'of finite values'),
     (np.ones((4, 4, 4, 2), np.float32), r'must be a volume \[X, Y, Z\]'),
     (np.ones((4, 4, 4), np.complex64), 'its values are complex'),
-    (np.ones((2, 4, 4), np.float32), 'stream.crop must be at most 2, not 3'),
+    (np.ones((2, 4, 4), np.float32), 'batch_source.crop must be at most 2, not 3'),
   ],
 )
 def test_what_is_no_volume_is_refused(tmp_path, values, says):
@@ -91,7 +94,7 @@ def test_a_file_that_is_no_volume_is_named(tmp_path):
   ('changes', 'says'),
   [
     ({'picture': 'cat.jpg'}, "no photograph 'cat.jpg'"),
-    ({'crop': 428}, 'stream.crop must be at most 427'),
+    ({'crop': 428}, 'batch_source.crop must be at most 427'),
     ({'crop': 1}, 'crop must be .*at least 2'),
     ({'batch_size': 0}, 'batch_size must be .*at least 1'),
   ],

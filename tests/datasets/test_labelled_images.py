@@ -1,4 +1,4 @@
-"""Labelled images as a stream: disjoint parts of classes, of training, evaluation and test."""
+"""Labelled images as batches: disjoint parts of classes, of training, evaluation and test."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ def load(seed=5, **changes):
   return batch_sources.load(SPEC | changes, seed)
 
 
-def classes(stream, split='train', batches=20):
+def classes(batch_source, split='train', batches=20):
   """label -> the digits that the images with it show, found by their pixels."""
   source = datasets.load(SPEC['source'], split)
   digit = {source[i].image.tobytes(): source[i].label for i in range(len(source))}
   if split == 'train':
-    drawn = [stream.sample(number) for number in range(batches)]
+    drawn = [batch_source.sample(number) for number in range(batches)]
   else:
-    drawn = [stream.evaluation, stream.test]
+    drawn = [batch_source.evaluation, batch_source.test]
   found = {}
   for batch in drawn:
     for image, label in zip(batch['image'], batch['label'], strict=True):
@@ -49,14 +49,14 @@ def test_the_parts_of_a_split_share_no_class_and_number_them_alike():
 
 
 def test_evaluation_and_test_are_all_validation_images_once():
-  stream = load()
-  assert len(stream.evaluation['label']) == 50
-  both = np.concatenate([stream.evaluation['image'], stream.test['image']])
+  batch_source = load()
+  assert len(batch_source.evaluation['label']) == 50
+  both = np.concatenate([batch_source.evaluation['image'], batch_source.test['image']])
   source = datasets.load(SPEC['source'], 'validation')
-  digits = {next(iter(shown)) for shown in classes(stream, 'validation').values()}
+  digits = {next(iter(shown)) for shown in classes(batch_source, 'validation').values()}
   wanted = [source[i].image for i in range(len(source)) if source[i].label in digits]
   assert sorted(x.tobytes() for x in both) == sorted(x.tobytes() for x in wanted)
-  assert len(set(stream.evaluation['label'])) == 4  # a mixture, not the first classes
+  assert len(set(batch_source.evaluation['label'])) == 4  # a mixture, not the first classes
 
 
 def test_a_number_has_one_batch():
@@ -77,11 +77,11 @@ def test_without_images_left_there_is_no_test():
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
-    ({'classes': 'other'}, "no part of stream.split 'other'"),
+    ({'classes': 'other'}, "no part of batch_source.split 'other'"),
     ({'num_evaluated': 0}, 'num_evaluated must be .*at least 1'),
-    ({'batch_size': 100_000}, 'stream.batch_size must be 1 to'),
+    ({'batch_size': 100_000}, 'batch_source.batch_size must be 1 to'),
     ({'source': {'name': 'digit'}}, "mean 'digits'"),
-    ({'split': {'new': 11}}, 'stream.split asks for 11 classes'),
+    ({'split': {'new': 11}}, 'batch_source.split asks for 11 classes'),
   ],
 )
 def test_what_cannot_be_is_refused(changes, says):

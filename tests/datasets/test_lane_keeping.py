@@ -45,8 +45,8 @@ def numbers(batch, base):
 
 
 def test_blocks_follow_each_other_in_time(folder):
-  stream = load(folder)
-  for batch, first, last in ((stream.evaluation, 30, 34), (stream.test, 34, 40)):
+  batch_source = load(folder)
+  for batch, first, last in ((batch_source.evaluation, 30, 34), (batch_source.test, 34, 40)):
     wanted = np.arange(first, last).reshape(-1, 2)
     half = len(wanted)
     np.testing.assert_array_equal(numbers(batch, 70)[:half], wanted)
@@ -54,14 +54,14 @@ def test_blocks_follow_each_other_in_time(folder):
 
 
 def test_training_sequences_are_consecutive_and_stay_in_their_block(folder):
-  stream = load(folder, batch_size=64)
-  seen = [stream.sample(number) for number in range(8)]
+  batch_source = load(folder, batch_size=64)
+  seen = [batch_source.sample(number) for number in range(8)]
   found = np.concatenate([numbers(batch, 70) for batch in seen])
   found = np.where(found >= 30, found - 30, found)  # those of the other video
   np.testing.assert_array_equal(found[:, 1], found[:, 0] + 1)
   assert set(found[:, 0]) == set(range(29))
   np.testing.assert_array_equal(
-    stream.sample(3)['target'], load(folder, batch_size=64).sample(3)['target']
+    batch_source.sample(3)['target'], load(folder, batch_size=64).sample(3)['target']
   )
 
 
@@ -109,7 +109,7 @@ def rename(old, new):
     (lambda f: (f / 'images' / 'b_009_104.jpg').write_bytes(b'x'), {}, r'b_009_104\.jpg is trunca'),
     (huge, {}, r'b_009_104\.jpg is not a JPEG of the expected size'),
     (lambda f: None, {'num_steps': 5}, 'num_steps must be at most 4, the frames of a block'),
-    (lambda f: None, {'path': ''}, 'set stream.path or the variable L2O_LANE_KEEPING'),
+    (lambda f: None, {'path': ''}, 'set batch_source.path or the variable L2O_LANE_KEEPING'),
     (lambda f: None, {'unit': 0.0}, 'unit must be .*above 0'),
     (lambda f: [p.unlink() for p in (f / 'images').iterdir()], {}, 'has no frames named like'),
   ],

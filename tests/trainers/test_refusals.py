@@ -33,7 +33,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
   [
     ('estimator.population', 31, 'population must be even and at least 2, not 31'),
     ('class_split.glyphs.pretrain', 40, 'class_split.glyphs asks for 71 classes'),
-    ('class_split.glyphs', {'meta_test': 5}, 'class_split.glyphs must say how many .* meta_train'),
+    ('class_split.glyphs', {'meta_test': 5}, "no part of class_split.glyphs 'pretrain'"),
     ('pretrain.starts.main.classes', 'pre', "no part of class_split.glyphs 'pre'"),
     ('pretrain.starts.main', {'source': 'glyphs'}, 'pretrain.starts.main needs classes'),
     ('meta_evaluate.experiments.A.start', 'rand', "no start 'rand'.*choose from main, random"),
@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
       {'name': 'idx'},
       'set its `folder` in the config or the variable L2O_IDX_DIR',
     ),
-    ('source', 'mnist', "no source 'mnist'; choose from glyphs"),
+    ('meta_train.source', 'mnist', "no source 'mnist'; choose from glyphs"),
     ('meta_evaluate.experiments.A.classes', 'test', "'test'.*choose from all, meta_test"),
     (
       'meta_train.mesh.population',
@@ -90,10 +90,10 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
       0,
       'data set glyphs: per_font must be at least 1',
     ),
-    ('pretrain.starts', {'second': START}, "starts must have 'main'"),
+    ('pretrain.starts', {'second': START}, "no start 'main'; choose from second"),
     ('rule', {'name': 'artifact', 'path': 'none'}, "no optimizer in the zoo 'none'"),
     ('meta_evaluate.baselines.sgd_constant', {'rule': {'name': 'l4rs'}}, "no rule 'l4rs'"),
-    ('tasks.num_ways', 16, 'tasks.num_ways must be 2 to 15, the classes of meta_train'),
+    ('episodes.num_ways', 16, 'episodes.num_ways must be 2 to 15, the classes of meta_train'),
   ],
 )
 def test_bad_input_is_refused_before_anything_is_written(key, value, says, tmp_path):

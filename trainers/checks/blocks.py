@@ -56,8 +56,8 @@ class Feed:
 
 
 @block
-class Tasks:
-  """Few-way classification tasks."""
+class Episodes:
+  """Few-way classification tasks, drawn anew for each episode."""
 
   num_ways: Annotated[int, Range(at_least=2), 'classes of a task']
   batch_size: Annotated[Count, 'examples of a training batch']
@@ -84,13 +84,16 @@ class Pretrain:
     Mesh, "devices for each axis; -1: all that are left. Batches are split over 'data'"
   ]
   log_every: Annotated[Count, 'steps between two rows of metrics']
-  starts: Annotated[Mapping[str, Start], "name -> network; meta-training starts from 'main'"]
+  starts: Annotated[Mapping[str, Start], 'name -> network']
 
 
 @block
 class MetaTrain:
   """Meta-training: theta follows an estimate of the meta-gradient."""
 
+  source: Annotated[str, 'where its tasks come from, one of sources']
+  classes: Annotated[str, "a part of the source's class split, or 'all'"]
+  start: Annotated[str, 'the network they start from, one of pretrain.starts']
   num_generations: Annotated[Whole, 'generations in all; 0: theta stays as it is']
   meta_batch: Annotated[Count, 'tasks of a generation, the same for all candidates']
   min_steps: Annotated[Count, 'K of a generation is uniform from here']
@@ -147,13 +150,12 @@ class PipelineConfig(Run):
 
   feed: Annotated[Feed, 'how images reach the device']
   sources: Annotated[Mapping[str, Spec], 'name -> data source']
-  source: Annotated[str, 'the source of meta-training']
   class_split: Annotated[
     Mapping[str, Mapping[str, Any]], "source -> part -> number of classes, or {'first': number}"
   ]
   model: Annotated[Spec, 'the network, a model']
   task: Annotated[Spec, 'what is trained, a task']
-  tasks: Annotated[Tasks, 'the few-way tasks']
+  episodes: Annotated[Episodes, 'the few-way tasks that are drawn from a source']
   pretrain: Annotated[Pretrain, 'the first stage']
   rule: Annotated[Spec, 'the learned optimizer, a rule']
   estimator: Annotated[Spec, 'of the meta-gradient, an estimator']
@@ -181,7 +183,7 @@ class Train:
 class JobConfig(Run):
   """A training job: one network, or one function's argument, with one optimizer."""
 
-  stream: Annotated[Spec, 'what it trains on, a batch source']
+  batch_source: Annotated[Spec, 'what it trains on, a batch source']
   model: Annotated[Spec, 'the network, a model; empty for a task without one']
   task: Annotated[Spec, 'what is trained, a task']
   rule: Annotated[Spec, 'the optimizer, a rule']

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from datasets import SOURCES
-from datasets.batch_sources import STREAMS
+from datasets.batch_sources import BATCH_SOURCES
 from l2o import arguments
 from l2o.estimators import ESTIMATORS
 from l2o.models import MODELS
@@ -28,7 +28,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
   'Tasks': TASKS,
   'Estimators': ESTIMATORS,
   'Data sources': SOURCES,
-  'Batch sources': STREAMS,
+  'Batch sources': BATCH_SOURCES,
   'Schedules': SCHEDULES,
   "HUB's weightings": WEIGHTINGS,
   'Policies for a loss that is not finite': POLICIES,

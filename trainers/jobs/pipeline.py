@@ -21,7 +21,6 @@ from trainers.harness import stage, workdir
 from trainers.resources import run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
 
-MAIN = seen_classes.MAIN
 CARD = (  # of each row of the learned optimizer
   'experiment',
   'source',
@@ -55,7 +54,7 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   """
   typed = blocks.pipeline(config)
   data = run_data.load(typed)
-  model = build_from(MODELS, typed.model, 'model', num_classes=typed.tasks.num_ways)
+  model = build_from(MODELS, typed.model, 'model', num_classes=typed.episodes.num_ways)
   shape = run_data.image_shape(data)
   task = build_from(TASKS, typed.task, 'task', model=model, image_shape=shape)
   with trial.said_of(f'the model {dict(typed.model)} cannot be built'):
@@ -67,12 +66,14 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     meta_evaluation.build(typed, data, task, rule),
     stage.options(typed),
     params,
-    run_data.class_names(data),
+    run_data.dealt_classes(data, (typed.meta_train.source, typed.meta_train.classes)),
   )
   for start, built in plan.pretrain.items():
     with trial.said_of(f'pretrain.starts.{start}'):
       training.check_shapes(built)
-  meta_training.check_shapes(plan.meta_train, training.trained_shapes(plan.pretrain[MAIN]))
+  meta_training.check_shapes(
+    plan.meta_train, training.trained_shapes(plan.pretrain[plan.meta_train.spec.start])
+  )
   meta_evaluation.check_shapes(plan.meta_evaluate, params)
   return plan
 
@@ -81,8 +82,6 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
   """The networks to start from, by name."""
   starts = spec.starts
   blocks.check_names(starts, 'one of pretrain.starts')
-  if MAIN not in starts:
-    raise InputError(f'pretrain.starts must have {MAIN!r}, where meta-training starts from')
   if meta_evaluation.RANDOM in starts:
     raise InputError(
       f'pretrain.starts.{meta_evaluation.RANDOM} is the name of the network that is not pretrained'
@@ -93,14 +92,16 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
 def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None:
   """Runs the stages in order; each resumes from its newest checkpoint."""
   folders = {name: folder / name for name in ('meta_train', 'meta_evaluate')}
-  folders |= {start: folder / _pretrain_folder(start) for start in plan.pretrain}
+  folders |= {start: folder / _pretrain_folder(plan, start) for start in plan.pretrain}
   for path in folders.values():
     path.mkdir(parents=True, exist_ok=True)
   pretrained = {
     start: pretraining.run(stage, folders[start], plan.options)
     for start, stage in plan.pretrain.items()
   }
-  theta = meta_training.run(plan.meta_train, pretrained[MAIN], folders['meta_train'], plan.options)
+  theta = meta_training.run(
+    plan.meta_train, pretrained[plan.meta_train.spec.start], folders['meta_train'], plan.options
+  )
   _save_optimizer(plan, theta, folder, config, [])
   outcomes = meta_evaluation.run(
     plan.meta_evaluate, pretrained, theta, folders['meta_evaluate'], plan.options
@@ -146,5 +147,5 @@ def _save_optimizer(
   save_optimizer(folder / workdir.OPTIMIZER, theta, plan.params, spec, card)
 
 
-def _pretrain_folder(start: str) -> str:
-  return 'pretrain' if start == MAIN else f'pretrain_{start}'
+def _pretrain_folder(plan: Pipeline, start: str) -> str:
+  return 'pretrain' if start == plan.meta_train.spec.start else f'pretrain_{start}'

@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
   plan: training.Train
   options: stage.Options
-  stream: batch_sources.Stream
+  batch_source: batch_sources.BatchSource
   model: nn.Module | None
 
 
@@ -50,48 +50,48 @@ def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> J
     raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
   spec = typed.train
   seed = run_data.stream_seed(typed.seed, 'train')
-  stream = batch_sources.load(typed.stream, seed)
-  model = _model(typed.model, stream)
-  images = stream.example.get('image')
+  batch_source = batch_sources.load(typed.batch_source, seed)
+  model = _model(typed.model, batch_source)
+  images = batch_source.example.get('image')
   offered = {} if images is None else {'image_shape': images.shape[1:]}
-  task = build_from(TASKS, typed.task, 'task', model=model, example=stream.example, **offered)
+  task = build_from(TASKS, typed.task, 'task', model=model, example=batch_source.example, **offered)
   rule = build_from(RULES, typed.rule, 'rule')
-  sizes = [len(x) for x in stream.example.values()][:1]
+  sizes = [len(x) for x in batch_source.example.values()][:1]
   plan = training.Train(
     name='train',
     task=task,
     rule=rule,
     theta=None,
-    sample=stream.sample,
-    fresh=(lambda number: _fresh(stream, spec, number)) if spec.comparisons else None,
+    sample=batch_source.sample,
+    fresh=(lambda number: _fresh(batch_source, spec, number)) if spec.comparisons else None,
     store={},
-    evaluation=stream.evaluation,
+    evaluation=batch_source.evaluation,
     num_steps=spec.num_steps,
     log_every=spec.log_every,
     eval_every=spec.eval_every,
     mesh=meshes.build_mesh(spec.mesh, 'train', sizes),
     placement=spec.placement,
-    policy=build_from(reinit.POLICIES, spec.nonfinite, 'policy'),
+    policy=build_from(reinit.POLICIES, spec.nonfinite, 'train.nonfinite'),
     seed=seed,
     start=_start(config, folder),
     remedy='change rule or train.nonfinite',
   )
   parts = f'model {dict(typed.model)}, task {dict(typed.task)}'
-  with trial.said_of(f'{parts} and stream do not fit together'):
+  with trial.said_of(f'{parts} and batch_source do not fit together'):
     training.check_shapes(plan)
-  return Job(plan, stage.options(typed), stream, model)
+  return Job(plan, stage.options(typed), batch_source, model)
 
 
-def _model(spec: Mapping[str, Any], stream: batch_sources.Stream) -> nn.Module | None:
+def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> nn.Module | None:
   if not spec:
-    if stream.grid:
-      raise InputError('a stream that is a picture or a volume needs a model')
+    if batch_source.grid:
+      raise InputError('a batch source that is a picture or a volume needs a model')
     return None
-  if not stream.num_classes:
+  if not batch_source.num_classes:
     return build_from(MODELS, spec, 'model')
-  model = build_from(MODELS, spec, 'model', num_classes=stream.num_classes)
-  if getattr(model, 'num_classes', None) != stream.num_classes:
-    raise InputError(f'model.num_classes must be {stream.num_classes}, the classes of the stream')
+  model = build_from(MODELS, spec, 'model', num_classes=batch_source.num_classes)
+  if getattr(model, 'num_classes', None) != batch_source.num_classes:
+    raise InputError(f'model.num_classes must be {batch_source.num_classes}, those of batch_source')
   return model
 
 
@@ -101,9 +101,9 @@ def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyT
   where = pathlib.Path(os.path.normpath(folder / config['start']))  # '..' of what is not there yet
   start = saved_model.load(where)
   held = workdir.read_json(where / workdir.CONFIG, 'run its job again')
-  old, new = (c['stream'] for c in (held, config))
+  old, new = (c['batch_source'] for c in (held, config))
   # As lists: classes are dealt out in the order of the parts.
-  splits = [(c['seed'], [*c['stream'].get('split', {}).items()]) for c in (held, config)]
+  splits = [(c['seed'], [*c['batch_source'].get('split', {}).items()]) for c in (held, config)]
   if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
     raise InputError(
       f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
@@ -122,7 +122,7 @@ def run(job: Job, folder: pathlib.Path) -> None:
   inner, step = training.best(where, state)
   params, model_state = training.trained(job.plan, inner)
   saved_model.save(folder, params, model_state)
-  if job.stream.grid:
+  if job.batch_source.grid:
     _draw(job, params, model_state, folder)
   final = _numbers(evaluation.measure(state.inner))
   results = {
@@ -141,22 +141,26 @@ def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | None] | None:
   """The best model's metrics on the data kept for it."""
-  if job.stream.test is None:
+  if job.batch_source.test is None:
     return None
-  measured = jax.device_get(jax.jit(job.plan.task.evaluate)(params, model_state, job.stream.test))
+  measured = jax.device_get(
+    jax.jit(job.plan.task.evaluate)(params, model_state, job.batch_source.test)
+  )
   return _numbers(measured)
 
 
 def _draw(job: Job, params: Params, model_state: PyTree, folder: pathlib.Path) -> None:
-  batch = job.stream.evaluation
+  batch = job.batch_source.evaluation
   output = jax.jit(partial(predict, job.model))(params, model_state, batch)
   pictures = {'target': batch['target'], 'output': np.asarray(output)}
-  shaped = {name: x.reshape(*job.stream.grid, -1) for name, x in pictures.items()}
+  shaped = {name: x.reshape(*job.batch_source.grid, -1) for name, x in pictures.items()}
   with (folder / PICTURE).open('wb') as file:
     np.savez(file, **shaped)
 
 
-def _fresh(stream: batch_sources.Stream, spec: blocks.Train, number: int) -> dict[str, np.ndarray]:
+def _fresh(
+  batch_source: batch_sources.BatchSource, spec: blocks.Train, number: int
+) -> dict[str, np.ndarray]:
   """The batches after this step's own as one: as many as `train.comparisons`."""
-  batches = [stream.sample(number + 1 + i) for i in range(spec.comparisons)]
+  batches = [batch_source.sample(number + 1 + i) for i in range(spec.comparisons)]
   return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -14,14 +14,11 @@ from l2o.registry import choose
 from l2o.types import PyTree
 from trainers.checks import blocks
 
-META_TRAIN = 'meta_train'  # the part of the main source that meta-training takes
-
 
 class Data(NamedTuple):
   """All that a run reads."""
 
   sources: Mapping[str, Mapping[str, datasets.Source]]  # name -> split -> source
-  main: str  # the source of meta-training
   parts: Mapping[str, Mapping[str, np.ndarray]]  # source -> part of its split -> classes
   seed: int
   feed: blocks.Feed
@@ -36,13 +33,12 @@ def stream_seed(seed: int, use: str) -> int:
 
 
 def load(config: blocks.PipelineConfig) -> Data:
-  """Loads the sources a config names and splits the main one's classes.
+  """Loads the sources a config names and splits their classes.
 
   Raises:
     InputError: data that is not there, a split larger than the data set, images of several shapes.
   """
   names = config.sources
-  main = choose(config.source, names, 'source')
   sources = {
     name: {split: datasets.load(spec, split) for split in datasets.SPLITS}
     for name, spec in names.items()
@@ -50,16 +46,13 @@ def load(config: blocks.PipelineConfig) -> Data:
   shapes = {name: source['train'].image_shape for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
     raise InputError(f'all sources must have images of one shape, not {shapes}')
-  split = config.class_split
-  if main not in split or META_TRAIN not in split[main]:
-    raise InputError(f'class_split.{main} must say how many classes {META_TRAIN} has')
   parts = {
     choose(name, sources, 'source'): split_classes(
       len(sources[name]['train'].class_names), sizes, config.seed, f'class_split.{name}'
     )
-    for name, sizes in split.items()
+    for name, sizes in config.class_split.items()
   }
-  return Data(sources, main, parts, config.seed, config.feed)
+  return Data(sources, parts, config.seed, config.feed)
 
 
 def classes_of(data: Data, source: str, part: str) -> np.ndarray:
@@ -74,26 +67,39 @@ def classes_of(data: Data, source: str, part: str) -> np.ndarray:
   return split[part]
 
 
-def class_names(data: Data) -> dict[str, dict[str, list[str]]]:
-  """The names of the classes of each part of each split: source -> part -> names."""
-  names = {source: splits['train'].class_names for source, splits in data.sources.items()}
-  return {
-    source: {part: [str(names[source][c]) for c in classes] for part, classes in split.items()}
-    for source, split in data.parts.items()
-  }
+def class_names(data: Data, source: str, part: str) -> list[str]:
+  """The names of `classes_of`."""
+  names = data.sources[source]['train'].class_names
+  return [str(names[c]) for c in classes_of(data, source, part)]
+
+
+def dealt_classes(data: Data, *more: tuple[str, str]) -> dict[str, dict[str, list[str]]]:
+  """The names of the classes of each part of each split: source -> part -> names.
+
+  Args:
+    data: what was loaded.
+    *more: (source, part) to list as well, such as 'all' classes of a source without a split.
+  """
+  pairs = [(source, part) for source, split in data.parts.items() for part in split]
+  found: dict[str, dict[str, list[str]]] = {}
+  for source, part in dict.fromkeys([*pairs, *more]):
+    found.setdefault(source, {})[part] = class_names(data, source, part)
+  return found
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
   """(H, W, C) of all sources."""
-  return data.sources[data.main]['train'].image_shape
+  return next(iter(data.sources.values()))['train'].image_shape
 
 
-def task_sampler(data: Data, spec: blocks.Tasks, source: str, part: str, seed: int) -> TaskSampler:
+def task_sampler(
+  data: Data, spec: blocks.Episodes, source: str, part: str, seed: int
+) -> TaskSampler:
   """Tasks over a part of a source's classes.
 
   Args:
     data: what was loaded.
-    spec: the config's block `tasks`.
+    spec: the config's block `episodes`.
     source: name of the source.
     part: a part of the source's class split, or 'all' classes.
     seed: of the draws, a `stream_seed`.

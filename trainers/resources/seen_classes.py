@@ -12,7 +12,6 @@ from reports.results import Results
 from trainers.checks import blocks
 from trainers.resources import run_data
 
-MAIN = 'main'  # the start that meta-training uses
 IDENTITY = ('name', 'dataset', 'path', 'folder')  # keys that make a source another data set
 
 Classes = tuple[tuple, frozenset[str]]  # a data set, and the names of some of its classes
@@ -49,20 +48,18 @@ def find(
   """
 
   def classes(source: str, part: str) -> Classes:
-    names = data.sources[source]['train'].class_names
-    numbers = run_data.classes_of(data, source, part)
-    return _identity(config.sources[source]), frozenset(str(names[c]) for c in numbers)
+    return _identity(config.sources[source]), frozenset(run_data.class_names(data, source, part))
 
   starts = {
     name: classes(start.source, start.classes) for name, start in config.pretrain.starts.items()
   }
   own, *_ = learned
   meta_trained = {name: list(_meta_trained(spec)) for name, spec in learned.items()}
-  here = classes(data.main, run_data.META_TRAIN)
+  here = classes(config.meta_train.source, config.meta_train.classes)
   leaks = []
   if config.meta_train.num_generations:
     meta_trained[own].append(here)
-    leaks.append(Leak('', '', _common(here, starts[MAIN])))
+    leaks.append(Leak('', '', _common(here, starts[config.meta_train.start])))
   for experiment, where in places.items():
     evaluated = classes(where.source, where.classes)
     if where.start in starts:
@@ -102,8 +99,11 @@ def _meta_trained(spec: Any) -> Iterator[Classes]:
   if spec.get('name') == 'artifact':
     card = read(spec['path']).card
     try:
-      main = card['config']['source']
-      source, names = card['config']['sources'][main], card['classes'][main][run_data.META_TRAIN]
+      config = card['config']
+      # Older files: the source has a key of its own, and the part is always `meta_train`.
+      main = config['source'] if 'source' in config else config['meta_train']['source']
+      part = config['meta_train'].get('classes', 'meta_train')
+      source, names = config['sources'][main], card['classes'][main][part]
     except (KeyError, TypeError):
       return  # the card does not tell
     yield _identity(source), frozenset(names)

@@ -121,7 +121,7 @@ def _experiment(
   store: PyTree,
 ) -> Experiment:
   seed = run_data.stream_seed(data.seed, f'meta_evaluate/{name}')
-  tasks = run_data.task_sampler(data, config.tasks, where.source, where.classes, seed)
+  tasks = run_data.task_sampler(data, config.episodes, where.source, where.classes, seed)
   start = choose(where.start, (*config.pretrain.starts, RANDOM), 'start')
   host = Host(data.sources[where.source], data.feed) if data.feed.chunk_steps else None
   return Experiment(name, where.source, start, tasks, store, host)

@@ -19,7 +19,7 @@ from l2o.inner.mapping import on_device
 from l2o.inner.rollout import meta_loss, start_episodes
 from l2o.optax_optimizers import meta_optimizer
 from l2o.registry import build as build_from
-from l2o.registry import call
+from l2o.registry import call, choose
 from l2o.types import (
   Episode,
   Estimator,
@@ -61,16 +61,17 @@ def build(
     raise InputError(
       f'meta_train.min_steps must be at most max_steps = {spec.max_steps}, not {spec.min_steps}'
     )
+  choose(spec.start, config.pretrain.starts, 'start')
   seed = run_data.stream_seed(data.seed, 'meta_train')
-  batches = [config.tasks.batch_size, config.tasks.eval_size]
+  batches = [config.episodes.batch_size, config.episodes.eval_size]
   plan = MetaTrain(
     task=task,
     rule=rule,
     estimator=config.estimator,
     spec=spec,
-    tasks=run_data.task_sampler(data, config.tasks, data.main, 'meta_train', seed),
-    stores=run_data.stores(data, [data.main])[data.main],
-    host=Host(data.sources[data.main], data.feed) if data.feed.chunk_steps else None,
+    tasks=run_data.task_sampler(data, config.episodes, spec.source, spec.classes, seed),
+    stores=run_data.stores(data, [spec.source])[spec.source],
+    host=Host(data.sources[spec.source], data.feed) if data.feed.chunk_steps else None,
     mesh=meshes.build_mesh(spec.mesh, 'meta_train', batches),
     seed=seed,
   )

@@ -25,7 +25,7 @@ def config(**changes):
   c = common.train_base()
   c.task = {'name': 'regression'}
   c.model = {'name': 'lstm', 'num_outputs': 1, 'features': 4}
-  c.stream = {'name': 'sines', 'num_steps': 6, 'batch_size': 4}
+  c.batch_source = {'name': 'sines', 'num_steps': 6, 'batch_size': 4}
   c.rule = ADAM
   c.train.update(num_steps=6, log_every=2, eval_every=3)
   return common.with_diff(common.freeze(c), changes)
@@ -61,8 +61,8 @@ def test_a_sweep_over_optimizers_ends_in_one_table(tmp_path, capsys):
 @pytest.mark.parametrize(
   ('key', 'value', 'says'),
   [
-    ('stream.name', 'sinus', "no stream 'sinus'.*mean 'sines'"),
-    ('stream.batch_size', 0, 'stream sines: batch_size must be at least 1'),
+    ('batch_source.name', 'sinus', "no batch_source 'sinus'.*mean 'sines'"),
+    ('batch_source.batch_size', 0, 'batch_source sines: batch_size must be at least 1'),
     ('model', {'name': 'siren', 'features': 3}, 'do not fit together'),
     ('train.nonfinite', {'name': 'increase_steps', 'factor': 1.0}, 'factor must be above 1'),
     ('train.mesh', {'data': 3}, 'train.mesh.data = 3 does not divide a batch of 4'),
@@ -84,7 +84,7 @@ def test_lgl2o_without_comparisons_is_refused_with_the_remedy(tmp_path):
 
 def images(**changes):
   c = common.train_base()
-  c.stream = {
+  c.batch_source = {
     'name': 'images', 'source': {'name': 'digits', 'size': 8}, 'split': {'old': 6, 'new': 4},
     'classes': 'old', 'batch_size': 8, 'num_evaluated': 20,
   }  # fmt: skip
@@ -96,7 +96,7 @@ def images(**changes):
 
 
 ASTRAY = SGD | {'learning_rate': 30.0}
-NEW = {'stream.classes': 'new', 'model.num_classes': 4}
+NEW = {'batch_source.classes': 'new', 'model.num_classes': 4}
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +118,7 @@ def test_a_job_leaves_its_best_model(ended):
   params, _ = saved_model.load(ended)
   jax.tree.map(np.testing.assert_array_equal, params, kept.params)
   results = json.loads((ended / 'results.json').read_text())
-  found = built.plan.task.evaluate(params, {}, built.stream.test)
+  found = built.plan.task.evaluate(params, {}, built.batch_source.test)
   assert results['test'] == pytest.approx({name: float(x) for name, x in found.items()})
 
 
@@ -144,7 +144,7 @@ def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
     ),
     (ended, {'model.features': ()}, 'params/Dense_0/bias, the model here has nothing'),
     (ended, {'seed': 1}, 'so that classes of the one may be in the other'),
-    (ended, {'stream.split': {'new': 4, 'old': 5}}, 'so that classes of the one may'),
+    (ended, {'batch_source.split': {'new': 4, 'old': 5}}, 'so that classes of the one may'),
     (ended, {'model.num_classes': 5}, 'model.num_classes must be 4'),
   ]:
     with pytest.raises(InputError, match=says):
@@ -160,7 +160,7 @@ def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
 
 def test_the_rows_of_a_sweep_start_from_the_job_of_their_seed(tmp_path):
   rows = [common.sweep_row('adam', None, {'rule': ADAM}), common.sweep_row('sgd', None, {})]
-  first = common.sweep_row('before', None, {'stream.classes': 'old', 'model.num_classes': 6})
+  first = common.sweep_row('before', None, {'batch_source.classes': 'old', 'model.num_classes': 6})
   settings = {'sweep': rows, 'sweep_seeds': (0, 3), 'first': [first]}
   swept = common.freeze(common.ConfigDict(images(**NEW) | settings))
   run.run(swept, tmp_path, images(), {})
@@ -168,7 +168,7 @@ def test_the_rows_of_a_sweep_start_from_the_job_of_their_seed(tmp_path):
     for seed in (0, 3):
       config = json.loads((tmp_path / name / f'seed_{seed}' / 'config.json').read_text())
       assert config['start'] == f'../../before/seed_{seed}'
-      assert config['stream']['classes'] == 'new'
+      assert config['batch_source']['classes'] == 'new'
   table = (tmp_path / 'table.txt').read_text()
   assert '| accuracy | test accuracy |' in table
   assert 'before' not in table
@@ -213,7 +213,7 @@ def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
 
 def test_a_network_s_picture_lies_beside_the_original(tmp_path):
   c = common.train_base()
-  c.stream = {'name': 'photograph', 'crop': 6, 'batch_size': 4}
+  c.batch_source = {'name': 'photograph', 'crop': 6, 'batch_size': 4}
   c.model = {'name': 'siren', 'features': 4, 'num_outputs': 3, 'num_layers': 2}
   c.task = {'name': 'regression', 'peak': 2.0}
   c.rule = ADAM
@@ -263,10 +263,10 @@ def test_an_evaluation_that_is_not_finite_is_told_and_written(tmp_path):
   ('changes', 'says'),
   [
     ({'task': {'name': 'classification'}}, 'needs image_shape'),
-    ({'stream': {'name': 'photograph', 'crop': 4}, 'model': {}}, 'needs a model'),
+    ({'batch_source': {'name': 'photograph', 'crop': 4}, 'model': {}}, 'needs a model'),
     (
       {
-        'stream': {'name': 'photograph', 'crop': 4, 'batch_size': 7},
+        'batch_source': {'name': 'photograph', 'crop': 4, 'batch_size': 7},
         'model': {'name': 'siren', 'features': 3},
       },
       r'returns \(7, 1\) for a target of shape \(7, 3\)',
