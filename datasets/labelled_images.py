@@ -5,8 +5,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 import datasets
 from datasets.batch_sources import Arrays, BatchSource
 from datasets.sampler import BatchSampler
@@ -14,6 +12,7 @@ from datasets.source import Source
 from datasets.splits import split_classes
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
+from l2o.inner.step import fetch
 from l2o.registry import choose
 
 
@@ -62,15 +61,15 @@ def images(
     raise InputError(f'batch_source.num_evaluated must be at most {total}, not {num_evaluated}')
 
   def sample(number: int) -> Arrays:
-    return _look_up(train, batches.sample(number))
+    return fetch(train.arrays(), batches.sample(number))
 
   evaluation = {name: x[:num_evaluated] for name, x in held_out.items()}
   test = {name: x[num_evaluated:] for name, x in held_out.items()}
   return BatchSource(
     sample,
-    _look_up(validation, evaluation),
+    fetch(validation.arrays(), evaluation),
     sample(0),
-    _look_up(validation, test) if len(test['index']) else None,
+    fetch(validation.arrays(), test) if len(test['index']) else None,
     num_classes=len(chosen),
   )
 
@@ -78,7 +77,3 @@ def images(
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep share their images
 def _load(source: str) -> tuple[Source, ...]:
   return tuple(datasets.load(json.loads(source), part) for part in datasets.SPLITS)
-
-
-def _look_up(source: Source, drawn: Mapping[str, np.ndarray]) -> Arrays:
-  return {'image': source.arrays()['image'][drawn['index']], 'label': drawn['label']}

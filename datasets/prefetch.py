@@ -10,21 +10,10 @@ from typing import Any
 import grain
 import numpy as np
 
-from datasets.source import Source
+from datasets.source import Source, on_demand
+from l2o.inner.step import fetch
 
 AHEAD = 2  # chunks that are read while the device computes
-
-
-def read(source: Source, drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """A drawn batch with its images: {'index', 'label'} [...] -> {'image' [..., H, W, C], 'label'}.
-
-  Args:
-    source: where the images are.
-    drawn: positions and labels, of any shape.
-  """
-  index = np.asarray(drawn['index'])
-  images = np.stack([source[int(i)].image for i in index.ravel()])
-  return {'image': images.reshape(*index.shape, *images.shape[1:]), 'label': drawn['label']}
 
 
 def chunks(
@@ -50,9 +39,11 @@ def chunks(
     [(0, (2, 1, 3, 2, 2, 1)), (2, (2, 1, 3, 2, 2, 1))]
   """
 
-  def batch(step: int) -> dict[str, np.ndarray]:
+  images = on_demand(source)
+
+  def batch(step: int) -> dict[str, Any]:
     step = min(step, num_steps - 1)
-    return read(source, {name: array[:, step] for name, array in drawn.items()})
+    return fetch(images, {name: array[:, step] for name, array in drawn.items()})
 
   steps = -(-num_steps // chunk_steps) * chunk_steps
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * chunk_steps)

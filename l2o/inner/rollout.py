@@ -1,7 +1,8 @@
-"""The inner loop: K steps of any optimizer on one episode.
+"""The inner loop: K steps of any optimizer on one episode, as `begin`, `advance` and `measure`.
 
 Meta-training and meta-evaluation both use it, and every step is an `inner_step`: a run of Adam and
-one of a learned optimizer differ in the transformation alone.
+one of a learned optimizer differ in the transformation alone. With data on the device a rollout is
+one program, `run_episode`; with batches from the host it advances chunk by chunk.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,25 @@ import optax
 
 from l2o.inner.mapping import vectorized
 from l2o.inner.step import InnerState, fetch, inner_step
-from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+from l2o.types import (
+  Batch,
+  Episode,
+  LearnedRule,
+  MapFn,
+  Metrics,
+  Params,
+  PyTree,
+  Task,
+  TaskBatch,
+  Theta,
+)
+
+
+def begin(
+  tx: optax.GradientTransformationExtraArgs, params: Params, model_state: PyTree
+) -> InnerState:
+  """The state before the first step."""
+  return InnerState(params, model_state, tx.init(params))
 
 
 def advance(
@@ -59,6 +78,12 @@ def advance(
   return jax.lax.fori_loop(first, stop, step, state)
 
 
+def measure(rule: LearnedRule, task: Task, state: InnerState, evaluation: Batch) -> Metrics:
+  """The metrics of a state, at the parameters that its rule wants evaluated."""
+  params = rule.eval_params(state.opt_state, state.params)
+  return task.evaluate(params, state.model_state, evaluation)
+
+
 def rollout(
   task: Task,
   tx: optax.GradientTransformationExtraArgs,
@@ -96,7 +121,7 @@ def rollout(
     >>> float(final.params), seen.tolist()
     (1.25, [2.0, 1.5, 1.25, 0.0])
   """
-  state = InnerState(episode.params, episode.model_state, tx.init(episode.params))
+  state = begin(tx, episode.params, episode.model_state)
   batch_at = partial(_batch_at, episode.train, store)
 
   def fresh_at(k: Any) -> Batch:
@@ -171,9 +196,7 @@ def run_episode(
   """
   tx = rule.bind(theta, tasks.num_steps)
   final, _ = rollout(task, tx, episode, tasks.data['train'], tasks.num_steps)
-  batch = fetch(tasks.data['evaluation'], episode.evaluation)
-  params = rule.eval_params(final.opt_state, final.params)
-  return task.evaluate(params, final.model_state, batch)
+  return measure(rule, task, final, fetch(tasks.data['evaluation'], episode.evaluation))
 
 
 def meta_loss(
@@ -194,8 +217,8 @@ def meta_loss(
     theta, data, num_steps = shared
     return run_episode(rule, task, theta, episode, TaskBatch(episode, data, num_steps))
 
-  def measure(theta: Theta, tasks: TaskBatch) -> Metrics:
+  def objective(theta: Theta, tasks: TaskBatch) -> Metrics:
     each = map_fn(one, tasks.episodes, (theta, tasks.data, tasks.num_steps))
     return jax.tree.map(jnp.mean, each)
 
-  return measure
+  return objective

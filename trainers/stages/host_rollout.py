@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from datasets import Source, prefetch
-from l2o.inner.rollout import advance
-from l2o.inner.step import InnerState
+from datasets.source import on_demand
+from l2o.inner.rollout import advance, begin, measure
+from l2o.inner.step import InnerState, fetch
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
 from trainers.checks import blocks
 from trainers.resources import meshes
@@ -31,7 +32,7 @@ class Host(NamedTuple):
 
   def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
     """What episodes begin with: their evaluation batch, and labels in place of training batches."""
-    evaluation = prefetch.read(self.splits['validation'], drawn['evaluation'])
+    evaluation = fetch(on_demand(self.splits['validation']), drawn['evaluation'])
     return {
       'train': {'label': drawn['train']['label']},
       'evaluation': jax.device_put(evaluation, meshes.batch_sharding(mesh, axis=1)),
@@ -92,9 +93,7 @@ def _begin(
   def one(pair: tuple, shared: tuple) -> InnerState:
     i, j = pair
     thetas, params, model_state, steps = shared
-    start = _at(params, j)
-    state = rule.bind(_at(thetas, i), steps).init(start)
-    return InnerState(start, _at(model_state, j), state)
+    return begin(rule.bind(_at(thetas, i), steps), _at(params, j), _at(model_state, j))
 
   return map_fn(one, _pairs(thetas, params), (thetas, params, model_state, steps))
 
@@ -130,8 +129,7 @@ def _measure(
 ) -> Metrics:
   def one(numbered: tuple, evaluation: Batch) -> Metrics:
     (_, j), state = numbered
-    params = rule.eval_params(state.opt_state, state.params)
-    return task.evaluate(params, state.model_state, _at(evaluation, j))
+    return measure(rule, task, state, _at(evaluation, j))
 
   pairs = _pairs(thetas, evaluation)
   metrics = map_fn(one, (pairs, states), evaluation)

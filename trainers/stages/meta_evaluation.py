@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from datasets import prefetch
 from datasets.sampler import TaskSampler
+from datasets.source import on_demand
 from l2o.errors import InputError
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import rollout, run_episode, start_episodes, start_with_keys
-from l2o.inner.step import InnerState
+from l2o.inner.step import InnerState, fetch
 from l2o.registry import build as build_from
 from l2o.registry import call, choose
 from l2o.rules import RULES
@@ -364,7 +364,7 @@ def _trace(
   first = plan.experiments[0]
   draw = _draw(first, plan.spec.trace_tasks, num_steps)
   if first.host:
-    draw['train'] = prefetch.read(first.host.splits['train'], draw['train'])
+    draw['train'] = fetch(on_demand(first.host.splits['train']), draw['train'])
   whole = meshes.replicated(plan.mesh)
   episodes = _starter(plan)(starts.get(first.start), jax.device_put(draw, whole))
 

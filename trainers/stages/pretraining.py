@@ -1,9 +1,12 @@
 """Pretraining: ordinary supervised training of the network that all tasks start from."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
-from datasets.prefetch import read
 from datasets.sampler import BatchSampler
+from datasets.source import on_demand
+from l2o.inner.step import fetch
 from l2o.models import MODELS
 from l2o.registry import build as build_from
 from l2o.rules import RULES
@@ -26,16 +29,15 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
   source = data.sources[where.source]['train']
   batches = BatchSampler(source, classes, spec.batch_size, seed, 'pretrain.batch_size')
   by_host = data.feed.chunk_steps > 0
+  images: Mapping[str, Any] = on_demand(source) if by_host else source.arrays()
   return training.Train(
     name='pretraining',
     task=build_from(TASKS, config.task, 'task', model=model, image_shape=shape),
     rule=build_from(RULES, spec.rule, 'rule'),
     theta=None,
-    sample=lambda number: (
-      read(source, batches.sample(number)) if by_host else batches.sample(number)
-    ),
+    sample=(lambda number: fetch(images, batches.sample(number))) if by_host else batches.sample,
     fresh=None,
-    store={} if by_host else source.arrays(),
+    store={} if by_host else images,
     evaluation=None,
     num_steps=spec.num_steps,
     log_every=spec.log_every,

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from checkpoints import Checkpoints
 from l2o.errors import InputError, RunError
+from l2o.inner.rollout import begin, measure
 from l2o.inner.step import InnerState, fetch, inner_step
 from l2o.trees import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
@@ -253,8 +254,8 @@ class Evaluation:
     return held['loss']
 
   def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
-    params = self._plan.rule.eval_params(inner.opt_state.inner, inner.params)
-    return self._plan.task.evaluate(params, inner.model_state, fetch(store, batch))
+    state = inner._replace(opt_state=inner.opt_state.inner)
+    return measure(self._plan.rule, self._plan.task, state, fetch(store, batch))
 
 
 def expand(metrics: Mapping[str, Any], layers: Sequence[str]) -> dict[str, float]:
@@ -311,7 +312,7 @@ def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) 
   key = jax.random.fold_in(given.key, 0)  # step k has number k + 1
   params, model_state = plan.task.init(key, pretrained)
   tx = _measured(plan.rule.bind(given.theta, plan.num_steps))
-  inner = InnerState(params, model_state, tx.init(params))
+  inner = begin(tx, params, model_state)
   return TrainState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
 
 

@@ -240,7 +240,7 @@ class Slopes:
 def test_meta_training_descends_the_meta_loss(tmp_path):
   """On quadratics, from a start where the best learning rate is far away."""
   spec = blocks.MetaTrain(
-    num_generations=12, meta_batch=2, min_steps=4, max_steps=4,
+    source='', classes='', start='', num_generations=12, meta_batch=2, min_steps=4, max_steps=4,
     optimizer={'name': 'adam', 'learning_rate': 0.05},
     mapping='sequential', task_mapping='sequential', mesh={},
   )  # fmt: skip
