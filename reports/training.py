@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from reports.figures import COLOURS, STYLE
 
 LABELS = {'accuracy': 'accuracy in the evaluation', 'psnr': 'PSNR in dB'}
+HUB_WEIGHTS = 'hub_weights.txt'  # a table of its own
 RATE = 'effective_learning_rate'
 DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 
@@ -49,7 +50,7 @@ def write(rows: Sequence[Runs], folder: pathlib.Path) -> str:
     drawn[name] = curves(rows, f'eval_{name}', LABELS.get(name, name), log=False)
   weights = hub_weights(rows)
   if weights:
-    (folder / 'hub_weights.txt').write_text(weights + '\n')
+    (folder / HUB_WEIGHTS).write_text(weights + '\n')
   if any('x_2' in logged for row in rows for seed in row.metrics for logged in seed):
     drawn['path'] = paths(rows)
   for name, figure in drawn.items():

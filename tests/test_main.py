@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from configs import common, quickstart
-from trainers.harness import workdir as files
+from trainers.harness.folder import RESULTS, Folder
 
 
 def main(*arguments):
@@ -147,8 +147,8 @@ def test_help_and_a_refused_config_take_no_heavy_import(arguments, code, tmp_pat
 
 
 def test_a_finished_run_takes_no_heavy_import(tmp_path):
-  files.write_json(tmp_path / files.CONFIG, common.freeze(quickstart.get_config()))
-  files.write_json(tmp_path / files.RESULTS, [])
+  Folder(tmp_path).write_json('config.json', common.freeze(quickstart.get_config()))
+  Folder(tmp_path).write_json(RESULTS, [])
   code, output, packages = imported_by_main(CONFIG, f'--workdir={tmp_path}')
   assert code == 0
   assert 'finished' in output

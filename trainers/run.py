@@ -1,7 +1,6 @@
 """From a frozen config to a finished run."""
 
 import os
-import pathlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from l2o.errors import RunError
 from trainers.checks import blocks
 from trainers.harness import workdir as files
+from trainers.harness.folder import RESULTS, Folder
 
 
 def run(
@@ -49,13 +49,13 @@ def run(
 
 def run_one(
   config: Mapping[str, Any],
-  folder: pathlib.Path,
+  folder: Folder,
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
 ) -> None:
   """`run` of a config that is no sweep."""
   if files.is_finished(folder, config):
-    print(f'{folder} holds this run, finished; its results are in {folder / files.RESULTS}')
+    print(f'{folder} holds this run, finished; its results are in {folder / RESULTS}')
     return
   print(
     f'[run] importing and building; nothing is written to {folder} before all is checked',
@@ -67,10 +67,10 @@ def run_one(
       return
     files.describe(folder, config, default, overrides)
     go()
-  print(f'[run] done: {folder / files.RESULTS} and what lies beside it')
+  print(f'[run] done: {folder / RESULTS} and what lies beside it')
 
 
-def build(config: Mapping[str, Any], folder: pathlib.Path) -> partial[None]:
+def build(config: Mapping[str, Any], folder: Folder) -> partial[None]:
   """Builds the job or the pipeline of a config; returns what runs it in `folder`."""
   from trainers.jobs import pipeline, training_job  # TensorFlow and Orbax: only to compute
   from trainers.resources import meshes

@@ -53,17 +53,6 @@ def pack(tree: PyTree, about: Mapping[str, Any]) -> bytes:
   return safetensors.numpy.save(arrays, metadata={ABOUT: text, DIGEST: digest(text, arrays)})
 
 
-def replace(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file atomically."""
-  partial = path.with_name(f'{path.name}.partial')
-  try:
-    partial.write_bytes(content)
-    partial.replace(path)
-  except OSError:
-    partial.unlink(missing_ok=True)
-    raise
-
-
 def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, Any]]:
   """Reads the tree and the description that were packed.
 

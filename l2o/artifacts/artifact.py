@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from l2o import atomic
 from l2o.arguments import Whole, checked
 from l2o.artifacts import arrays_file
 from l2o.errors import InputError, first_line
@@ -91,7 +92,7 @@ def save(
   content = arrays_file.pack(theta, about)
   _check_theta(_build(alone, target), theta, layers, target)
   try:
-    arrays_file.replace(target, content)
+    atomic.replace(target, content)
   except OSError as error:
     raise InputError(f'{target} cannot be written ({first_line(error)})') from error
 

@@ -9,6 +9,7 @@ import safetensors.numpy
 import l2o
 from l2o.artifacts import arrays_file
 from tests.attack.damage import cuts, flips, outcome, same
+from trainers.harness.folder import MODEL, Folder
 from trainers.resources import saved_model
 
 BIG = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -39,8 +40,8 @@ def test_every_array_comes_back_by_value_type_and_shape(tmp_path, kind):
   leaf = LEAVES[kind]
   tree = {'x': {'y/z': leaf, '': np.ones(1)}, 'beside': np.ones(3)}
   (tmp_path / 'results.json').write_text('{}')
-  saved_model.save(tmp_path, tree, {})
-  params, state = saved_model.load(tmp_path)
+  saved_model.save(Folder(tmp_path), tree, {})
+  params, state = saved_model.load(Folder(tmp_path))
   assert state == {}
   found, wanted = params['x']['y/z'], np.asarray(leaf)
   assert found.dtype == wanted.dtype.newbyteorder('=')
@@ -70,19 +71,19 @@ def test_what_would_come_back_as_something_else_is_not_packed(tree, says):
 def test_a_trained_model_with_a_bit_turned_over_starts_no_job(tmp_path):
   (tmp_path / 'results.json').write_text('{}')
   state = {'batch_stats': {'mean': np.ones(2, np.float32)}}
-  saved_model.save(tmp_path, {'w': BIG, 'b': np.zeros(3, np.float32)}, state)
-  path = tmp_path / saved_model.MODEL
-  content, wanted = path.read_bytes(), saved_model.load(tmp_path)[0]
+  saved_model.save(Folder(tmp_path), {'w': BIG, 'b': np.zeros(3, np.float32)}, state)
+  path = tmp_path / MODEL
+  content, wanted = path.read_bytes(), saved_model.load(Folder(tmp_path))[0]
   header = 8 + int.from_bytes(content[:8], 'little')
   everywhere = [*flips(content), *flips(content[:header], 100, 1), *cuts(content)]
   for changed in (c if len(c) != header else c + content[header:] for c in everywhere):
     path.write_bytes(changed)
-    found = outcome(lambda: saved_model.load(tmp_path))
+    found = outcome(lambda: saved_model.load(Folder(tmp_path)))
     assert found is None or same(found[0], wanted)
   for place in range(header, len(content)):  # the data, byte by byte
     path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     with pytest.raises(l2o.InputError, match=r'start: .*is damaged.*run its job again'):
-      saved_model.load(tmp_path)
+      saved_model.load(Folder(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,13 @@ def test_a_trained_model_with_a_bit_turned_over_starts_no_job(tmp_path):
 )
 def test_a_trained_model_with_a_part_missing_is_refused(tmp_path, tree, about, says):
   (tmp_path / 'results.json').write_text('{}')
-  (tmp_path / saved_model.MODEL).write_bytes(arrays_file.pack(tree, about))
+  (tmp_path / MODEL).write_bytes(arrays_file.pack(tree, about))
   with pytest.raises(l2o.InputError, match=rf'start: .*{says}'):
-    saved_model.load(tmp_path)
+    saved_model.load(Folder(tmp_path))
 
 
 def test_a_trained_model_without_a_digest_is_refused(tmp_path):
   (tmp_path / 'results.json').write_text('{}')
-  safetensors.numpy.save_file({'params::w': BIG}, tmp_path / saved_model.MODEL)
+  safetensors.numpy.save_file({'params::w': BIG}, tmp_path / MODEL)
   with pytest.raises(l2o.InputError, match=r'lacks l2o and sha256\); run its job again'):
-    saved_model.load(tmp_path)
+    saved_model.load(Folder(tmp_path))

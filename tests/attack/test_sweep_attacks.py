@@ -9,6 +9,7 @@ from l2o.errors import InputError, RunError
 from tests.tiny_run import tiny, tiny_job
 from trainers import run
 from trainers.harness import workdir
+from trainers.harness.folder import Folder
 from trainers.jobs import sweep
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
@@ -30,7 +31,7 @@ def never(config, folder, **keywords):
 
 def refused(config, folder, says, overrides=None):
   with pytest.raises(InputError, match=says):
-    sweep.run(config, folder, never, run.build, config, overrides or {})
+    sweep.run(config, Folder(folder), never, run.build, config, overrides or {})
   assert not folder.exists()
 
 
@@ -93,7 +94,7 @@ def test_an_override_that_every_row_replaces_is_refused_by_the_rows(tmp_path):
   ran = []
   sweep.run(
     some,
-    tmp_path / 'b',
+    Folder(tmp_path / 'b'),
     lambda changed, where, **keywords: ran.append(changed) or _leave(where),
     lambda *arguments: None,
     some,
@@ -103,9 +104,8 @@ def test_an_override_that_every_row_replaces_is_refused_by_the_rows(tmp_path):
 
 
 def _leave(where):
-  where.mkdir(parents=True)
   results = {'final': {'step': 1, 'eval_loss': 1.0}, 'best': None, 'test': None}
-  (where / 'results.json').write_text(json.dumps(results))
+  where.write_json('results.json', results)
 
 
 def test_two_learning_rates_of_different_blocks_have_a_folder_each():
@@ -118,7 +118,7 @@ def test_two_learning_rates_of_different_blocks_have_a_folder_each():
     {'estimator.sigma': 0.1234568},
   ):
     config = base | {'sweep': [common.sweep_row('T', None, diff)]}
-    folders |= {where.parent.name for where in sweep.plan(config, workdir.resolve('runs'))}
+    folders |= {where.path.parent.name for where in sweep.plan(config, workdir.resolve('runs'))}
   assert len(folders) == 4
 
 

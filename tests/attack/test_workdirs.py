@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from checkpoints import Checkpoints
+from l2o import atomic
 from l2o.errors import InputError, RunError
 from tests.tiny_run import tiny_job
 from trainers import run
 from trainers.harness import workdir
+from trainers.harness.folder import Folder
 
 CONFIG = {'seed': 0, 'estimator': {'population': 32}}
 DEEP = b'[' * 100_000
@@ -56,7 +58,7 @@ def test_a_name_that_is_no_folder_is_refused_and_makes_none(name, says, tmp_path
 
 def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
   monkeypatch.setenv('HOME', str(tmp_path))
-  assert workdir.resolve('~/runs/a') == tmp_path / 'runs' / 'a'
+  assert workdir.resolve('~/runs/a') == Folder(tmp_path / 'runs' / 'a')
 
 
 def test_links_to_nothing_overlong_names_and_kernel_folders_are_refused(tmp_path):
@@ -69,7 +71,7 @@ def test_links_to_nothing_overlong_names_and_kernel_folders_are_refused(tmp_path
     (tmp_path / ('x' * 300), 'shorten it|too long'),
     (pathlib.Path('/proc/l2o'), 'cannot be'),
   ]:
-    with pytest.raises(InputError, match=says), workdir.lock(_free(where)):
+    with pytest.raises(InputError, match=says), workdir.lock(_free(Folder(where))):
       pass
 
 
@@ -80,20 +82,20 @@ def _free(where):
 
 @pytest.mark.parametrize('how', DAMAGES)
 def test_a_damaged_config_or_log_of_starts_is_a_sentence(how, tmp_path):
-  workdir.describe(tmp_path, CONFIG, CONFIG, {})
+  workdir.describe(Folder(tmp_path), CONFIG, CONFIG, {})
   damage(tmp_path / 'versions.json', how)
   with pytest.raises(InputError, match=r'versions\.json is damaged .*; delete it'):
-    workdir.describe(tmp_path, CONFIG, CONFIG, {})
+    workdir.describe(Folder(tmp_path), CONFIG, CONFIG, {})
   damage(tmp_path / 'config.json', how)
   with pytest.raises(InputError, match=r'config\.json is damaged .*; name another workdir'):
-    workdir.is_finished(tmp_path, CONFIG)
+    workdir.is_finished(Folder(tmp_path), CONFIG)
 
 
 def test_a_config_nested_deeper_than_python_recurses_is_a_sentence(tmp_path):
   deep = '{"a":' * 900 + '1' + '}' * 900
   (tmp_path / 'config.json').write_text(deep)
   with pytest.raises(InputError, match=r'holds a run with another config|is no config|is damaged'):
-    workdir.is_finished(tmp_path, CONFIG)
+    workdir.is_finished(Folder(tmp_path), CONFIG)
 
 
 @pytest.fixture(scope='module')
@@ -201,7 +203,7 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
   def full(*arguments, **keywords):
     raise OSError(28, os.strerror(28), 'results.json')
 
-  monkeypatch.setattr(workdir, 'write_json', full)
+  monkeypatch.setattr(atomic, 'replace', full)
   with pytest.raises(RunError, match='No space left on device'):
     run.run(tiny_job(), tmp_path / 'run', {}, {})
 

@@ -11,6 +11,7 @@ from l2o.errors import InputError
 from tests.configs.test_configs import FILES, load
 from trainers import run
 from trainers.checks import blocks
+from trainers.harness.folder import Folder
 
 DELETED, MISSPELT = 'deleted', 'misspelt'
 VALUES = [None, -3, 0, 2, 1.5, 1e30, True, 'x', '', [], [0], ['x', 'x'], {}, {'name': 'x'}]
@@ -84,7 +85,7 @@ def overrides(draw):
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.stem)
 def test_it_builds_without_an_override(path, tmp_path):
-  run.build(base(path), tmp_path)
+  run.build(base(path), Folder(tmp_path))
 
 
 @settings(
@@ -101,7 +102,7 @@ def test_it_builds_or_a_sentence_names_the_key(tmp_path_factory, override):
   config = changed(base(path), key.split('.'), change)
   try:
     blocks.typed(config)
-    run.build(config, tmp_path_factory.getbasetemp() / 'no')
+    run.build(config, Folder(tmp_path_factory.getbasetemp() / 'no'))
   except InputError as error:
     said = str(error)
     assert '\n' not in said

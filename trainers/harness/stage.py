@@ -1,6 +1,5 @@
 """What every training stage does around its step: restore, log, checkpoint, report."""
 
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax
 from checkpoints import Checkpoints
 from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
+from trainers.harness.folder import CHECKPOINTS, Folder
 
 
 class Options(NamedTuple):
@@ -45,7 +45,7 @@ def run(
   check: Callable[[int, Mapping[str, float]], None],
   log_every: int,
   unit: str,
-  folder: pathlib.Path,
+  folder: Folder,
   options: Options,
   expand: Callable[[Mapping[str, Any]], Mapping[str, float]] = scalars,
   evaluate: Evaluate | None = None,
@@ -65,9 +65,7 @@ def run(
     expand: metrics as fetched -> numbers to write.
     evaluate: what to look at now and then, if anything.
   """
-  saved = Checkpoints(
-    folder / 'checkpoints', options.checkpoint_every_secs, options.keep_checkpoints
-  )
+  saved = Checkpoints(folder / CHECKPOINTS, options.checkpoint_every_secs, options.keep_checkpoints)
   state, start = saved.restore_or(state)
   writer = writers.create_writer(folder, start)
 

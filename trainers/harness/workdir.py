@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -16,12 +15,8 @@ from absl import logging
 
 from configs import common
 from l2o.errors import InputError
+from trainers.harness.folder import CONFIG, DIFF, LOCK, OVERRIDES, RESULTS, VERSIONS, Folder
 
-LOCK = '.lock'
-CONFIG = 'config.json'
-VERSIONS = 'versions.json'
-RESULTS = 'results.json'  # written last: a run that has it is finished
-OPTIMIZER = 'optimizer.safetensors'  # the learned optimizer
 SHOWN = 3  # differences that an error lists
 UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax takes a path with these for a pattern
 PACKAGES = (
@@ -42,7 +37,7 @@ PACKAGES = (
 )
 
 
-def resolve(workdir: str | os.PathLike) -> pathlib.Path:
+def resolve(workdir: str | os.PathLike) -> Folder:
   """The folder that --workdir names, with '~' expanded.
 
   Raises:
@@ -70,32 +65,32 @@ def resolve(workdir: str | os.PathLike) -> pathlib.Path:
     raise InputError(
       f'workdir {folder} has {found[0]!r} in its path; checkpoints need a path without it'
     )
-  return folder
+  return Folder(folder)
 
 
-def held_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+def held_config(folder: Folder) -> dict[str, Any] | None:
   """The config of the run that the workdir holds; None for a folder that a new run may use.
 
   Raises:
     InputError: the workdir is a file, cannot be written to, or holds something else.
   """
   try:
-    return _held_config(workdir)
+    return _held_config(folder)
   except OSError as error:
-    raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
+    raise InputError(f'workdir {folder} cannot be used: {error.strerror or error}') from error
 
 
-def _held_config(workdir: pathlib.Path) -> dict[str, Any] | None:
+def _held_config(folder: Folder) -> dict[str, Any] | None:
+  workdir = folder.path
   there = next(path for path in (workdir, *workdir.absolute().parents) if os.path.lexists(path))
   if not there.exists():
     raise InputError(f'workdir {workdir}: {there} is a symbolic link to nothing; name a folder')
   if not there.is_dir():
     raise InputError(f'workdir {workdir}: {there} is a file; name a folder')
-  path = workdir / CONFIG
-  if os.path.lexists(path):
-    held = read_json(path, 'name another workdir')
+  if os.path.lexists(folder / CONFIG):
+    held = folder.read_json(CONFIG, 'name another workdir')
     if not isinstance(held, dict):
-      raise InputError(f'{path} is no config; name another workdir')
+      raise InputError(f'{folder / CONFIG} is no config; name another workdir')
     return held
   if not os.access(there, os.W_OK):
     raise InputError(f'workdir {workdir}: {there} cannot be written to; name another folder')
@@ -107,7 +102,7 @@ def _held_config(workdir: pathlib.Path) -> dict[str, Any] | None:
   return None
 
 
-def is_finished(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
+def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
   """Whether the workdir holds this very run, completed; a fresh or unfinished one is not.
 
   Results that cannot be read are reported, and written again from the stages' own.
@@ -115,36 +110,36 @@ def is_finished(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
   Raises:
     InputError: as `held_config`, or a run with another config.
   """
-  held = held_config(workdir)
+  held = held_config(folder)
   if held is None:
     return False
-  refuse_other(workdir, held, config)
-  path = workdir / RESULTS
+  refuse_other(folder, held, config)
+  path = folder / RESULTS
   if not os.path.lexists(path):
     return False
   if path.is_dir():
     raise InputError(f'{path} is a folder; remove it')
   try:
-    read_json(path, '')
+    folder.read_json(RESULTS, '')
   except InputError:
     logging.warning('%s is damaged and is written again', path)
     return False
   return True
 
 
-def refuse_other(workdir: pathlib.Path, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
   """Raises InputError with the first keys that differ if the config held is not this one."""
   try:
     differences = common.diff(held, config)
   except RecursionError as error:
-    raise InputError(f'{workdir / CONFIG} is no config; name another workdir') from error
+    raise InputError(f'{folder / CONFIG} is no config; name another workdir') from error
   if not differences:
     return
   shown = list(differences.items())[:SHOWN]
   listed = '; '.join(f'{key}: {_short(old)} there, {_short(new)} now' for key, (old, new) in shown)
   more = f'; {len(differences) - SHOWN} more' if len(differences) > SHOWN else ''
   raise InputError(
-    f'workdir {workdir} holds a run with another config ({listed}{more}); use another --workdir'
+    f'workdir {folder} holds a run with another config ({listed}{more}); use another --workdir'
   )
 
 
@@ -154,13 +149,13 @@ def _short(value: Any, width: int = 80) -> str:
 
 
 @contextlib.contextmanager
-def lock(workdir: pathlib.Path) -> Iterator[None]:
+def lock(folder: Folder) -> Iterator[None]:
   """Holds the workdir for this process, however it ends; makes the folder.
 
   Raises:
     InputError: a live run has it, or it cannot be made.
   """
-  held = filelock.FileLock(workdir / LOCK)
+  workdir, held = folder.path, filelock.FileLock(folder / LOCK)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     held.acquire(timeout=0)
@@ -175,7 +170,7 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def describe(
-  workdir: pathlib.Path,
+  folder: Folder,
   config: Mapping[str, Any],
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
@@ -185,41 +180,16 @@ def describe(
   Raises:
     InputError: `versions.json` of an earlier start is damaged.
   """
-  path = workdir / VERSIONS
-  starts = read_json(path, 'delete it') if os.path.lexists(path) else []
+  there = os.path.lexists(folder / VERSIONS)
+  starts = folder.read_json(VERSIONS, 'delete it') if there else []
   if not isinstance(starts, list):
-    raise InputError(f'{path} is no list of starts; delete it')
-  workdir.mkdir(parents=True, exist_ok=True)
-  write_json(workdir / CONFIG, config)  # first: it makes the folder a run
+    raise InputError(f'{folder / VERSIONS} is no list of starts; delete it')
+  folder.write_json(CONFIG, config)  # first: it makes the folder a run
   changes = common.diff(default, config).items()
-  lines = [f'{key}: {old!r} -> {new!r}\n' for key, (old, new) in changes]
-  (workdir / 'diff.txt').write_text(''.join(lines) or 'as the config file says\n')
-  write_json(workdir / 'overrides.json', overrides)
-  write_json(path, [*starts, _versions()])  # one entry for each time the run was started
-
-
-def read_json(path: pathlib.Path, remedy: str) -> Any:
-  """What `write_json` wrote.
-
-  Raises:
-    InputError: it cannot be read; the message ends with the remedy.
-  """
-  try:
-    return json.loads(path.read_bytes())
-  except OSError as error:
-    reason = error.strerror or str(error)
-  except RecursionError:
-    reason = 'it is nested too deeply'
-  except ValueError as error:  # not JSON, or not UTF-8
-    reason = str(error)
-  raise InputError(f'{path} is damaged ({reason}); {remedy}')
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a file that is there whole or not at all."""
-  partial = path.with_suffix('.partial')
-  partial.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
-  partial.replace(path)
+  lines = [f'{key}: {old!r} -> {new!r}' for key, (old, new) in changes]
+  folder.write_text(DIFF, '\n'.join(lines) or 'as the config file says')
+  folder.write_json(OVERRIDES, overrides)
+  folder.write_json(VERSIONS, [*starts, _versions()])  # one entry a start
 
 
 def _versions() -> dict[str, Any]:

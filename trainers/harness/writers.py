@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
+from l2o import atomic
 from l2o.errors import first_line
 from reports.results import read_lines
+from trainers.harness.folder import METRICS, Folder
 
 
 class Writer(Protocol):
@@ -33,9 +35,7 @@ class JsonLinesWriter:
     kept = [row for row in read_lines(path) if row['step'] <= start]
     if start and not kept:
       logging.warning('%s lacks the first %d steps: figures begin after them', path, start)
-    partial = path.with_suffix('.partial')
-    partial.write_text(''.join(json.dumps(row) + '\n' for row in kept))
-    partial.replace(path)  # a kill here loses no row
+    atomic.replace(path, ''.join(json.dumps(row) + '\n' for row in kept).encode())
     self._file = path.open('a')
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
@@ -64,12 +64,14 @@ class Writers:
       writer.close()
 
 
-def create_writer(folder: pathlib.Path, start: int = 0) -> Writer:
+def create_writer(folder: Folder, start: int = 0) -> Writer:
   """`metrics.jsonl` and, if clu's writer can be imported, events for TensorBoard, in `folder`."""
-  folder.mkdir(parents=True, exist_ok=True)
-  lines = JsonLinesWriter(folder / 'metrics.jsonl', start)
+  if not folder.writes:
+    return Writers([])
+  folder.path.mkdir(parents=True, exist_ok=True)
+  lines = JsonLinesWriter(folder / METRICS, start)
   event_writer = _event_writer()
-  return Writers([event_writer(str(folder)), lines]) if event_writer else lines
+  return Writers([event_writer(str(folder.path)), lines]) if event_writer else lines
 
 
 @functools.cache  # what is missing is said once

@@ -1,6 +1,5 @@
 """The main job: pretrain, meta-train, meta-evaluate, report; one sub-folder of the workdir each."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from reports import report
 from reports.results import Results, add_paper, save, summarize
 from trainers.checks import blocks, trial
 from trainers.harness import stage, workdir
+from trainers.harness.folder import OPTIMIZER, RESULTS, Folder
 from trainers.resources import run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
 
@@ -89,32 +89,28 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
   return starts
 
 
-def run(plan: Pipeline, folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
   """Runs the stages in order; each resumes from its newest checkpoint."""
-  folders = {name: folder / name for name in ('meta_train', 'meta_evaluate')}
-  folders |= {start: folder / _pretrain_folder(plan, start) for start in plan.pretrain}
-  for path in folders.values():
-    path.mkdir(parents=True, exist_ok=True)
   pretrained = {
-    start: pretraining.run(stage, folders[start], plan.options)
+    start: pretraining.run(stage, folder.sub(_pretrain_folder(plan, start)), plan.options)
     for start, stage in plan.pretrain.items()
   }
   theta = meta_training.run(
-    plan.meta_train, pretrained[plan.meta_train.spec.start], folders['meta_train'], plan.options
+    plan.meta_train, pretrained[plan.meta_train.spec.start], folder.sub('meta_train'), plan.options
   )
   _save_optimizer(plan, theta, folder, config, [])
   outcomes = meta_evaluation.run(
-    plan.meta_evaluate, pretrained, theta, folders['meta_evaluate'], plan.options
+    plan.meta_evaluate, pretrained, theta, folder.sub('meta_evaluate'), plan.options
   )
   spec = plan.meta_evaluate.spec
   rows = summarize(outcomes, spec.bootstrap_samples, config['seed'])
   add_paper(rows, spec.paper, spec.num_steps)
   seen_classes.mark(rows, plan.meta_evaluate.leaks)
   _mark_horizon(rows, plan)
-  save(folders['meta_evaluate'] / 'outcomes.npz', outcomes)
+  save(folder.sub('meta_evaluate') / 'outcomes.npz', outcomes)
   print(report.write(rows, folder))
   _save_optimizer(plan, theta, folder, config, rows)
-  workdir.write_json(folder / workdir.RESULTS, rows)
+  folder.write_json(RESULTS, rows)
 
 
 def _mark_horizon(rows: Results, plan: Pipeline) -> None:
@@ -127,7 +123,7 @@ def _mark_horizon(rows: Results, plan: Pipeline) -> None:
 
 
 def _save_optimizer(
-  plan: Pipeline, theta: Theta, folder: pathlib.Path, config: Mapping[str, Any], rows: Results
+  plan: Pipeline, theta: Theta, folder: Folder, config: Mapping[str, Any], rows: Results
 ) -> None:
   """Writes the learned optimizer, with a card that records where it comes from."""
   spec = config['rule']
@@ -144,7 +140,8 @@ def _save_optimizer(
     'revision': workdir.revision(),
     'results': ours,
   }
-  save_optimizer(folder / workdir.OPTIMIZER, theta, plan.params, spec, card)
+  if folder.writes:
+    save_optimizer(folder / OPTIMIZER, theta, plan.params, spec, card)
 
 
 def _pretrain_folder(plan: Pipeline, start: str) -> str:

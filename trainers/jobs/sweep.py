@@ -17,21 +17,32 @@ from trainers.checks import blocks
 from trainers.checks.schema import parse
 from trainers.harness import signals
 from trainers.harness import workdir as files
-from trainers.jobs import training_job
+from trainers.harness.folder import (
+  CONFIG,
+  DIFF,
+  FIGURES,
+  METRICS,
+  OVERRIDES,
+  PICTURE,
+  RESULTS,
+  TABLE,
+  VERSIONS,
+  Folder,
+)
 from trainers.resources import meshes
 from trainers.stages import meta_evaluation
 
 Runner = Callable[..., None]
-Builder = Callable[[Mapping[str, Any], pathlib.Path], Any]
-Plans = dict[pathlib.Path, dict[str, Any]]  # the run's folder -> its config
-Failed = Mapping[pathlib.Path, str]  # the run's folder -> why
+Builder = Callable[[Mapping[str, Any], Folder], Any]
+Plans = dict[Folder, dict[str, Any]]  # the run's folder -> its config
+Failed = Mapping[Folder, str]  # the run's folder -> why
 GROWS = ('sweep', 'sweep_seeds')  # keys that may change in a sweep that is continued
-TAKEN = ('figures', files.CONFIG, files.VERSIONS, files.RESULTS, 'diff.txt', 'overrides.json')
+TAKEN = (CONFIG, DIFF, FIGURES, OVERRIDES, RESULTS, TABLE, VERSIONS, training.HUB_WEIGHTS)
 
 
 def run(
   config: Mapping[str, Any],
-  folder: pathlib.Path,
+  folder: Folder,
   runner: Runner,
   build: Builder,
   default: Mapping[str, Any],
@@ -72,13 +83,11 @@ def run(
     )
 
 
-def _run(
-  plans: Plans, before: Plans, folder: pathlib.Path, runner: Runner
-) -> dict[pathlib.Path, str]:
+def _run(plans: Plans, before: Plans, folder: Folder, runner: Runner) -> dict[Folder, str]:
   first = {changed['seed']: where for where, changed in before.items()}
-  failed: dict[pathlib.Path, str] = {}
+  failed: dict[Folder, str] = {}
   for number, (where, changed) in enumerate(plans.items(), start=1):
-    print(f'[sweep] run {number}/{len(plans)}: {where.relative_to(folder)}', flush=True)
+    print(f'[sweep] run {number}/{len(plans)}: {where.path.relative_to(folder.path)}', flush=True)
     if (cause := first.get(changed['seed'])) in failed:
       failed[where] = f'it starts from {cause.name}, which failed: {failed[cause]}'
       continue
@@ -114,7 +123,7 @@ def _rows(config: Mapping[str, Any]) -> list[blocks.SweepRow]:
     blocks.check_names(names, 'a row of the sweep')
     if double := next((name for name in names if names.count(name) > 1), None):
       raise InputError(f'two rows of the sweep, first included, are called {double!r}; rename one')
-    if taken := sorted({*TAKEN, 'table.txt', 'hub_weights.txt'} & set(names)):
+    if taken := sorted(set(TAKEN) & set(names)):
       raise InputError(f'a row of the sweep cannot be called {taken[0]!r}: the sweep writes there')
   return rows
 
@@ -132,7 +141,7 @@ def _refuse_replaced(overrides: Mapping[str, Any], rows: Sequence[blocks.SweepRo
       )
 
 
-def _refuse_other_sweep(config: Mapping[str, Any], folder: pathlib.Path) -> None:
+def _refuse_other_sweep(config: Mapping[str, Any], folder: Folder) -> None:
   held = files.held_config(folder)
   if held is None:
     return
@@ -142,7 +151,7 @@ def _refuse_other_sweep(config: Mapping[str, Any], folder: pathlib.Path) -> None
   files.refuse_other(folder, *lasting)
 
 
-def plan(config: Mapping[str, Any], folder: pathlib.Path) -> Plans:
+def plan(config: Mapping[str, Any], folder: Folder) -> Plans:
   """Every run of a sweep by its folder, those that others start from first.
 
   Raises:
@@ -154,11 +163,11 @@ def plan(config: Mapping[str, Any], folder: pathlib.Path) -> Plans:
     for seed in config['sweep_seeds']:
       where = _folder(folder, base, row, seed)
       # Relative, so that the folder may be moved.
-      start = {'start': os.path.relpath(first[seed], where)} if first else {}
+      start = {'start': os.path.relpath(first[seed].path, where.path)} if first else {}
       changed = common.with_diff(base, {**start, **row['diff'], 'seed': seed})
       if plans.setdefault(where, changed) != changed:
         raise InputError(f'two different rows of the sweep would share the folder {where.name}')
-  blocks.check_names(dict.fromkeys(where.parent.name for where in plans), 'a row of the sweep')
+  blocks.check_names(dict.fromkeys(where.path.parent.name for where in plans), 'a row of the sweep')
   return plans
 
 
@@ -177,7 +186,7 @@ def _try(plans: Plans, before: Plans, seed: int, build: Builder) -> None:
       build({**changed, 'start': ''} if before else changed, where)
 
 
-def _first(config: Mapping[str, Any], folder: pathlib.Path) -> Plans:
+def _first(config: Mapping[str, Any], folder: Folder) -> Plans:
   """The jobs that run before the rows, one a seed; none if the config names no `first`."""
   base = _base(config)
   return {
@@ -188,34 +197,34 @@ def _first(config: Mapping[str, Any], folder: pathlib.Path) -> Plans:
 
 
 def _compare_meta_trained(
-  config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
+  config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], failed: Failed
 ) -> None:
   rows = [_row(row, config['sweep_seeds'], folder, base, failed) for row in config['sweep']]
   settings = config['meta_evaluate']['bootstrap_samples'], config['seed']
   results = report.summarize(rows, *settings)
   print(report.write(results, folder))
-  files.write_json(folder / files.RESULTS, results)
+  folder.write_json(RESULTS, results)
 
 
 def _compare_jobs(
-  config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
+  config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], failed: Failed
 ) -> None:
   rows, shown = [], {}
   for row in config['sweep']:
     places = [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
     ended = [p for p in places if p not in failed]
-    seen = [read_lines(p / 'train' / 'metrics.jsonl') for p in ended]
-    results = [files.read_json(p / files.RESULTS, 'delete it') for p in ended]
+    seen = [read_lines(p.sub('train') / METRICS) for p in ended]
+    results = [p.read_json(RESULTS, 'delete it') for p in ended]
     reasons = [failed[p] for p in places if p in failed]
     rows.append(training.Runs(row['table'], seen, results, reasons))
-    drawn = [p / training_job.PICTURE for p in ended if (p / training_job.PICTURE).exists()]
+    drawn = [p / PICTURE for p in ended if (p / PICTURE).exists()]
     shown[row['table']] = next(iter(drawn), None)
   _draw(shown, folder)
   print(training.write(rows, folder))
-  files.write_json(folder / files.RESULTS, training.summarize(rows))
+  folder.write_json(RESULTS, training.summarize(rows))
 
 
-def _draw(shown: Mapping[str, pathlib.Path | None], folder: pathlib.Path) -> None:
+def _draw(shown: Mapping[str, pathlib.Path | None], folder: Folder) -> None:
   """What each row's first seed that ended made of a picture, where it made one."""
   found = {}
   for label, path in shown.items():
@@ -223,24 +232,21 @@ def _draw(shown: Mapping[str, pathlib.Path | None], folder: pathlib.Path) -> Non
       with np.load(path) as arrays:
         found[label] = pictures.Picture(arrays['target'], arrays['output'])
   if found:
-    (folder / 'figures').mkdir(exist_ok=True)
-    pictures.compared(found).savefig(folder / 'figures' / 'pictures.png', dpi=120)
+    folder.write_figures({'pictures': pictures.compared(found)})
 
 
-def _folder(
-  folder: pathlib.Path, base: Mapping[str, Any], row: Mapping[str, Any], seed: int
-) -> pathlib.Path:
+def _folder(folder: Folder, base: Mapping[str, Any], row: Mapping[str, Any], seed: int) -> Folder:
   """Of a row's run; those of meta-training that come to the same run share it."""
   if 'train' in base:
-    return folder / row['table'] / f'seed_{seed}'
+    return folder.sub(row['table']).sub(f'seed_{seed}')
   changes = common.diff(base, common.with_diff(base, row['diff']))
-  return folder / report.name(changes) / f'seed_{seed}'
+  return folder.sub(report.name(changes)).sub(f'seed_{seed}')
 
 
 def _row(
   row: Mapping[str, Any],
   seeds: list[int],
-  folder: pathlib.Path,
+  folder: Folder,
   base: Mapping[str, Any],
   failed: Failed,
 ) -> report.Row:
@@ -253,7 +259,7 @@ def _row(
     where = _folder(folder, base, row, seed)
     if where in failed:
       continue
-    path = where / 'meta_evaluate' / 'outcomes.npz'
+    path = where.sub('meta_evaluate') / 'outcomes.npz'
     if not path.exists():
       raise InputError(f'{path} is missing; delete {where} to run that row again')
     with np.load(path) as outcomes:

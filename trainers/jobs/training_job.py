@@ -19,11 +19,12 @@ from l2o.tasks import TASKS
 from l2o.tasks.regression import predict
 from l2o.types import Params, PyTree
 from trainers.checks import blocks, trial
-from trainers.harness import stage, workdir, writers
+from trainers.harness import stage, writers
+from trainers.harness.folder import CONFIG, PICTURE, RESULTS, Folder
 from trainers.resources import meshes, run_data, saved_model
 from trainers.stages import reinit, training
 
-PICTURE = 'picture.npz'
+HERE = Folder(pathlib.Path())
 
 
 class Job(NamedTuple):
@@ -35,7 +36,7 @@ class Job(NamedTuple):
   model: nn.Module | None
 
 
-def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> Job:
+def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
   """Builds the job; no computation but small ones, nothing written.
 
   Args:
@@ -95,12 +96,13 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
   return model
 
 
-def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyTree] | None:
+def _start(config: Mapping[str, Any], folder: Folder) -> tuple[Params, PyTree] | None:
   if not config['start']:
     return None
-  where = pathlib.Path(os.path.normpath(folder / config['start']))  # '..' of what is not there yet
+  # '..' of what is not there yet
+  where = Folder(pathlib.Path(os.path.normpath(folder / config['start'])))
   start = saved_model.load(where)
-  held = workdir.read_json(where / workdir.CONFIG, 'run its job again')
+  held = where.read_json(CONFIG, 'run its job again')
   old, new = (c['batch_source'] for c in (held, config))
   # As lists: classes are dealt out in the order of the parts.
   splits = [(c['seed'], [*c['batch_source'].get('split', {}).items()]) for c in (held, config)]
@@ -112,12 +114,12 @@ def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyT
   return start
 
 
-def run(job: Job, folder: pathlib.Path) -> None:
+def run(job: Job, folder: Folder) -> None:
   """Trains, and writes results.json: the last and the best evaluation, and what it took.
 
   Beside it lies the best model, and where the data are a picture, what the model makes of it.
   """
-  where = folder / 'train'
+  where = folder.sub('train')
   state, evaluation = training.run(job.plan, where, job.options)
   inner, step = training.best(where, state)
   params, model_state = training.trained(job.plan, inner)
@@ -132,7 +134,7 @@ def run(job: Job, folder: pathlib.Path) -> None:
     'restarts': int(state.kept.restarts) if state.kept else 0,
   }
   print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
-  workdir.write_json(folder / workdir.RESULTS, results)
+  folder.write_json(RESULTS, results)
 
 
 def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:
@@ -149,13 +151,12 @@ def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | No
   return _numbers(measured)
 
 
-def _draw(job: Job, params: Params, model_state: PyTree, folder: pathlib.Path) -> None:
+def _draw(job: Job, params: Params, model_state: PyTree, folder: Folder) -> None:
   batch = job.batch_source.evaluation
   output = jax.jit(partial(predict, job.model))(params, model_state, batch)
   pictures = {'target': batch['target'], 'output': np.asarray(output)}
   shaped = {name: x.reshape(*job.batch_source.grid, -1) for name, x in pictures.items()}
-  with (folder / PICTURE).open('wb') as file:
-    np.savez(file, **shaped)
+  folder.write_arrays(PICTURE, shaped)
 
 
 def _fresh(

@@ -1,6 +1,5 @@
 """What a training job leaves: the network's parameters and state in one file."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -10,9 +9,8 @@ from l2o.artifacts import arrays_file
 from l2o.errors import InputError
 from l2o.registry import call
 from l2o.types import Params, PyTree
-from trainers.harness.workdir import RESULTS
+from trainers.harness.folder import MODEL, RESULTS, Folder
 
-MODEL = 'model.safetensors'
 FORMAT = 1
 
 
@@ -23,14 +21,14 @@ class _About(NamedTuple):
   parts: Sequence[str]  # those with arrays: an empty state has none, and no place in the file
 
 
-def save(folder: pathlib.Path, params: Params, model_state: PyTree) -> None:
+def save(folder: Folder, params: Params, model_state: PyTree) -> None:
   """Writes a job's model, whole or not at all: nested dicts of arrays on the host."""
   tree = {'params': params, 'model_state': model_state}
   parts = [name for name, part in tree.items() if jax.tree.leaves(part)]
-  arrays_file.replace(folder / MODEL, arrays_file.pack(tree, _About(FORMAT, parts)._asdict()))
+  folder.write(MODEL, arrays_file.pack(tree, _About(FORMAT, parts)._asdict()))
 
 
-def load(folder: pathlib.Path) -> tuple[Params, PyTree]:
+def load(folder: Folder) -> tuple[Params, PyTree]:
   """Reads the model of an ended job: (params, model_state).
 
   Args:

@@ -31,6 +31,7 @@ from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBa
 from reports.results import Outcome
 from trainers.checks import blocks, trial
 from trainers.harness import stage
+from trainers.harness.folder import TRACE, Folder
 from trainers.resources import meshes, run_data, seen_classes
 from trainers.stages.host_rollout import FedEpisodes, Host
 
@@ -131,7 +132,7 @@ def run(
   plan: MetaEvaluate,
   pretrained: Mapping[str, tuple],
   theta: Theta,
-  folder: pathlib.Path,
+  folder: Folder,
   options: stage.Options,
 ) -> list[Outcome]:
   """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment.
@@ -174,7 +175,7 @@ def run(
     folder=folder,
     options=options,
   )
-  np.savez(folder / 'trace.npz', **_trace(plan, starts, theta, map_fn))
+  folder.write_arrays(TRACE, _trace(plan, starts, theta, map_fn))
   return [
     outcome
     for number, (e, r, num_steps) in enumerate(items)

@@ -1,6 +1,5 @@
 """Meta-training: theta follows an estimate of the meta-gradient over fresh tasks."""
 
-import pathlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,6 +32,7 @@ from l2o.types import (
 )
 from trainers.checks import blocks, trial
 from trainers.harness import stage
+from trainers.harness.folder import PARAMETERS, Folder
 from trainers.resources import meshes, run_data
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.state import MetaState
@@ -80,7 +80,7 @@ def build(
   return plan
 
 
-def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage.Options) -> Theta:
+def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Options) -> Theta:
   """Meta-trains, or resumes from the folder's newest checkpoint; returns the last theta."""
   mesh = plan.mesh
   map_fn = meshes.sharded_map(mesh, on_device(plan.spec.mapping))
@@ -97,9 +97,7 @@ def run(plan: MetaTrain, pretrained: tuple, folder: pathlib.Path, options: stage
       return advance(state, _placed(inputs, mesh), pretrained, stores)
 
   state = _init(plan, estimator, optimizer, mesh)
-  (folder / 'parameters.txt').write_text(
-    parameter_overview.get_parameter_overview(state.theta) + '\n'
-  )
+  folder.write_text(PARAMETERS, parameter_overview.get_parameter_overview(state.theta))
   state = stage.run(
     step,
     state,

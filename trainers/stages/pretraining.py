@@ -1,6 +1,5 @@
 """Pretraining: ordinary supervised training of the network that all tasks start from."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from l2o.tasks import TASKS
 from l2o.types import PyTree
 from trainers.checks import blocks
 from trainers.harness import stage
+from trainers.harness.folder import Folder
 from trainers.resources import meshes, run_data
 from trainers.stages import reinit, training
 
@@ -51,8 +51,6 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
   )
 
 
-def run(
-  plan: training.Train, folder: pathlib.Path, options: stage.Options
-) -> tuple[PyTree, PyTree]:
+def run(plan: training.Train, folder: Folder, options: stage.Options) -> tuple[PyTree, PyTree]:
   """Trains, or resumes from the folder's newest checkpoint; returns (params, model_state)."""
   return training.trained(plan, training.run(plan, folder, options).state.inner)

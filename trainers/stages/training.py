@@ -4,7 +4,6 @@ Data-parallel over the mesh's axis 'data', parameters placed over its axis 'mode
 """
 
 import math
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,12 +22,10 @@ from l2o.inner.step import InnerState, fetch, inner_step
 from l2o.trees import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
 from trainers.harness import stage
-from trainers.harness.workdir import read_json, write_json
+from trainers.harness.folder import BEST, BEST_RECORD, PARAMETERS, Folder
 from trainers.resources import memory, meshes
 from trainers.stages import reinit
 from trainers.stages.state import TrainState
-
-BEST = 'best'
 
 
 class Train(NamedTuple):
@@ -84,7 +81,7 @@ class Ended(NamedTuple):
   evaluation: 'Evaluation | None'  # None without an evaluation batch
 
 
-def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> Ended:
+def run(plan: Train, folder: Folder, options: stage.Options) -> Ended:
   """Trains, or continues where the folder's checkpoint ends.
 
   Leaves `metrics.jsonl`, `parameters.txt`, and with an evaluation batch `best/`, the model with the
@@ -94,14 +91,13 @@ def run(plan: Train, folder: pathlib.Path, options: stage.Options) -> Ended:
     InputError: `best.json` of an earlier start is damaged.
     RunError: the loss is not finite, under the policy `stop`.
   """
-  folder.mkdir(parents=True, exist_ok=True)
   ready = prepare(plan)
   layers = layer_paths(ready.state.inner.params)
   evaluation = None
   if plan.evaluation is not None:
     evaluation = Evaluation(plan, folder, ready.state.inner)
   overview = parameter_overview.get_parameter_overview(ready.state.inner.params)
-  (folder / 'parameters.txt').write_text(overview + '\n')
+  folder.write_text(PARAMETERS, overview)
   state = stage.run(
     ready.step,
     ready.state,
@@ -172,7 +168,7 @@ def _check_start(plan: Train) -> None:
       raise InputError(f'start has {there} at {path}, the model here has {here}; use its model')
 
 
-def best(folder: pathlib.Path, last: TrainState) -> tuple[InnerState, int]:
+def best(folder: Folder, last: TrainState) -> tuple[InnerState, int]:
   """The state with the lowest evaluation loss of a job in `folder`, and its step.
 
   If none was kept, since no evaluation was finite, it is the last state, and the step is 0.
@@ -180,21 +176,16 @@ def best(folder: pathlib.Path, last: TrainState) -> tuple[InnerState, int]:
   Raises:
     RunError: the one that was kept is damaged.
   """
-  if not (folder / BEST).exists() and not _record(folder).exists():
+  if not (folder / BEST).exists() and not (folder / BEST_RECORD).exists():
     return last.inner, 0
   kept = Checkpoints(folder / BEST)
   inner, step = kept.restore_or(last.inner)
   kept.close()
-  if not step or step != read_json(_record(folder), 'delete it').get('step'):
+  if not step or step != folder.read_json(BEST_RECORD, 'delete it').get('step'):
     raise RunError(
       f'{folder / BEST} is damaged, so the best model cannot be restored; delete {folder} and rerun'
     )
   return inner, step
-
-
-def _record(folder: pathlib.Path) -> pathlib.Path:
-  """What the best model's evaluation found."""
-  return folder / f'{BEST}.json'
 
 
 def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
@@ -215,7 +206,7 @@ class Evaluation:
     InputError: the record of the best one so far is damaged.
   """
 
-  def __init__(self, plan: Train, folder: pathlib.Path, like: InnerState):
+  def __init__(self, plan: Train, folder: Folder, like: InnerState):
     self._plan, self._folder = plan, folder
     self._batch = jax.device_put(plan.evaluation, meshes.replicated(plan.mesh))
     self._store = jax.device_put(plan.store, meshes.replicated(plan.mesh))
@@ -228,7 +219,7 @@ class Evaluation:
       saved = Checkpoints(self._folder / BEST, keep=1)
       saved.save(step, state.inner)
       saved.close()
-      write_json(_record(self._folder), {'step': step, **found})
+      self._folder.write_json(BEST_RECORD, {'step': step, **found})
       self._lowest = found['loss']
     return {f'eval_{name}': value for name, value in found.items()}
 
@@ -239,16 +230,18 @@ class Evaluation:
 
   def _recorded(self, like: InnerState) -> float:
     """The lowest loss so far; infinity if none was kept."""
-    path = _record(self._folder)
+    path = self._folder / BEST_RECORD
     if not path.exists() and (self._folder / BEST).exists():
       kept = Checkpoints(self._folder / BEST)
       inner, step = kept.restore_or(like)
       kept.close()
       if step:
-        write_json(path, {'step': step, **self.measure(inner)})
+        self._folder.write_json(BEST_RECORD, {'step': step, **self.measure(inner)})
     if not path.exists():
       return math.inf
-    held = read_json(path, 'delete it, and the model in best/ is evaluated again')
+    held = self._folder.read_json(
+      BEST_RECORD, 'delete it, and the model in best/ is evaluated again'
+    )
     if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
       raise InputError(f'{path} has no loss; delete it, and the model in best/ is evaluated again')
     return held['loss']

@@ -8,6 +8,7 @@ import pytest
 
 from reports.results import read_lines
 from trainers.harness import writers
+from trainers.harness.folder import Folder
 from trainers.harness.writers import JsonLinesWriter, create_writer
 
 
@@ -40,7 +41,7 @@ def test_tensorboard_gets_the_same_scalars(tmp_path):
   from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
   from tensorboard.util.tensor_util import make_ndarray
 
-  writer = create_writer(tmp_path)
+  writer = create_writer(Folder(tmp_path))
   writer.write_scalars(7, {'loss': 0.25})
   writer.close()
   events = EventAccumulator(str(tmp_path))
@@ -56,7 +57,7 @@ def test_without_tensorflow_one_line_says_what_to_install(tmp_path, monkeypatch,
   writers._event_writer.cache_clear()
   try:
     for name in ('pretrain', 'meta_train'):
-      writer = create_writer(tmp_path / name)
+      writer = create_writer(Folder(tmp_path / name))
       writer.write_scalars(7, {'loss': 0.25})
       writer.close()
   finally:

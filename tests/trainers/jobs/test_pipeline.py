@@ -23,6 +23,7 @@ from tests.problems import quadratic_task
 from tests.tiny_run import execute, tiny
 from trainers.checks import blocks
 from trainers.harness import stage
+from trainers.harness.folder import Folder
 from trainers.harness.stage import Options
 from trainers.jobs import pipeline
 from trainers.resources import meshes
@@ -188,7 +189,7 @@ def stage_start(folder):
 def test_pretraining_hands_over_the_parameters_that_are_evaluated(tmp_path):
   rule = {'name': 'hand_designed', 'optimizer': 'schedule_free_adamw'}
   plan = pipeline.build(tiny(**{'pretrain.rule': rule})).pretrain['main']
-  params, _ = pretraining.run(plan, tmp_path, Options(60.0, 60.0, 1))
+  params, _ = pretraining.run(plan, Folder(tmp_path), Options(60.0, 60.0, 1))
   start = training.prepare(plan).state
   inner = Checkpoints(tmp_path / 'checkpoints').restore_or(start)[0].inner
   expected = plan.rule.eval_params(inner.opt_state.inner, inner.params)
@@ -255,7 +256,7 @@ def test_meta_training_descends_the_meta_loss(tmp_path):
     mesh=meshes.make_mesh(),
     seed=3,
   )
-  counts = programs(lambda: meta_training.run(plan, (), tmp_path, Options(60.0, 60.0, 1)))
+  counts = programs(lambda: meta_training.run(plan, (), Folder(tmp_path), Options(60.0, 60.0, 1)))
   losses = [row['loss'] for row in read_lines(tmp_path / 'metrics.jsonl')]
   assert len(losses) == 12
   assert losses[-1] < 0.3 * losses[0]

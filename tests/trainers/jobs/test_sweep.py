@@ -8,6 +8,7 @@ import pytest
 from configs import common, l3rs_ablations
 from l2o.errors import InputError, RunError
 from trainers import run
+from trainers.harness.folder import Folder
 from trainers.harness.signals import TerminatedError
 from trainers.jobs import sweep
 
@@ -42,7 +43,7 @@ class Runner:
 
 
 def swept(config, folder, runner, build=lambda config, folder: None):
-  sweep.run(config, folder, runner, build, default=config, overrides={})
+  sweep.run(config, Folder(folder), runner, build, default=config, overrides={})
 
 
 def results(folder):

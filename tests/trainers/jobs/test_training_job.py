@@ -13,6 +13,7 @@ from l2o.errors import InputError, RunError
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from trainers import run
+from trainers.harness.folder import MODEL, PICTURE, Folder
 from trainers.jobs import sweep, training_job
 from trainers.resources import saved_model
 from trainers.stages import training
@@ -153,7 +154,7 @@ def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
       )
   damaged = tmp_path / 'damaged'
   shutil.copytree(ended, damaged)
-  (damaged / saved_model.MODEL).write_bytes((ended / saved_model.MODEL).read_bytes()[:-9])
+  (damaged / MODEL).write_bytes((ended / MODEL).read_bytes()[:-9])
   with pytest.raises(InputError, match='is damaged'):
     training_job.build(images(**NEW, start=str(damaged)))
 
@@ -183,15 +184,15 @@ def test_the_rows_of_a_sweep_start_from_the_job_of_their_seed(tmp_path):
 
 
 def swept(config, folder, runner):
-  sweep.run(config, folder, runner, lambda config, folder: None, default={}, overrides={})
+  sweep.run(config, Folder(folder), runner, lambda config, folder: None, default={}, overrides={})
 
 
 def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
   started = []
 
   def runner(changed, where, default, overrides):
-    started.append((where.parent.name, changed['seed'], changed['start']))
-    if where.parent.name == 'before' and changed['seed'] == 0:
+    started.append((where.path.parent.name, changed['seed'], changed['start']))
+    if where.path.parent.name == 'before' and changed['seed'] == 0:
       raise RunError('no finite loss')
     (where / 'train').mkdir(parents=True)
     (where / 'train' / 'metrics.jsonl').write_text('{"step": 1, "loss": 1.0, "eval_loss": 2.0}\n')
@@ -221,7 +222,7 @@ def test_a_network_s_picture_lies_beside_the_original(tmp_path):
   c.sweep = [common.sweep_row('adam', None, {'rule': ADAM})]
   run.run(common.freeze(c), tmp_path, {}, {})
   where = tmp_path / 'adam' / 'seed_0'
-  with np.load(where / training_job.PICTURE) as arrays:
+  with np.load(where / PICTURE) as arrays:
     target, output = arrays['target'], arrays['output']
   assert target.shape == output.shape == (6, 6, 3)
   results = json.loads((where / 'results.json').read_text())
@@ -233,9 +234,9 @@ def test_a_network_s_picture_lies_beside_the_original(tmp_path):
 
 def test_batch_statistics_go_with_the_model(tmp_path):
   state = {'batch_stats': {'norm': {'mean': np.array([0.5, -1.0], np.float32)}}}
-  saved_model.save(tmp_path, {'w': np.ones(3, np.float32)}, state)
+  saved_model.save(Folder(tmp_path), {'w': np.ones(3, np.float32)}, state)
   (tmp_path / 'results.json').write_text('{}')
-  params, held = saved_model.load(tmp_path)
+  params, held = saved_model.load(Folder(tmp_path))
   np.testing.assert_array_equal(params['w'], np.ones(3))
   np.testing.assert_array_equal(held['batch_stats']['norm']['mean'], [0.5, -1.0])
 
@@ -247,7 +248,7 @@ def test_a_best_model_that_is_damaged_is_not_replaced_by_another(ended, tmp_path
       path.write_bytes(b'')
   last = training.prepare(training_job.build(images(rule=ASTRAY)).plan).state
   with pytest.raises(RunError, match='is damaged, so the best model cannot be restored'):
-    training.best(tmp_path / 'train', last)
+    training.best(Folder(tmp_path / 'train'), last)
 
 
 def test_an_evaluation_that_is_not_finite_is_told_and_written(tmp_path):

@@ -16,6 +16,7 @@ from l2o.types import Task
 from reports.results import read_lines
 from tests.problems import CENTRE, quadratic_loss, quadratic_task
 from trainers.harness import stage
+from trainers.harness.folder import Folder
 from trainers.resources import meshes
 from trainers.stages import reinit, training
 
@@ -63,7 +64,7 @@ def descended(num_steps):
 
 def test_it_is_gradient_descent_on_the_sampled_batches(tmp_path):
   built = plan()
-  state = training.run(built, tmp_path, OPTIONS).state
+  state = training.run(built, Folder(tmp_path), OPTIONS).state
   points, losses = descended(12)
   np.testing.assert_allclose(training.trained(built, state.inner)[0]['w'], points[-1], rtol=1e-5)
   rows = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'loss' in row]
@@ -74,14 +75,14 @@ def test_it_is_gradient_descent_on_the_sampled_batches(tmp_path):
 def test_it_evaluates_on_time_and_keeps_the_best(tmp_path):
   """A step that is too long goes away from the minimum: the first evaluation is the best."""
   rule = l2o.rule(**SGD | {'learning_rate': 1.2})
-  training.run(plan(rule=rule, num_steps=10), tmp_path, OPTIONS)
+  training.run(plan(rule=rule, num_steps=10), Folder(tmp_path), OPTIONS)
   seen = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'eval_loss' in row]
   assert [row['step'] for row in seen] == [4, 8, 10]
   assert seen[0]['eval_loss'] < seen[1]['eval_loss'] < seen[2]['eval_loss']
   best = json.loads((tmp_path / 'best.json').read_text())
   assert best == {'step': 4, 'loss': seen[0]['eval_loss']}
   short = plan(rule=rule, num_steps=4)
-  state = training.run(short, tmp_path / 'short', OPTIONS).state
+  state = training.run(short, Folder(tmp_path / 'short'), OPTIONS).state
   kept, step = Checkpoints(tmp_path / 'best').restore_or(state.inner)
   assert step == 4
   np.testing.assert_array_equal(kept.params['w'], state.inner.params['w'])
@@ -95,10 +96,10 @@ def test_a_killed_job_ends_as_an_unbroken_one(tmp_path, policy):
     return slopes(number)
 
   rule = l2o.rule(**ADAM)
-  unbroken = training.run(plan(rule=rule, policy=policy), tmp_path / 'a', OPTIONS).state
+  unbroken = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'a'), OPTIONS).state
   with pytest.raises(KeyboardInterrupt):
-    training.run(plan(rule=rule, policy=policy, sample=dies), tmp_path / 'b', OPTIONS)
-  resumed = training.run(plan(rule=rule, policy=policy), tmp_path / 'b', OPTIONS).state
+    training.run(plan(rule=rule, policy=policy, sample=dies), Folder(tmp_path / 'b'), OPTIONS)
+  resumed = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'b'), OPTIONS).state
   jax.tree.map(np.testing.assert_array_equal, resumed, unbroken)
   for name in ('metrics.jsonl', 'best.json'):
     assert (tmp_path / 'a' / name).read_text() == (tmp_path / 'b' / name).read_text()
@@ -118,14 +119,14 @@ def fragile_task(edge):
 def test_a_lost_loss_stops_with_the_step(tmp_path):
   lost = next(k for k, w in enumerate(descended(12)[0], start=1) if w[0] > 0.95)
   with pytest.raises(RunError, match=f'train: the loss of step {lost} is not finite; change rule'):
-    training.run(plan(task=fragile_task(0.95)), tmp_path, OPTIONS)
+    training.run(plan(task=fragile_task(0.95)), Folder(tmp_path), OPTIONS)
 
 
 @pytest.mark.parametrize('policy', [reinit.increase_steps(2.0), reinit.min_loss()])
 def test_a_policy_goes_on_from_a_sound_state(tmp_path, policy):
   still = {'slope': np.zeros(8, np.float32)}
   built = plan(task=fragile_task(0.95), policy=policy, sample=lambda number: still, num_steps=20)
-  state = training.run(built, tmp_path, OPTIONS).state
+  state = training.run(built, Folder(tmp_path), OPTIONS).state
   rows = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'loss' in row]
   lost = [row['loss'] is None for row in rows]
   assert sum(lost) == int(state.kept.restarts) == rows[-1]['restarts'] > 2
@@ -155,7 +156,7 @@ def test_lgl2o_compares_on_other_batches(tmp_path):
 
   taken = {}
   for name, fresh in (('other', lambda number: sample(number + 1)), ('same', sample)):
-    training.run(plan(rule=rule, sample=sample, fresh=fresh), tmp_path / name, OPTIONS)
+    training.run(plan(rule=rule, sample=sample, fresh=fresh), Folder(tmp_path / name), OPTIONS)
     taken[name] = [row for row in read_lines(tmp_path / name / 'metrics.jsonl') if 'loss' in row][
       -1
     ]
@@ -165,7 +166,7 @@ def test_lgl2o_compares_on_other_batches(tmp_path):
 
 def test_facts_are_written_layer_by_layer(tmp_path):
   rule = l2o.rule('hub', hand_designed=ADAM, learned={'name': 'l3rs'})
-  training.run(plan(rule=rule, num_steps=2), tmp_path, OPTIONS)
+  training.run(plan(rule=rule, num_steps=2), Folder(tmp_path), OPTIONS)
   row = [row for row in read_lines(tmp_path / 'metrics.jsonl') if 'loss' in row][-1]
   assert row['weight_mean/w'] == pytest.approx(1 / 3)
   assert {'learned/mu/sgd/w', 'learned/lambda/w', 'nonfinite_learned'} <= row.keys()
@@ -197,10 +198,10 @@ def test_sharded_over_data_and_model_it_trains_as_on_one_device(tmp_path, rule):
   """To 1e-4: sums are taken in another order."""
   settings = {'task': matrix_task(), 'rule': l2o.rule(**rule), 'sample': rows_of}
   settings['evaluation'] = rows_of(99)
-  alone = training.run(plan(**settings), tmp_path / 'a', OPTIONS).state
+  alone = training.run(plan(**settings), Folder(tmp_path / 'a'), OPTIONS).state
   settings['mesh'] = meshes.make_mesh(data=4, model=2)
   settings['placement'] = (('kernel', (None, 'model')), ('bias', ('model',)))
-  split = training.run(plan(**settings), tmp_path / 'b', OPTIONS).state
+  split = training.run(plan(**settings), Folder(tmp_path / 'b'), OPTIONS).state
   kernel = split.inner.params['kernel']
   assert kernel.sharding.spec == jax.sharding.PartitionSpec(None, 'model')
   moments = [x for x in jax.tree.leaves(split.inner.opt_state) if x.shape == (4, 6)]
@@ -222,13 +223,13 @@ def test_a_sharded_job_that_was_killed_ends_as_an_unbroken_one_on_any_mesh(tmp_p
   settings = {'task': matrix_task(), 'rule': l2o.rule(**ADAM), 'evaluation': rows_of(99)}
   settings |= {'placement': (('kernel', (None, 'model')), ('bias', ('model',)))}
   before = settings | {'mesh': meshes.make_mesh(data=4, model=2)}
-  unbroken = training.run(plan(**before, sample=rows_of), tmp_path / 'a', OPTIONS).state
+  unbroken = training.run(plan(**before, sample=rows_of), Folder(tmp_path / 'a'), OPTIONS).state
   with pytest.raises(KeyboardInterrupt):
-    training.run(plan(**before, sample=dies), tmp_path / 'b', OPTIONS)
+    training.run(plan(**before, sample=dies), Folder(tmp_path / 'b'), OPTIONS)
   after = settings | {'mesh': meshes.make_mesh(**mesh)}
   seen = []
   sample = lambda number: seen.append(number) or rows_of(number)  # noqa: E731
-  resumed = training.run(plan(**after, sample=sample), tmp_path / 'b', OPTIONS).state
+  resumed = training.run(plan(**after, sample=sample), Folder(tmp_path / 'b'), OPTIONS).state
   assert 0 not in seen[1:]  # but for the trial of shapes, it begins where it ended
   kernels = [x for x in jax.tree.leaves(resumed.inner) if x.shape == (4, 6)]
   assert len(kernels) == 3  # and Adam's two moments
@@ -258,5 +259,5 @@ def test_the_centre_is_where_it_ends(tmp_path):
   still = {'slope': np.zeros(8, np.float32)}
   built = plan(sample=lambda number: still, num_steps=300)
   options = OPTIONS._replace(checkpoint_every_secs=60.0)
-  state = training.run(built, tmp_path, options).state
+  state = training.run(built, Folder(tmp_path), options).state
   np.testing.assert_allclose(state.inner.params['w'], CENTRE, atol=1e-3)

@@ -1,0 +1,118 @@
+"""A folder of a run: the names in it, and the only place that writes to it.
+
+Checkpoints are Orbax's, and a stage's metrics are appended by its writer; every other file is
+written here, whole or not at all.
+"""
+
+import dataclasses
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from l2o import atomic
+from l2o.errors import InputError
+
+if TYPE_CHECKING:  # only runs that draw import it
+  from matplotlib.figure import Figure
+
+CONFIG = 'config.json'
+DIFF = 'diff.txt'  # of the config to its file's default
+OVERRIDES = 'overrides.json'
+VERSIONS = 'versions.json'
+LOCK = '.lock'
+RESULTS = 'results.json'  # written last: a run that has it is finished
+TABLE = 'table.txt'
+FIGURES = 'figures'
+OPTIMIZER = 'optimizer.safetensors'  # the learned optimizer of a pipeline
+MODEL = 'model.safetensors'  # the network of a training job
+PICTURE = 'picture.npz'  # what it made of a picture
+METRICS = 'metrics.jsonl'  # of a stage, as all below
+PARAMETERS = 'parameters.txt'
+CHECKPOINTS = 'checkpoints'
+BEST = 'best'  # of a training job: the checkpoint with the lowest evaluation loss
+BEST_RECORD = 'best.json'
+TRACE = 'trace.npz'  # of meta-evaluation: the diagnostics of the learned rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """A run's folder, or one in it.
+
+  Args:
+    path: where it is.
+    writes: whether this process writes; of several that run one job, only the first does.
+
+  Example:
+    >>> import tempfile
+    >>> folder = Folder(pathlib.Path(tempfile.mkdtemp())).sub('train')
+    >>> folder.write_json(BEST_RECORD, {'step': 3})
+    >>> folder.read_json(BEST_RECORD, 'delete it')
+    {'step': 3}
+  """
+
+  path: pathlib.Path
+  writes: bool = True
+
+  def __str__(self) -> str:
+    return str(self.path)
+
+  def __truediv__(self, name: str) -> pathlib.Path:
+    return self.path / name
+
+  @property
+  def name(self) -> str:
+    """Of the folder alone."""
+    return self.path.name
+
+  def sub(self, name: str) -> 'Folder':
+    """A folder in this one."""
+    return dataclasses.replace(self, path=self.path / name)
+
+  def write(self, name: str, content: bytes) -> None:
+    """Writes a file, and makes the folder if need be."""
+    if self.writes:
+      self.path.mkdir(parents=True, exist_ok=True)
+      atomic.replace(self.path / name, content)
+
+  def write_text(self, name: str, text: str) -> None:
+    """Writes lines; the last one is ended."""
+    self.write(name, f'{text}\n'.encode())
+
+  def write_json(self, name: str, value: Any) -> None:
+    """Writes plain data; numbers must be finite."""
+    self.write_text(name, json.dumps(value, indent=1, allow_nan=False))
+
+  def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as NumPy's npz."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    self.write(name, content.getvalue())
+
+  def write_figures(self, figures: 'Mapping[str, Figure]') -> None:
+    """Writes name -> figure as PNG files in `figures`."""
+    for name, figure in figures.items():
+      content = io.BytesIO()
+      tall = figure.get_figheight() > 6  # two rows of panels: enough to read, and below 200 kB
+      figure.savefig(content, dpi=90 if tall else 120)
+      self.sub(FIGURES).write(f'{name}.png', content.getvalue())
+
+  def read_json(self, name: str, remedy: str) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+      InputError: it cannot be read; the message ends with the remedy.
+    """
+    path = self.path / name
+    try:
+      return json.loads(path.read_bytes())
+    except OSError as error:
+      reason = error.strerror or str(error)
+    except RecursionError:
+      reason = 'it is nested too deeply'
+    except ValueError as error:  # not JSON, or not UTF-8
+      reason = str(error)
+    raise InputError(f'{path} is damaged ({reason}); {remedy}')
