@@ -14,16 +14,17 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
     rows: of results.json.
     folder: the run's; its stages' metrics and traces are read from it.
   """
-  text, drawn = table.render(rows), {'accuracy': figures.accuracy_against_steps(rows)}
-  if any(row['hand_designed'] for row in rows):  # baselines to be faster than
+  read = results.frame(rows)
+  text, drawn = table.render(read), {'accuracy': figures.accuracy_against_steps(read)}
+  if read['hand_designed'].any():  # baselines to be faster than
     lines = [
-      speedup.line(rows, experiment, optimizer)
-      for experiment in results.experiments(rows)
-      for optimizer in results.learned(rows)
+      speedup.line(read, experiment, optimizer)
+      for experiment in results.experiments(read)
+      for optimizer in results.learned(read)
     ]
-    families = speedup.table(rows, results.learned(rows)[0])
+    families = speedup.table(read, results.learned(read)[0])
     text = '\n'.join([text, '', *lines, '', families])
-    drawn['speedup'] = figures.speedup_curve(rows)
+    drawn['speedup'] = figures.speedup_curve(read)
   (folder / 'table.txt').write_text(f'{text}\n')
   logged = results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
   if generations := [row for row in logged if 'num_steps' in row]:

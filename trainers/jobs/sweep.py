@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from configs import common
 from l2o.errors import InputError, RunError
-from reports import pictures, training
+from reports import pictures, records, training
 from reports import sweep as report
-from reports.results import read_lines
 from trainers.checks import blocks
 from trainers.checks.schema import parse
 from trainers.harness import signals
@@ -190,29 +190,59 @@ def _first(config: Mapping[str, Any], folder: pathlib.Path) -> Plans:
 def _compare_meta_trained(
   config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
 ) -> None:
-  rows = [_row(row, config['sweep_seeds'], folder, base, failed) for row in config['sweep']]
+  rows, tables = [], {}
+  for row in config['sweep']:
+    changes = common.diff(base, common.with_diff(base, row['diff']))
+    rows.append(report.Row(row['table'], report.name(changes), row['paper']))
+    places = _places(config, folder, base, row)
+    tables[rows[-1].diff] = [
+      _measured(where, base, common.with_diff(base, row['diff']))
+      for where in places
+      if where not in failed
+    ]
   settings = config['meta_evaluate']['bootstrap_samples'], config['seed']
-  results = report.summarize(rows, *settings)
+  results = report.summarize(rows, records.gather(tables), *settings)
   print(report.write(results, folder))
   files.write_json(folder / files.RESULTS, results)
+
+
+def _measured(
+  where: pathlib.Path, base: Mapping[str, Any], changed: Mapping[str, Any]
+) -> pd.DataFrame:
+  """A run's accuracies of its learned optimizer, at the base's longest horizon."""
+  table = _records(where)
+  return table[
+    (table['experiment'] == min(base['meta_evaluate']['experiments']))
+    & (table['optimizer'] == _label(changed))
+    & (table['K'] == max(base['meta_evaluate']['num_steps']))
+    & (table['measure'] == 'accuracy')
+  ]
+
+
+def _label(config: Mapping[str, Any]) -> str:
+  return meta_evaluation.label(config['rule'], config['meta_evaluate']['baselines'])
+
+
+def _records(where: pathlib.Path) -> pd.DataFrame:
+  again = f'delete {where / files.RESULTS} and give the same command again'
+  return records.read(where / records.FILE, again)
 
 
 def _compare_jobs(
   config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], failed: Failed
 ) -> None:
-  rows, shown = [], {}
+  rows, tables, shown = [], {}, {}
   for row in config['sweep']:
-    places = [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
+    places = _places(config, folder, base, row)
     ended = [p for p in places if p not in failed]
-    seen = [read_lines(p / 'train' / 'metrics.jsonl') for p in ended]
-    results = [files.read_json(p / files.RESULTS, 'delete it') for p in ended]
-    reasons = [failed[p] for p in places if p in failed]
-    rows.append(training.Runs(row['table'], seen, results, reasons))
+    rows.append(training.Row(row['table'], [failed[p] for p in places if p in failed]))
+    tables[row['table']] = [_records(p) for p in ended]
     drawn = [p / training_job.PICTURE for p in ended if (p / training_job.PICTURE).exists()]
     shown[row['table']] = next(iter(drawn), None)
+  table = records.gather(tables)
   _draw(shown, folder)
-  print(training.write(rows, folder))
-  files.write_json(folder / files.RESULTS, training.summarize(rows))
+  print(training.write(rows, table, folder))
+  files.write_json(folder / files.RESULTS, training.summarize(rows, table))
 
 
 def _draw(shown: Mapping[str, pathlib.Path | None], folder: pathlib.Path) -> None:
@@ -237,27 +267,8 @@ def _folder(
   return folder / report.name(changes) / f'seed_{seed}'
 
 
-def _row(
-  row: Mapping[str, Any],
-  seeds: list[int],
-  folder: pathlib.Path,
-  base: Mapping[str, Any],
-  failed: Failed,
-) -> report.Row:
-  """What a row's runs measured: the learned optimizer's accuracy at the longest horizon."""
-  steps = max(base['meta_evaluate']['num_steps'])
-  experiment = min(base['meta_evaluate']['experiments'])
-  measured = {}
-  for seed in seeds:
-    changed = common.with_diff(base, {**row['diff'], 'seed': seed})
-    where = _folder(folder, base, row, seed)
-    if where in failed:
-      continue
-    path = where / 'meta_evaluate' / 'outcomes.npz'
-    if not path.exists():
-      raise InputError(f'{path} is missing; delete {where} to run that row again')
-    with np.load(path) as outcomes:
-      name = meta_evaluation.label(changed['rule'], changed['meta_evaluate']['baselines'])
-      measured[seed] = outcomes[f'{experiment}/{name}/{steps}/accuracy']
-  changes = common.diff(base, common.with_diff(base, row['diff']))
-  return report.Row(row['table'], report.name(changes), row['paper'], measured)
+def _places(
+  config: Mapping[str, Any], folder: pathlib.Path, base: Mapping[str, Any], row: Mapping[str, Any]
+) -> list[pathlib.Path]:
+  """The folders of a row's runs, one a seed."""
+  return [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]

@@ -18,6 +18,7 @@ from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.tasks.regression import predict
 from l2o.types import Params, PyTree
+from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, workdir, writers
 from trainers.resources import meshes, run_data, saved_model
@@ -33,6 +34,7 @@ class Job(NamedTuple):
   options: stage.Options
   stream: batch_sources.Stream
   model: nn.Module | None
+  known: Mapping[str, Any]  # what is the same in all its records
 
 
 def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> Job:
@@ -79,7 +81,12 @@ def build(config: Mapping[str, Any], folder: pathlib.Path = pathlib.Path()) -> J
   parts = f'model {dict(typed.model)}, task {dict(typed.task)}'
   with trial.said_of(f'{parts} and stream do not fit together'):
     training.check_shapes(plan)
-  return Job(plan, stage.options(typed), stream, model)
+  known = {
+    'optimizer': typed.rule['name'],
+    'hand_designed': typed.rule['name'] == 'hand_designed',
+    'seed': typed.seed,
+  }
+  return Job(plan, stage.options(typed), stream, model, known)
 
 
 def _model(spec: Mapping[str, Any], stream: batch_sources.Stream) -> nn.Module | None:
@@ -115,7 +122,8 @@ def _start(config: Mapping[str, Any], folder: pathlib.Path) -> tuple[Params, PyT
 def run(job: Job, folder: pathlib.Path) -> None:
   """Trains, and writes results.json: the last and the best evaluation, and what it took.
 
-  Beside it lies the best model, and where the data are a picture, what the model makes of it.
+  Beside it lie the records, the best model, and where the data are a picture, what the model makes
+  of it.
   """
   where = folder / 'train'
   state, evaluation = training.run(job.plan, where, job.options)
@@ -125,14 +133,16 @@ def run(job: Job, folder: pathlib.Path) -> None:
   if job.stream.grid:
     _draw(job, params, model_state, folder)
   final = _numbers(evaluation.measure(state.inner))
-  results = {
+  found = {
     'final': {'step': job.plan.num_steps, **{f'eval_{name}': x for name, x in final.items()}},
     'best': {'step': step, **_numbers(evaluation.measure(inner))} if step else None,
     'test': _test(job, params, model_state),
     'restarts': int(state.kept.restarts) if state.kept else 0,
   }
   print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
-  workdir.write_json(folder / workdir.RESULTS, results)
+  logged = results.read_lines(where / 'metrics.jsonl')
+  records.write(folder / records.FILE, records.of_job(logged, found, **job.known))
+  workdir.write_json(folder / workdir.RESULTS, found)
 
 
 def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:
