@@ -27,7 +27,7 @@ SCHEMA = {
   'value': 'float32',
 }
 ENDS = ('final', 'best', 'test')  # parts of a job's results; their measures are 'best/loss'
-_DIGITS = '%.9g'  # enough for any float32
+_DIGITS = '%.9g'  # tell any float32 from its neighbours, also after a parser's rounding
 
 
 def of_tasks(
@@ -126,7 +126,7 @@ def read(path: pathlib.Path, remedy: str) -> pd.DataFrame:
     raise InputError(f'{path} is missing; {remedy}') from error
   except OSError as error:  # BadGzipFile is one, without an errno
     reason = error.strerror or str(error)
-  except (ValueError, EOFError, zlib.error) as error:
+  except (ValueError, OverflowError, EOFError, zlib.error) as error:
     reason = first_line(error)
   raise InputError(f'{path} is damaged ({reason}); {remedy}')
 
@@ -137,9 +137,8 @@ def _parse(text: str) -> pd.DataFrame:
     dtype=SCHEMA,
     keep_default_na=False,  # an optimizer may be called 'None'
     na_values={'value': ['nan']},
-    float_precision='round_trip',
   )
-  if list(table.columns) != list(SCHEMA):
+  if list(table.columns) != list(SCHEMA) or not isinstance(table.index, pd.RangeIndex):
     raise ValueError(f'its columns are not {", ".join(SCHEMA)}')
   return table
 

@@ -10,6 +10,7 @@ import pytest
 from checkpoints import Checkpoints
 from configs import common
 from l2o.errors import InputError, RunError
+from reports import records
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from trainers import run
@@ -118,6 +119,11 @@ def test_a_job_leaves_its_best_model(ended):
   params, _ = saved_model.load(ended)
   jax.tree.map(np.testing.assert_array_equal, params, kept.params)
   results = json.loads((ended / 'results.json').read_text())
+  table = records.read(ended / records.FILE, '').set_index(['measure', 'K'])['value']
+  assert table[[('best/loss', results['best']['step'])]].item() == results['best']['loss']
+  for row in rows:
+    for name in row.keys() - {'step'}:
+      assert table[[(name, row['step'])]].item() == row[name]
   found = built.plan.task.evaluate(params, {}, built.stream.test)
   assert results['test'] == pytest.approx({name: float(x) for name, x in found.items()})
 
@@ -193,11 +199,11 @@ def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
     started.append((where.parent.name, changed['seed'], changed['start']))
     if where.parent.name == 'before' and changed['seed'] == 0:
       raise RunError('no finite loss')
-    (where / 'train').mkdir(parents=True)
-    (where / 'train' / 'metrics.jsonl').write_text('{"step": 1, "loss": 1.0, "eval_loss": 2.0}\n')
+    where.mkdir(parents=True)
     final, best = {'step': 1, 'eval_loss': 2.0}, {'step': 1, 'loss': 2.0}
     results = {'final': final, 'best': best, 'test': None}
-    (where / 'results.json').write_text(json.dumps(results))
+    known = {'optimizer': 'adam', 'hand_designed': True, 'seed': changed['seed']}
+    records.write(where / records.FILE, records.of_job([], results, **known))
 
   rows = [common.sweep_row('adam', None, {}), common.sweep_row('scratch', None, {'start': ''})]
   settings = {'sweep': rows, 'sweep_seeds': [0, 3], 'first': [common.sweep_row('before', None, {})]}
