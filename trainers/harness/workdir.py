@@ -36,6 +36,7 @@ PACKAGES = (
   'numpy',
   'optax',
   'orbax-checkpoint',
+  'pandas',
   'safetensors',
   'scikit-learn',
   'tensorflow-datasets',
