@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, PercentFormatter
@@ -19,6 +20,7 @@ NAMED_LAYERS = 12  # with more, they are told apart by colour alone
 DASHES = ('-', '--', ':', '-.')  # one for each round through the colours
 # Styles of further learned optimizers, beside the run's own.
 ALSO_LEARNED = (('#7F3B08', '--'), ('#F4A15D', '-'), ('#7F3B08', ':'), ('#B22222', '-.'))
+SMOOTHED = 9  # generations in a running mean
 COLUMNS = 3  # of a figure with a panel for each experiment
 STYLE = {
   'axes.spines.right': False,
@@ -30,25 +32,24 @@ STYLE = {
 }
 
 
-def accuracy_against_steps(rows: results.Results) -> Figure:
+def accuracy_against_steps(rows: pd.DataFrame) -> Figure:
   """Accuracy at each horizon, of learned optimizers and of each family's best rate there."""
   names = results.experiments(rows)
   with mpl.rc_context(STYLE):
     figure, panels = _grid(len(names), sharey=True)
     for axes, experiment in zip(panels, names, strict=True):
-      for style, family in zip(_hand_designed_styles(), _families(rows), strict=False):
-        steps, accuracy = results.envelope(rows, experiment, family)
-        axes.plot(steps, accuracy, marker='o', ms=3, lw=1, label=f'{family}, best rate', **style)
+      for style, family in zip(_hand_designed_styles(), results.families(rows), strict=False):
+        best = results.envelope(rows, experiment, family)
+        axes.plot(best, marker='o', ms=3, lw=1, label=f'{family}, best rate', **style)
       for style, optimizer in zip(_learned_styles(), results.learned(rows), strict=False):
-        steps, accuracy = results.curve(rows, experiment, optimizer)
-        axes.plot(steps, accuracy, marker='o', ms=4, label=optimizer, **style)
-        if paper := results.paper_curve(rows, experiment, optimizer):
-          axes.plot(
-            steps, paper, 'D:', color=LEARNED, ms=4, mfc='white', label=f'{optimizer}, paper'
-          )
-      source = next(row['source'] for row in rows if row['experiment'] == experiment)
+        ours = results.curve(rows, experiment, optimizer)
+        axes.plot(ours, marker='o', ms=4, label=optimizer, **style)
+        paper = results.paper_curve(rows, experiment, optimizer)
+        if len(paper):
+          axes.plot(paper, 'D:', color=LEARNED, ms=4, mfc='white', label=f'{optimizer}, paper')
+      source = rows.loc[rows['experiment'] == experiment, 'source'].iloc[0]
       axes.set(title=f'{experiment}: {source}', xlabel='steps K')
-      _log_steps(axes, steps)
+      _log_steps(axes, ours.index)
       axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     panels[0].set_ylabel('accuracy on unseen classes')
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right center')
@@ -57,17 +58,17 @@ def accuracy_against_steps(rows: results.Results) -> Figure:
 
 def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
   """Meta-loss and accuracy of the population against the generation."""
-  at = [row['step'] for row in generations]
+  table = pd.DataFrame(generations)
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(6.4, 2.8))
     panels = figure.subplots(1, 2)
     for axes, key, label in zip(
       panels, ('loss', 'accuracy'), ('meta-loss', 'accuracy'), strict=True
     ):
-      values = np.array([row.get(key) for row in generations], float)
-      horizon = [row['num_steps'] for row in generations]
-      dots = axes.scatter(at, values, c=horizon, s=9, cmap='viridis')
-      axes.plot(at, _smooth(values), color=LEARNED, lw=1.6, label='running mean')
+      values = table.get(key, pd.Series(np.nan, table.index)).astype(float)
+      dots = axes.scatter(table['step'], values, c=table['num_steps'], s=9, cmap='viridis')
+      smooth = values.rolling(SMOOTHED, center=True, min_periods=1).mean()
+      axes.plot(table['step'], smooth, color=LEARNED, lw=1.6, label='running mean')
       axes.set(xlabel='generation', ylabel=f'{label}, mean of the population')
     panels[1].yaxis.set_major_formatter(PercentFormatter(1.0))
     panels[0].legend(loc='upper right')
@@ -113,7 +114,7 @@ def mixture_against_step(
   return figure
 
 
-def speedup_curve(rows: results.Results) -> Figure:
+def speedup_curve(rows: pd.DataFrame) -> Figure:
   """Ratio of the steps a family needs to those a learned optimizer needs, against accuracy."""
   names = results.experiments(rows)
   with mpl.rc_context(STYLE):
@@ -123,7 +124,7 @@ def speedup_curve(rows: results.Results) -> Figure:
         ours = results.curve(rows, experiment, optimizer)
         theirs = results.envelope(rows, experiment)
         _speedup_line(axes, ours, theirs, color='black', lw=5, alpha=0.2, label='best of all')
-        for style, family in zip(_hand_designed_styles(), _families(rows), strict=False):
+        for style, family in zip(_hand_designed_styles(), results.families(rows), strict=False):
           theirs = results.envelope(rows, experiment, family)
           _speedup_line(axes, ours, theirs, lw=1, label=f'{family}, best rate', **style)
       axes.axhline(1.0, color='black', lw=0.6, ls=':')
@@ -146,13 +147,15 @@ def _grid(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
   return figure, panels[:count]
 
 
-def _speedup_line(axes: Axes, ours: tuple, theirs: tuple, **style: object) -> None:
+def _speedup_line(axes: Axes, ours: pd.Series, theirs: pd.Series, **style: object) -> None:
   """Over the accuracies that both curves pass through; elsewhere the ratio is unknown."""
-  low = max(ours[1][0], theirs[1][0])
-  high = min(max(ours[1]), max(theirs[1]))
+  low, high = max(ours.iloc[0], theirs.iloc[0]), min(ours.max(), theirs.max())
   targets = np.linspace(low, high, 60) if high > low else np.empty(0)
-  ratio = [speedup.steps_to_reach(*theirs, t) / speedup.steps_to_reach(*ours, t) for t in targets]
-  axes.plot(targets, ratio, **style)
+  needed = [
+    [speedup.steps_to_reach(curve.index, curve.array, target) for target in targets]
+    for curve in (theirs, ours)
+  ]
+  axes.plot(targets, np.divide(*needed), **style)
 
 
 def _hand_designed_styles() -> Iterator[dict[str, str]]:
@@ -167,17 +170,7 @@ def _learned_styles() -> Iterator[dict[str, Any]]:
     yield {'color': colour, 'ls': dash, 'lw': 1.6}
 
 
-def _families(rows: results.Results) -> list[str]:
-  return list(dict.fromkeys(row['family'] for row in rows if row['hand_designed']))
-
-
 def _log_steps(axes: Axes, steps: Sequence[int]) -> None:
   axes.set_xscale('log')
   axes.set_xticks(steps, [str(s) for s in steps])
   axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _smooth(values: np.ndarray, window: int = 9) -> np.ndarray:
-  """Centred running mean, over fewer values at the ends."""
-  half = window // 2
-  return np.array([np.nanmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])

@@ -1,30 +1,31 @@
-"""Everything a finished run shows: the table on the screen and in a file, and the figures."""
+"""Everything a finished run shows: its table and its figures."""
 
 import pathlib
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from reports import figures, results, speedup, table
 
 
-def write(rows: results.Results, folder: pathlib.Path) -> str:
-  """Writes table.txt and the figures of a run; returns the table with its speed-up lines.
+def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Figure]]:
+  """The table of a run with its speed-up lines, and its figures by name.
 
   Args:
     rows: of results.json.
     folder: the run's; its stages' metrics and traces are read from it.
   """
-  text, drawn = table.render(rows), {'accuracy': figures.accuracy_against_steps(rows)}
-  if any(row['hand_designed'] for row in rows):  # baselines to be faster than
+  read = results.frame(rows)
+  text, drawn = table.render(read), {'accuracy': figures.accuracy_against_steps(read)}
+  if read['hand_designed'].any():  # baselines to be faster than
     lines = [
-      speedup.line(rows, experiment, optimizer)
-      for experiment in results.experiments(rows)
-      for optimizer in results.learned(rows)
+      speedup.line(read, experiment, optimizer)
+      for experiment in results.experiments(read)
+      for optimizer in results.learned(read)
     ]
-    families = speedup.table(rows, results.learned(rows)[0])
+    families = speedup.table(read, results.learned(read)[0])
     text = '\n'.join([text, '', *lines, '', families])
-    drawn['speedup'] = figures.speedup_curve(rows)
-  (folder / 'table.txt').write_text(f'{text}\n')
+    drawn['speedup'] = figures.speedup_curve(read)
   logged = results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
   if generations := [row for row in logged if 'num_steps' in row]:
     drawn['meta_training'] = figures.meta_training_curve(generations)
@@ -33,9 +34,4 @@ def write(rows: results.Results, folder: pathlib.Path) -> str:
     if mu:
       layers = trace['layers'].tolist()
       drawn['mixture'] = figures.mixture_against_step(mu, trace['lambda'], layers)
-  target = folder / 'figures'
-  target.mkdir(exist_ok=True)
-  for name, figure in drawn.items():
-    tall = figure.get_figheight() > 6  # two rows of panels: enough to read, and below 200 kB
-    figure.savefig(target / f'{name}.png', dpi=90 if tall else 120)
-  return f'{text}\n'
+  return text, drawn

@@ -1,84 +1,74 @@
-"""From the measurements of each task to the rows of results.json."""
+"""From the table of what each task measured to the rows of results.json, and what they say."""
 
 import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from reports import bootstrap
 
 Results = list[dict[str, Any]]
 
-
-class Outcome(NamedTuple):
-  """One optimizer at one horizon on the tasks of one experiment."""
-
-  experiment: str
-  source: str
-  optimizer: str
-  family: str  # shared by the optimizers of a grid
-  hand_designed: bool
-  num_steps: int
-  accuracy: np.ndarray  # [tasks], fractions of 1
-  loss: np.ndarray  # [tasks]
-  learning_rate: float | None = None  # of a row of a grid
+CELL = ['experiment', 'source', 'optimizer', 'setting', 'hand_designed', 'K']  # a row of results
+COLUMN = ['experiment', 'K']  # of the table: the cells that are compared
+OPTIONAL = (  # keys that not every row has
+  'difference_mean', 'difference_low', 'difference_high', 'at_edge', 'paper', 'seen_classes',
+  'beyond_horizon',
+)  # fmt: skip
 
 
-def summarize(outcomes: Sequence[Outcome], samples: int, seed: int) -> Results:
+def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
   """Means over tasks, and each row's paired difference to the best hand-designed one.
 
   The best is chosen for each experiment and horizon by mean accuracy, in hindsight: the
   strongest opponent in the grid. The difference is accuracy minus that row's on the same tasks.
 
   Args:
-    outcomes: all rows of all experiments.
+    records: of `reports.records`, with accuracy and loss.
     samples: bootstrap resamples for the 95 % interval of the difference.
     seed: of the resampling.
 
   Returns:
-    One dict a row, in the given order; a value that is not finite is None.
+    One dict a row, in the order of the records; a loss that is not finite is None.
   """
-  best = _best(outcomes)
+  cells = _cells(records)
+  best = _best(cells)
+  references = best.reindex(pd.MultiIndex.from_frame(cells[COLUMN])).to_numpy()
+  edges = _edges(cells)
   rows = []
-  for outcome in outcomes:
-    reference = best.get((outcome.experiment, outcome.num_steps))
-    rows.append({
-      'experiment': outcome.experiment,
-      'source': outcome.source,
-      'optimizer': outcome.optimizer,
-      'family': outcome.family,
-      'hand_designed': outcome.hand_designed,
-      'num_steps': outcome.num_steps,
-      'accuracy_mean': float(outcome.accuracy.mean()),
-      'accuracy_std': float(outcome.accuracy.std()),
-      'loss_mean': _finite(outcome.loss.mean()),
-      'tasks': len(outcome.accuracy),
-      'best_hand_designed': reference is outcome,
-      **(_difference(outcome, reference, samples, seed) if reference else {}),
-    })  # fmt: skip
-  _mark_edges(rows, outcomes)
+  for cell, reference in zip(cells.itertuples(), references, strict=True):
+    row = {
+      'experiment': cell.experiment,
+      'source': cell.source,
+      'optimizer': label(cell.optimizer, cell.setting),
+      'family': cell.optimizer,
+      'hand_designed': cell.hand_designed,
+      'num_steps': cell.K,
+      'accuracy_mean': cell.mean,
+      'accuracy_std': float(cell.accuracy.std()),
+      'loss_mean': _finite(cell.loss.mean()),
+      'tasks': len(cell.accuracy),
+      'best_hand_designed': bool(cell.Index == reference),
+    }
+    if not np.isnan(reference):
+      row |= _difference(cell.accuracy - cells['accuracy'][reference], samples, seed)
+    rows.append(row | ({'at_edge': True} if cell.Index in edges else {}))
   return rows
 
 
-def _mark_edges(rows: Results, outcomes: Sequence[Outcome]) -> None:
-  """Marks the best of a family's grid where it has the lowest or the highest rate, as 'at_edge'.
+def label(optimizer: str, setting: str) -> str:
+  """The name of a setting in tables and in results.json: with the learning rate of a grid.
 
-  A wider grid may have a better one there.
+  Example:
+    >>> label('adam_cosine', '0.01'), label('l3rs', '')
+    ('adam_cosine 0.01', 'l3rs')
   """
-  grids: dict[tuple, list[tuple[float, float, dict]]] = {}
-  for row, outcome in zip(rows, outcomes, strict=True):
-    if outcome.learning_rate is not None:
-      key = outcome.experiment, outcome.family, outcome.num_steps
-      grids.setdefault(key, []).append((row['accuracy_mean'], outcome.learning_rate, row))
-  for grid in grids.values():
-    _, rate, best = max(grid, key=lambda found: found[0])
-    rates = [rate for _, rate, _ in grid]
-    if len(rates) > 1 and rate in (min(rates), max(rates)):
-      best['at_edge'] = True
+  return f'{optimizer} {setting}'.rstrip()
 
 
 def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[int]) -> None:
@@ -101,15 +91,6 @@ def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[i
       row['paper'] = accuracy[num_steps.index(row['num_steps'])] / 100
 
 
-def save(path: pathlib.Path, outcomes: Iterable[Outcome]) -> None:
-  """Writes every task's accuracy and loss as arrays 'experiment/optimizer/steps/measure'."""
-  arrays = {}
-  for outcome in outcomes:
-    name = f'{outcome.experiment}/{outcome.optimizer}/{outcome.num_steps}'
-    arrays |= {f'{name}/accuracy': outcome.accuracy, f'{name}/loss': outcome.loss}
-  np.savez(path, **arrays)
-
-
 def read_lines(path: pathlib.Path) -> Results:
   """The rows of a metrics.jsonl, none if there is no file; damaged lines are skipped."""
   rows = []
@@ -121,61 +102,85 @@ def read_lines(path: pathlib.Path) -> Results:
   return rows
 
 
-def curve(rows: Results, experiment: str, optimizer: str) -> tuple[list[int], list[float]]:
-  """Horizons and mean accuracies of one optimizer, in ascending order of the horizon."""
-  points = sorted(
-    (row['num_steps'], row['accuracy_mean'])
-    for row in rows
-    if row['experiment'] == experiment and row['optimizer'] == optimizer
-  )
-  return [steps for steps, _ in points], [accuracy for _, accuracy in points]
+def frame(rows: Results) -> pd.DataFrame:
+  """The rows of results.json as a table, with NaN where a row lacks a key."""
+  table = pd.DataFrame(rows)
+  return table.reindex(columns=[*dict.fromkeys([*table.columns, *OPTIONAL])])
 
 
-def paper_curve(rows: Results, experiment: str, optimizer: str) -> list[float]:
-  """The paper's accuracies at the horizons of `curve`; empty if there are none."""
-  points = sorted(
-    (row['num_steps'], row['paper'])
-    for row in rows
-    if row['experiment'] == experiment and row['optimizer'] == optimizer and 'paper' in row
-  )
-  return [accuracy for _, accuracy in points]
+def curve(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.Series:
+  """Mean accuracy of one optimizer against the horizon, ascending."""
+  return _against_steps(rows, experiment, optimizer)['accuracy_mean']
 
 
-def envelope(
-  rows: Results, experiment: str, family: str | None = None
-) -> tuple[list[int], list[float]]:
-  """The best hand-designed accuracy at each horizon, of one family or of all."""
-  best: dict[int, float] = {}
-  for row in rows:
-    rival = row['hand_designed'] and family in (None, row['family'])
-    if rival and row['experiment'] == experiment:
-      best[row['num_steps']] = max(best.get(row['num_steps'], 0.0), row['accuracy_mean'])
-  return sorted(best), [best[steps] for steps in sorted(best)]
+def paper_curve(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.Series:
+  """The paper's accuracy against the horizon; empty if there is none."""
+  return _against_steps(rows, experiment, optimizer)['paper'].dropna()
 
 
-def experiments(rows: Results) -> list[str]:
+def envelope(rows: pd.DataFrame, experiment: str, family: str | None = None) -> pd.Series:
+  """The best hand-designed accuracy against the horizon, of one family or of all."""
+  rivals = rows[rows['hand_designed'] & (rows['experiment'] == experiment)]
+  if family is not None:
+    rivals = rivals[rivals['family'] == family]
+  return rivals.groupby('num_steps')['accuracy_mean'].max()
+
+
+def experiments(rows: pd.DataFrame) -> list[str]:
   """The experiments' names, in the order of the rows."""
-  return list(dict.fromkeys(row['experiment'] for row in rows))
+  return rows['experiment'].unique().tolist()
 
 
-def learned(rows: Results) -> list[str]:
+def learned(rows: pd.DataFrame) -> list[str]:
   """The learned optimizers' names, in the order of the rows."""
-  return list(dict.fromkeys(row['optimizer'] for row in rows if not row['hand_designed']))
+  return rows.loc[~rows['hand_designed'], 'optimizer'].unique().tolist()
 
 
-def _best(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], Outcome]:
-  best: dict[tuple[str, int], Outcome] = {}
-  for outcome in outcomes:
-    key = outcome.experiment, outcome.num_steps
-    if outcome.hand_designed and (
-      key not in best or outcome.accuracy.mean() > best[key].accuracy.mean()
-    ):
-      best[key] = outcome
-  return best
+def families(rows: pd.DataFrame) -> list[str]:
+  """The hand-designed families' names, in the order of the rows."""
+  return rows.loc[rows['hand_designed'], 'family'].unique().tolist()
 
 
-def _difference(outcome: Outcome, reference: Outcome, samples: int, seed: int) -> dict[str, float]:
-  paired = outcome.accuracy - reference.accuracy
+def _cells(records: pd.DataFrame) -> pd.DataFrame:
+  """A row for each of CELL, in the order of the records, with the arrays [tasks] of its measures.
+
+  Means are taken of these arrays: pandas would sum in another order and precision.
+  """
+  measured = records.groupby([*CELL, 'measure'], sort=False)['value']
+  found: dict[tuple, dict[str, np.ndarray]] = {}
+  for (*cell, measure), values in measured:
+    found.setdefault(tuple(cell), {})[measure] = values.to_numpy()
+  cells = pd.DataFrame(
+    [dict(zip(CELL, cell, strict=True)) | arrays for cell, arrays in found.items()]
+  )
+  return cells.assign(mean=[float(values.mean()) for values in cells['accuracy']])
+
+
+def _best(cells: pd.DataFrame) -> pd.Series:
+  """(experiment, K) -> the number of the cell with the best hand-designed setting."""
+  return cells[cells['hand_designed']].groupby(COLUMN)['mean'].idxmax()
+
+
+def _edges(cells: pd.DataFrame) -> set[int]:
+  """Where the best setting of a grid has its lowest or its highest learning rate.
+
+  A wider grid may have a better one there.
+  """
+  grids = cells[cells['setting'] != ''].astype({'setting': float})
+  edges = set()
+  for _, grid in grids.groupby(['experiment', 'optimizer', 'K']):
+    best = grid['mean'].idxmax()
+    if len(grid) > 1 and grid['setting'][best] in (grid['setting'].min(), grid['setting'].max()):
+      edges.add(best)
+  return edges
+
+
+def _against_steps(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.DataFrame:
+  chosen = rows[(rows['experiment'] == experiment) & (rows['optimizer'] == optimizer)]
+  return chosen.set_index('num_steps').sort_index()
+
+
+def _difference(paired: np.ndarray, samples: int, seed: int) -> dict[str, float]:
   low, high = bootstrap.interval(paired, samples, seed)
   return {
     'difference_mean': float(paired.mean()),

@@ -6,7 +6,9 @@ Source: arXiv 2408.09310, experiment F; accuracy is interpolated against the log
 import math
 from collections.abc import Sequence
 
-from reports import results
+import pandas as pd
+
+from reports import results, tables
 
 
 def steps_to_reach(steps: Sequence[int], accuracy: Sequence[float], target: float) -> float:
@@ -37,48 +39,53 @@ def steps_to_reach(steps: Sequence[int], accuracy: Sequence[float], target: floa
   return math.inf
 
 
-def over(rows: results.Results, experiment: str, optimizer: str, family: str) -> float:
+def over(rows: pd.DataFrame, experiment: str, optimizer: str, family: str) -> float:
   """Steps a family takes to its highest accuracy, over those a learned optimizer needs for it.
+
+  Args:
+    rows: of `results.frame`.
+    experiment: whose tasks.
+    optimizer: the learned one.
+    family: the hand-designed one.
 
   Returns:
     The ratio; infinity if the learned optimizer is above that accuracy at its first horizon
     already, where the ratio is unknown, and 0 if it never gets there.
   """
   theirs = results.envelope(rows, experiment, family)
-  target = max(theirs[1])
   ours = results.curve(rows, experiment, optimizer)
-  if ours[1][0] >= target:
+  if ours.iloc[0] >= theirs.max():
     return math.inf
-  needed = steps_to_reach(*ours, target)
-  return theirs[0][theirs[1].index(target)] / needed  # x / inf is 0
+  return theirs.idxmax() / steps_to_reach(ours.index, ours.array, theirs.max())  # x / inf is 0
 
 
-def table(rows: results.Results, optimizer: str) -> str:
+def table(rows: pd.DataFrame, optimizer: str) -> str:
   """`over` for every family (rows) and experiment (columns)."""
-  names = results.experiments(rows)
-  families = list(dict.fromkeys(row['family'] for row in rows if row['hand_designed']))
-  width = max(map(len, families)) + 2
-  lines = [
+  families = results.families(rows)
+  cells = pd.DataFrame({
+    '': families,
+    **{
+      name: [f'{_said(over(rows, name, optimizer, family)):>6}' for family in families]
+      for name in results.experiments(rows)
+    },
+  })  # fmt: skip
+  return '\n'.join([
     f'Speed-up of {optimizer}: steps of the family to its highest accuracy / steps to the same',
-    ' ' * width + ''.join(f'{name:>8}' for name in names),
-  ]
-  for family in families:
-    ratios = [over(rows, name, optimizer, family) for name in names]
-    lines.append(f'{family:<{width}}' + ''.join(f'{_said(ratio):>8}' for ratio in ratios))
-  lines.append('inf: above it at the first horizon already; never: does not get there')
-  return '\n'.join(lines)
+    tables.render(cells),
+    'inf: above it at the first horizon already; never: does not get there',
+  ])  # fmt: skip
 
 
 def _said(ratio: float) -> str:
   return f'{ratio:.1f}x' if 0 < ratio < math.inf else 'inf' if ratio else 'never'
 
 
-def line(rows: results.Results, experiment: str, optimizer: str) -> str:
+def line(rows: pd.DataFrame, experiment: str, optimizer: str) -> str:
   """One sentence: the steps a learned optimizer needs for the best hand-designed accuracy."""
-  rivals = [row for row in rows if row['experiment'] == experiment and row['hand_designed']]
-  best = max(rivals, key=lambda row: row['accuracy_mean'])
-  steps, accuracy = results.curve(rows, experiment, optimizer)
-  needed, first = steps_to_reach(steps, accuracy, best['accuracy_mean']), steps[0]
+  rivals = rows[rows['hand_designed'] & (rows['experiment'] == experiment)]
+  best = rivals.loc[rivals['accuracy_mean'].idxmax()]
+  ours = results.curve(rows, experiment, optimizer)
+  needed, first = steps_to_reach(ours.index, ours.array, best['accuracy_mean']), ours.index[0]
   said = (
     f'Speed-up, experiment {experiment}: {best["optimizer"]} has the best hand-designed accuracy, '
     f'{100 * best["accuracy_mean"]:.1f} % after {best["num_steps"]} steps; '

@@ -1,21 +1,24 @@
 """The table and the figure of a sweep: each row beside the base and beside a paper's figure."""
 
 import hashlib
-import math
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import bootstrap
+from reports import bootstrap, tables
 from reports.figures import COLOURS, LEARNED, STYLE
 
 BASE = 'base'
 LONGEST = 120  # characters of a row's name
+KEYS = [  # of a summary
+  'table', 'diff', 'paper', 'seeds', 'accuracy_mean', 'accuracy_low', 'accuracy_high',
+  'of_each_seed', 'difference_mean', 'difference_low', 'difference_high',
+]  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -24,7 +27,6 @@ class Row(NamedTuple):
   table: str
   diff: str  # to the base
   paper: float | None  # accuracy in %
-  accuracy: Mapping[int, np.ndarray]  # seed that ended -> [tasks]
 
 
 def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
@@ -45,59 +47,70 @@ def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
   return re.sub(r'[^\w=+,.()-]', '_', full) or BASE
 
 
-def summarize(rows: Sequence[Row], samples: int, seed: int) -> list[dict[str, Any]]:
+def summarize(
+  rows: Sequence[Row], records: pd.DataFrame, samples: int, seed: int
+) -> list[dict[str, Any]]:
   """Means over tasks and seeds, and paired differences to the base on the same tasks.
 
   Args:
     rows: all rows; the base is the one without a difference.
+    records: accuracies of the runs that ended, one of each task; 'row' is the row's difference.
     samples: bootstrap resamples for the 95 % intervals, over seeds and then over tasks.
     seed: of the resampling.
 
   Returns:
     One dict a row; 'accuracy_mean' is None where no run ended.
   """
-  base = next((row.accuracy for row in rows if row.diff == BASE), {})
-  return [_summary(row, base, samples, seed) for row in rows]
+  of_seeds = {row.diff: _of_seeds(records[records['row'] == row.diff]) for row in rows}
+  base = of_seeds.get(BASE, {})
+  return [_summary(row, of_seeds[row.diff], base, samples, seed) for row in rows]
 
 
-def _summary(row: Row, base: Mapping[int, np.ndarray], samples: int, seed: int) -> dict[str, Any]:
-  found: dict[str, Any] = {'table': row.table, 'diff': row.diff, 'paper': row.paper}
-  found |= {'seeds': len(row.accuracy), 'accuracy_mean': None}
-  if not row.accuracy:
+def _of_seeds(records: pd.DataFrame) -> dict[int, np.ndarray]:
+  """Seed -> accuracies [tasks], in the order of the records."""
+  return {seed: values.to_numpy() for seed, values in records.groupby('seed', sort=False)['value']}
+
+
+def _summary(
+  row: Row,
+  accuracy: Mapping[int, np.ndarray],
+  base: Mapping[int, np.ndarray],
+  samples: int,
+  seed: int,
+) -> dict[str, Any]:
+  found: dict[str, Any] = row._asdict() | {'seeds': len(accuracy), 'accuracy_mean': None}
+  if not accuracy:
     return found
-  of_seeds = list(row.accuracy.values())
-  low, high = bootstrap.nested_interval(of_seeds, samples, seed)
-  found |= {'accuracy_mean': float(np.mean(of_seeds)), 'accuracy_low': low, 'accuracy_high': high}
-  found['of_each_seed'] = [float(values.mean()) for values in of_seeds]
-  if row.diff != BASE and base.keys() == row.accuracy.keys():  # the same tasks
-    paired = [values - base[number] for number, values in row.accuracy.items()]
+  values = list(accuracy.values())
+  low, high = bootstrap.nested_interval(values, samples, seed)
+  found |= {'accuracy_mean': float(np.mean(values)), 'accuracy_low': low, 'accuracy_high': high}
+  found['of_each_seed'] = [float(of_one.mean()) for of_one in values]
+  if row.diff != BASE and base.keys() == accuracy.keys():  # the same tasks
+    paired = [of_one - base[number] for number, of_one in accuracy.items()]
     low, high = bootstrap.nested_interval(paired, samples, seed)
     mean = float(np.mean(paired))
     found |= {'difference_mean': mean, 'difference_low': low, 'difference_high': high}
   return found
 
 
-def write(rows: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> str:
-  """Writes table.txt and figures/sweep.png; returns the table."""
-  text = render(rows)
-  (folder / 'table.txt').write_text(text + '\n')
-  (folder / 'figures').mkdir(exist_ok=True)
-  figure(rows).savefig(folder / 'figures' / 'sweep.png', dpi=120)
-  return text
+def make(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Figure]]:
+  """The table and the figure of a sweep."""
+  return render(rows), {'sweep': figure(rows)}
 
 
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
   """A Markdown table for each table of the sweep; accuracies in %, differences in points."""
-  parts = []
-  for table in dict.fromkeys(row['table'] for row in rows):
-    chosen = [row for row in rows if row['table'] == table]
-    parts += [
-      f'### {table}\n',
-      '| difference to the base | accuracy | each seed | to the base | paper | paper to its base |',
-      '|---|---|---|---|---|---|',
-      *(_line(row, _paper_base(rows)) for row in chosen),
-      '',
-    ]
+  table, parts = _frame(rows), []
+  for name, chosen in table.groupby('table', sort=False):
+    cells = pd.DataFrame({
+      'difference to the base': chosen['diff'],
+      'accuracy': [_accuracy(row) for row in chosen.itertuples()],
+      'each seed': [_each_seed(row.of_each_seed) for row in chosen.itertuples()],
+      'to the base': [_difference(row) for row in chosen.itertuples()],
+      'paper': _shown(chosen['paper'], '{:.1f}'),
+      'paper to its base': _shown(chosen['paper_difference'], '{:+.1f}'),
+    })  # fmt: skip
+    parts += [f'### {name}\n', tables.render(cells, 'markdown'), '']
   legend = (
     'Accuracy: mean over tasks and seeds with its 95 % bootstrap interval over seeds, then tasks. '
     'To the base: points on the same tasks, likewise. With one seed neither interval covers '
@@ -108,36 +121,40 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
   """Differences to the base with their intervals, beside the paper's."""
-  shown = [row for row in rows if 'difference_mean' in row]
-  tables = list(dict.fromkeys(row['table'] for row in shown)) or ['']
-  counts = [max(1, sum(row['table'] == table for row in shown)) for table in tables]
+  shown = _frame(rows).dropna(subset='difference_mean')
+  parts = dict(list(shown.groupby('table', sort=False))) or {'': shown}  # none: all but it failed
+  counts = [max(1, len(chosen)) for chosen in parts.values()]
   with mpl.rc_context(STYLE):
-    drawn = Figure(figsize=(7.2, 1.1 + 0.24 * sum(counts) + 0.5 * len(tables)))
+    drawn = Figure(figsize=(7.2, 1.1 + 0.24 * sum(counts) + 0.5 * len(parts)))
     panels = drawn.subplots(
-      len(tables), 1, squeeze=False, sharex=True, gridspec_kw={'height_ratios': counts}
+      len(parts), 1, squeeze=False, sharex=True, gridspec_kw={'height_ratios': counts}
     )[:, 0]
-    for axes, table in zip(panels, tables, strict=True):
-      chosen = [row for row in shown if row['table'] == table]
+    for axes, (name, chosen) in zip(panels, parts.items(), strict=True):
       at = np.arange(len(chosen))
       mean, low, high = (
-        100 * np.array([row[f'difference_{part}'] for row in chosen])
-        for part in ('mean', 'low', 'high')
+        100 * chosen[f'difference_{part}'].to_numpy(float) for part in ('mean', 'low', 'high')
       )
-      paper = [_paper_difference(row, _paper_base(rows)) for row in chosen]
       axes.errorbar(
         mean, at, xerr=[mean - low, high - mean], fmt='o', color=LEARNED, ms=4, label='this run'
       )
       axes.plot(
-        [math.nan if p is None else p for p in paper], at, 'D', color=COLOURS[0], ms=4,
-        mfc='white', label='paper',
-      )  # fmt: skip
+        chosen['paper_difference'], at, 'D', color=COLOURS[0], ms=4, mfc='white', label='paper'
+      )
       axes.axvline(0, color='black', lw=0.6)
-      axes.set_yticks(at, [row['diff'].replace(',', ', ') for row in chosen])
-      axes.set_title(table, loc='left')
-      axes.set_ylim(max(len(chosen), 1) - 0.5, -0.5)  # none: every row but the base failed
+      axes.set_yticks(at, [diff.replace(',', ', ') for diff in chosen['diff']])
+      axes.set_title(name, loc='left')
+      axes.set_ylim(max(len(chosen), 1) - 0.5, -0.5)
     panels[-1].set_xlabel('accuracy, points to the base (95 % interval)')
     panels[0].legend(loc='best')
   return drawn
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+  """The rows as a table, with NaN where a row lacks a number, and the paper's differences."""
+  table = pd.DataFrame(rows).reindex(columns=KEYS)
+  table['paper'] = table['paper'].astype(float)
+  base = table.loc[table['diff'] == BASE, 'paper']
+  return table.assign(paper_difference=table['paper'] - (base.iloc[0] if len(base) else np.nan))
 
 
 def _value(value: Any) -> str:
@@ -148,24 +165,23 @@ def _value(value: Any) -> str:
   return repr(value) if isinstance(value, float) else str(value)
 
 
-def _paper_base(rows: Sequence[Mapping[str, Any]]) -> float | None:
-  return next((row['paper'] for row in rows if row['diff'] == BASE), None)
+def _accuracy(row: Any) -> str:
+  if pd.isna(row.accuracy_mean):
+    return 'failed'
+  mean, low, high = (100 * getattr(row, f'accuracy_{part}') for part in ('mean', 'low', 'high'))
+  return f'{mean:.1f} [{low:.1f}, {high:.1f}]'
 
 
-def _paper_difference(row: Mapping[str, Any], base: float | None) -> float | None:
-  return None if row['paper'] is None or base is None else row['paper'] - base
+def _each_seed(means: Sequence[float] | float) -> str:
+  return ', '.join(f'{100 * mean:.1f}' for mean in means) if isinstance(means, list) else ''
 
 
-def _line(row: Mapping[str, Any], base: float | None) -> str:
-  accuracy, seeds, difference = 'failed', '', ''
-  if row['accuracy_mean'] is not None:
-    mean, low, high = (100 * row[f'accuracy_{part}'] for part in ('mean', 'low', 'high'))
-    accuracy = f'{mean:.1f} [{low:.1f}, {high:.1f}]'
-    seeds = ', '.join(f'{100 * mean:.1f}' for mean in row['of_each_seed'])
-  if 'difference_mean' in row:
-    mean, low, high = (100 * row[f'difference_{part}'] for part in ('mean', 'low', 'high'))
-    difference = f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]'
-  paper = '' if row['paper'] is None else f'{row["paper"]:.1f}'
-  theirs = _paper_difference(row, base)
-  shown = '' if theirs is None else f'{theirs:+.1f}'
-  return f'| {row["diff"]} | {accuracy} | {seeds} | {difference} | {paper} | {shown} |'
+def _difference(row: Any) -> str:
+  if pd.isna(row.difference_mean):
+    return ''
+  mean, low, high = (100 * getattr(row, f'difference_{part}') for part in ('mean', 'low', 'high'))
+  return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]'
+
+
+def _shown(values: pd.Series, form: str) -> list[str]:
+  return ['' if np.isnan(value) else form.format(value) for value in values]

@@ -1,74 +1,76 @@
 """The table of a run, as text."""
 
-from reports import results
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from reports import tables
+
+LEGEND = """\
+±: standard deviation over tasks. *: best hand-designed setting of the column.
+<: the best setting of its grid is at the grid's edge; a wider grid may have a better one.
+†: more steps than the optimizer marked in the column was meta-trained for.
+difference: to the best hand-designed setting, in points on the same tasks, with the 95 % bootstrap
+  interval of its mean over tasks, for this one pretraining and meta-training"""
 
 
-def render(rows: results.Results) -> str:
+def render(rows: pd.DataFrame) -> str:
   """Optimizers by horizons: mean ± standard deviation over tasks in %, the best baselines marked.
 
   A learned optimizer has a second line: its paired difference to the best hand-designed setting
   of each column, in points, with the 95 % bootstrap interval.
+
+  Args:
+    rows: of `results.frame`.
   """
-  parts = [_experiment(rows, name) for name in results.experiments(rows)]
-  legend = (
-    '±: standard deviation over tasks. *: best hand-designed setting of the column.\n'
-    '<: best of its family at the edge of its grid; a wider grid may have a better one.\n'
-    '†: beyond the horizons of meta-training.\n'
-    'difference: points to that setting on the same tasks, with the 95 % bootstrap interval of its '
-    'mean over\n  tasks (of this one pretraining and meta-training)'
-  )
-  return '\n\n'.join([*parts, legend])
+  parts = [_experiment(of_one) for _, of_one in rows.groupby('experiment', sort=False)]
+  return '\n\n'.join([*parts, LEGEND])
 
 
-def _experiment(rows: results.Results, experiment: str) -> str:
-  chosen = [row for row in rows if row['experiment'] == experiment]
-  horizons = sorted({row['num_steps'] for row in chosen})
-  cells = {(row['optimizer'], row['num_steps']): row for row in chosen}
-  beyond = {row['num_steps'] for row in chosen if 'beyond_horizon' in row}
-  lines = [[f'K = {steps}{"†" if steps in beyond else ""}' for steps in horizons]]
-  names = ['optimizer']
-  for optimizer in dict.fromkeys(row['optimizer'] for row in chosen):
-    of_row = [cells[optimizer, steps] for steps in horizons]
-    names.append(optimizer)
-    lines.append([_cell(row) for row in of_row])
-    if not of_row[0]['hand_designed'] and 'difference_mean' in of_row[0]:
-      names.append('  difference')
-      lines.append([_difference(row) for row in of_row])
-    if 'paper' in of_row[0]:
-      names.append('  paper')
-      lines.append([f'{100 * row["paper"]:.1f}        ' for row in of_row])
-  title = (
-    f'Experiment {experiment}: {chosen[0]["source"]}, {chosen[0]["tasks"]} tasks, accuracy in %'
-  )
-  return '\n'.join([title, *_align(names, lines), *_notes(chosen)])
+def _experiment(rows: pd.DataFrame) -> str:
+  lines = []
+  for optimizer, row in rows.groupby('optimizer', sort=False):
+    at = row.set_index('num_steps')
+    lines.append(_line(optimizer, at, _cell))
+    if not at['hand_designed'].any() and at['difference_mean'].notna().any():
+      lines.append(_line('  difference', at, _difference))
+    if at['paper'].notna().any():
+      lines.append(_line('  paper', at, _paper))
+  horizons = sorted(rows['num_steps'].unique())
+  beyond = set(rows.loc[rows['beyond_horizon'].notna(), 'num_steps'])
+  heads = {steps: f'K = {steps}{"†" if steps in beyond else ""}' for steps in horizons}
+  cells = pd.DataFrame(lines)[['optimizer', *horizons]].rename(columns=heads)
+  first = rows.iloc[0]
+  title = f'Experiment {first["experiment"]}: {first["source"]}, {first["tasks"]} tasks'
+  return '\n'.join([f'{title}, accuracy in %', tables.render(cells), *_notes(rows)])
 
 
-def _notes(rows: results.Results) -> list[str]:
-  """A line for each optimizer that had been trained on classes it is evaluated on."""
-  seen = {row['optimizer']: row['seen_classes'] for row in rows if 'seen_classes' in row}
-  return [
-    f'note: {optimizer} is evaluated on {count} classes that it or its network had seen before'
-    for optimizer, count in seen.items()
-  ]
+def _line(name: str, at: pd.DataFrame, cell: Callable[[Any], str]) -> dict[Any, str]:
+  """A line of the table: the horizons of `at` -> its cells."""
+  return {'optimizer': name} | {row.Index: cell(row) for row in at.itertuples()}
 
 
-def _cell(row: dict) -> str:
-  best = '*' if row['best_hand_designed'] else ' '
-  edge = '<' if 'at_edge' in row else ' '
-  return f'{100 * row["accuracy_mean"]:.1f} ± {100 * row["accuracy_std"]:4.1f}{best}{edge}'
+def _cell(row: Any) -> str:
+  marks = '*' if row.best_hand_designed else ' ' if pd.isna(row.beyond_horizon) else '†'
+  marks += ' ' if pd.isna(row.at_edge) else '<'
+  return f'{100 * row.accuracy_mean:.1f} ± {100 * row.accuracy_std:4.1f}{marks}'
 
 
-def _difference(row: dict) -> str:
-  mean, low, high = (100 * row[f'difference_{part}'] for part in ('mean', 'low', 'high'))
+def _difference(row: Any) -> str:
+  mean, low, high = (100 * getattr(row, f'difference_{part}') for part in ('mean', 'low', 'high'))
   return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}] '
 
 
-def _align(names: list[str], lines: list[list[str]]) -> list[str]:
-  first = max(map(len, names))
-  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+def _paper(row: Any) -> str:
+  return f'{100 * row.paper:.1f}        '
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+  """A line for each optimizer that had been trained on classes it is evaluated on."""
+  seen = rows.dropna(subset='seen_classes').drop_duplicates('optimizer', keep='last')
   return [
-    '  '.join(
-      [name.ljust(first), *(c.rjust(w) for c, w in zip(line, widths, strict=True))]
-    ).rstrip()
-    for name, line in zip(names, lines, strict=True)
+    f'note: {row.optimizer} is evaluated on {row.seen_classes:.0f} classes that it or its network '
+    f'had seen before'
+    for row in seen.itertuples()
   ]

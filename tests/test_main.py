@@ -106,7 +106,8 @@ def test_the_smoke_run_ends_in_results_and_again_at_once(tmp_path):
 
 
 HEAVY = {
-  'clu', 'flax', 'grain', 'jax', 'jaxlib', 'matplotlib', 'optax', 'orbax', 'PIL', 'sklearn',
+  'clu', 'flax', 'grain', 'jax', 'jaxlib', 'matplotlib', 'optax', 'orbax', 'pandas', 'PIL',
+  'sklearn',
   'tensorboard', 'tensorflow', 'tensorflow_datasets',
 }  # fmt: skip
 

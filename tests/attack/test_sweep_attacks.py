@@ -6,10 +6,11 @@ import pytest
 
 from configs import common, hub_function
 from l2o.errors import InputError, RunError
+from reports import records
 from tests.tiny_run import tiny, tiny_job
 from trainers import run
 from trainers.harness import workdir
-from trainers.harness.folder import Folder
+from trainers.harness.folder import RECORDS, Folder
 from trainers.jobs import sweep
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
@@ -105,7 +106,8 @@ def test_an_override_that_every_row_replaces_is_refused_by_the_rows(tmp_path):
 
 def _leave(where):
   results = {'final': {'step': 1, 'eval_loss': 1.0}, 'best': None, 'test': None}
-  where.write_json('results.json', results)
+  known = {'optimizer': 'adam', 'hand_designed': True, 'seed': 0}
+  where.write(RECORDS, records.pack(records.of_job([], results, **known)))
 
 
 def test_two_learning_rates_of_different_blocks_have_a_folder_each():
@@ -170,7 +172,7 @@ def test_a_sweep_that_failed_throughout_is_an_error_with_its_table(tmp_path):
 
 
 def test_a_row_of_a_learned_optimizer_from_a_file_is_tabled(tmp_path):
-  """It goes by the file's name in the outcomes."""
+  """It goes by the file's name in the records."""
   layers = {'model.features': (8, 8)}  # those of the file
   base = tiny(**{'meta_train.num_generations': 0}, **layers)
   artifact = {'name': 'artifact', 'path': 'l3rs-quickstart'}

@@ -4,10 +4,10 @@ import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from reports import bootstrap, figures, results, speedup, table
-from reports.results import Outcome
+from reports import bootstrap, figures, records, results, speedup, table
 from tests.pictures import is_drawn
 
 ACCURACY = {  # optimizer -> horizon -> four tasks
@@ -17,44 +17,55 @@ ACCURACY = {  # optimizer -> horizon -> four tasks
 }
 
 
-def outcomes():
-  return [
-    Outcome(
-      'A', 'glyphs', name, name.split()[0], name != 'l3rs', steps, np.array(values),
-      np.array([1.0, np.nan, 1.0, 1.0]) if name == 'adam 0.1' else np.ones(4),
-    )
-    for name, row in ACCURACY.items()
-    for steps, values in row.items()
-  ]  # fmt: skip
+def measured():
+  tables = []
+  for name, row in ACCURACY.items():
+    optimizer, _, setting = name.partition(' ')
+    loss = [1.0, np.nan, 1.0, 1.0] if optimizer == 'adam' else np.ones(4)
+    for steps, values in row.items():
+      tables.append(
+        records.of_tasks(
+          {'accuracy': np.array([values]).T, 'loss': np.array([loss]).T}, [setting],
+          experiment='A', source='glyphs', optimizer=optimizer, hand_designed=optimizer != 'l3rs',
+          seed=0, K=steps,
+        )
+      )  # fmt: skip
+  return pd.concat(tables, ignore_index=True)
 
 
 @pytest.fixture
-def rows():
-  return results.summarize(outcomes(), samples=2000, seed=0)
+def summary():
+  return results.summarize(measured(), samples=2000, seed=0)
+
+
+@pytest.fixture
+def rows(summary):
+  return results.frame(summary)
 
 
 def row_of(rows, optimizer, steps):
   return next(r for r in rows if (r['optimizer'], r['num_steps']) == (optimizer, steps))
 
 
-def test_the_best_hand_designed_row_is_chosen_per_column(rows):
-  best = {(r['num_steps'], r['optimizer']) for r in rows if r['best_hand_designed']}
+def test_the_best_hand_designed_row_is_chosen_per_column(summary):
+  best = {(r['num_steps'], r['optimizer']) for r in summary if r['best_hand_designed']}
   assert best == {(10, 'adam 0.1'), (100, 'sgd 0.1')}
 
 
-def test_means_and_paired_differences_by_hand(rows):
-  ours = row_of(rows, 'l3rs', 10)
+def test_means_and_paired_differences_by_hand(summary):
+  ours = row_of(summary, 'l3rs', 10)
   np.testing.assert_allclose(ours['accuracy_mean'], 0.65)
-  np.testing.assert_allclose(ours['accuracy_std'], np.std([0.5, 0.7, 0.6, 0.8]))
+  np.testing.assert_allclose(ours['accuracy_std'], np.std(np.float32([0.5, 0.7, 0.6, 0.8])))
   np.testing.assert_allclose(ours['difference_mean'], np.mean([0.1, 0.1, 0.1, 0.3]))
-  assert 0.1 - 1e-9 <= ours['difference_low'] < 0.15 < ours['difference_high'] <= 0.3 + 1e-9
-  best = row_of(rows, 'adam 0.1', 10)
+  least, _, _, most = np.sort(np.float32([0.5, 0.7, 0.6, 0.8]) - np.float32([0.4, 0.6, 0.5, 0.5]))
+  assert least - 1e-9 <= ours['difference_low'] < 0.15 < ours['difference_high'] <= most + 1e-9
+  best = row_of(summary, 'adam 0.1', 10)
   assert best['difference_low'] == best['difference_high'] == 0.0
 
 
-def test_a_mean_that_is_not_finite_is_none(rows):
-  assert row_of(rows, 'adam 0.1', 10)['loss_mean'] is None
-  assert row_of(rows, 'l3rs', 10)['loss_mean'] == 1.0
+def test_a_mean_that_is_not_finite_is_none(summary):
+  assert row_of(summary, 'adam 0.1', 10)['loss_mean'] is None
+  assert row_of(summary, 'l3rs', 10)['loss_mean'] == 1.0
 
 
 def test_the_interval_is_that_of_a_normal_mean(rng):
@@ -63,6 +74,12 @@ def test_the_interval_is_that_of_a_normal_mean(rng):
   half = 1.96 * values.std() / 20
   np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half], atol=0.03)
   assert bootstrap.interval(values, 500, seed=1) == bootstrap.interval(values, 500, seed=1)
+
+
+def test_records_from_a_file_give_the_same_rows(summary, tmp_path):
+  (tmp_path / 'records.csv.gz').write_bytes(records.pack(measured()))
+  again = records.read(tmp_path / 'records.csv.gz', 'delete it')
+  assert results.summarize(again, samples=2000, seed=0) == summary
 
 
 def test_steps_are_interpolated_in_their_logarithm():
@@ -81,9 +98,7 @@ def test_the_speed_up_line_by_hand(rows):
 
 
 def test_a_learned_optimizer_that_never_gets_there_is_said_to_not(rows):
-  for row in rows:
-    if row['optimizer'] == 'l3rs':
-      row['accuracy_mean'] = 0.1
+  rows.loc[rows['optimizer'] == 'l3rs', 'accuracy_mean'] = 0.1
   assert speedup.line(rows, 'A', 'l3rs').endswith('l3rs does not reach it')
 
 
@@ -98,16 +113,15 @@ def test_the_table_shows_every_number_where_it_belongs(rows):
 
 
 def test_envelopes_are_of_one_family_or_of_all(rows):
-  assert results.envelope(rows, 'A', 'adam') == ([10, 100], [pytest.approx(0.5), 0.75])
-  assert results.envelope(rows, 'A')[1] == [pytest.approx(0.5), pytest.approx(0.825)]
+  assert results.envelope(rows, 'A', 'adam').to_dict() == pytest.approx({10: 0.5, 100: 0.75})
+  assert results.envelope(rows, 'A').to_dict() == pytest.approx({10: 0.5, 100: 0.825})
   assert results.learned(rows) == ['l3rs']
 
 
 def test_a_family_does_not_take_in_one_whose_name_is_longer(rows):
-  longer = [
-    r | {'family': 'adam head', 'accuracy_mean': 1.0} for r in rows if r['family'] == 'adam'
-  ]
-  assert results.envelope(rows + longer, 'A', 'adam')[1] == [pytest.approx(0.5), 0.75]
+  longer = rows[rows['family'] == 'adam'].assign(family='adam head', accuracy_mean=1.0)
+  both = pd.concat([rows, longer])
+  assert results.envelope(both, 'A', 'adam').tolist() == pytest.approx([0.5, 0.75])
 
 
 def line_data(axes, label):
@@ -147,10 +161,12 @@ def test_the_mixture_figure_draws_means_and_layers(rng):
   np.testing.assert_allclose(line_data(figure.axes[1], 'b'), mu[:, :, 1, 1].mean(axis=0))
 
 
-def test_a_papers_figures_stand_beside_their_rows(rows):
-  results.add_paper(rows, {'A': {'l3rs': [61.0, 86.5]}}, [10, 100])
-  assert row_of(rows, 'l3rs', 100)['paper'] == pytest.approx(0.865)
-  assert 'paper' not in row_of(rows, 'sgd 0.1', 100)
+def test_a_papers_figures_stand_beside_their_rows(summary):
+  results.add_paper(summary, {'A': {'l3rs': [61.0, 86.5]}}, [10, 100])
+  assert row_of(summary, 'l3rs', 100)['paper'] == pytest.approx(0.865)
+  assert 'paper' not in row_of(summary, 'sgd 0.1', 100)
+  rows = results.frame(summary)
+  assert results.paper_curve(rows, 'A', 'l3rs').to_dict() == pytest.approx({10: 0.61, 100: 0.865})
   line = next(x for x in table.render(rows).splitlines() if x.startswith('  paper'))
   assert line.split() == ['paper', '61.0', '86.5']
   labels = [x.get_label() for x in figures.accuracy_against_steps(rows).axes[0].lines]
@@ -168,6 +184,7 @@ def test_speed_up_over_each_family_on_a_logarithmic_axis():
   rows += [row('adam 0.1', 10, 0.2), row('adam 0.1', 1000, 0.6), row('adam 0.01', 1000, 0.5)]
   rows += [row('sgd 0.1', 10, 0.1), row('sgd 0.1', 1000, 0.3)]
   rows += [row('lion 0.1', 10, 0.5), row('lion 0.1', 1000, 0.9)]
+  rows = results.frame(rows)
   assert speedup.over(rows, 'A', 'l3rs', 'adam') == pytest.approx(10.0)  # 1000 / 100
   text = speedup.table(rows, 'l3rs')
   assert re.search(r'adam +10.0x\nsgd +inf\nlion +never\n', text)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from reports import training
-from tests.pictures import is_drawn
+from reports import records, training
 
 
 def seed(losses, **diagnostics):
@@ -24,25 +23,36 @@ def ended(last, loss, mse, test_mse):
   }
 
 
+NOTHING = {'final': {'step': 3, 'eval_loss': 1.0}, 'best': None, 'test': None}
+
+
+def measured(jobs):
+  """Label -> of each seed (rows of the log, results) -> the table of a sweep."""
+  return records.gather({
+    label: [
+      records.of_job(*job, optimizer='adam', hand_designed=True, seed=number)
+      for number, job in enumerate(seeds)
+    ]
+    for label, seeds in jobs.items()
+  })  # fmt: skip
+
+
+JOBS = measured({
+  'adam': [
+    (seed([4.0, 1.0, 3.0]), ended(3.0, 1.0, 9.0, 7.0)),
+    (seed([4.0, 2.0, 5.0]), ended(5.0, 2.0, 11.0, 8.0)),
+  ],
+  'lgl2o': [(seed([4.0, 1.0, 1.0], taken_learned=7), ended(1.0, 1.0, 6.0, 5.0))],
+})  # fmt: skip
 ROWS = [
-  training.Runs(
-    'adam',
-    [seed([4.0, 1.0, 3.0]), seed([4.0, 2.0, 5.0])],
-    [ended(3.0, 1.0, 9.0, 7.0), ended(5.0, 2.0, 11.0, 8.0)],
-    [],
-  ),
-  training.Runs(
-    'lgl2o',
-    [seed([4.0, 1.0, 1.0], taken_learned=7)],
-    [ended(1.0, 1.0, 6.0, 5.0)],
-    ['the loss of step 3'],
-  ),
-  training.Runs('lost', [], [], ['no finite loss']),
+  training.Row('adam'),
+  training.Row('lgl2o', ['the loss of step 3']),
+  training.Row('lost', ['no finite loss']),
 ]
 
 
 def test_last_and_lowest_losses_over_seeds():
-  adam, guarded, lost = training.summarize(ROWS)
+  adam, guarded, lost = training.summarize(ROWS, JOBS)
   assert adam['final'] == {'mean': 4.0, 'std': 1.0}
   assert adam['best'] == {'mean': 1.5, 'std': 0.5}
   assert adam['measures'] == {
@@ -53,31 +63,32 @@ def test_last_and_lowest_losses_over_seeds():
   assert lost['final'] is None
 
 
-def test_the_table_says_what_failed(tmp_path):
-  text = training.write(ROWS, tmp_path)
+def test_the_table_says_what_failed():
+  text, drawn, weights = training.make(ROWS, JOBS)
   assert '| adam | 2 | 4 ± 1 | 1.5 ± 0.5 | 10 ± 1 | 7.5 ± 0.5 | 0.02 |  |' in text
   assert '| lgl2o | 1 | 1 ± 0 | 1 ± 0 | 6 ± 0 | 5 ± 0 | 0.02 | taken_learned 7 |' in text
   assert 'no finite loss' in text
-  assert is_drawn(tmp_path / 'figures' / 'training.png')
-  assert not (tmp_path / 'figures' / 'path.png').exists()
+  assert weights == ''
+  assert list(drawn) == ['training']
 
 
 def test_the_figure_draws_a_line_for_each_that_ended():
-  figure = training.curves(ROWS, 'loss', 'training loss')
+  figure = training.curves(['adam', 'lgl2o', 'lost'], JOBS, 'loss', 'training loss')
   (axes,) = figure.axes
   assert [line.get_label() for line in axes.lines] == ['adam', 'lgl2o']
   np.testing.assert_allclose(axes.lines[0].get_ydata(), [4.0, 1.5, 4.0])
 
 
-def test_measures_but_multiples_of_the_loss_have_a_figure_on_a_linear_axis(tmp_path):
+def test_measures_but_multiples_of_the_loss_have_a_figure_on_a_linear_axis():
   rows = [{'step': 1, 'loss': 1.0, 'eval_loss': 1.0, 'eval_psnr': 20.0, 'eval_mse': 4.0}]
   best = {'step': 1, 'loss': 1.0, 'psnr': 20.0, 'mse': 4.0}
   tested = {'final': {'step': 1, 'eval_loss': 1.0}, 'best': best, 'test': {'loss': 3.0}}
-  runs = [training.Runs(str(k), [rows], [tested], []) for k in range(9)]
-  assert '| 20 ± 0 | 3 ± 0 |' in training.write(runs, tmp_path)  # psnr, and the test's loss
-  drawn = sorted(path.stem for path in (tmp_path / 'figures').iterdir())
-  assert drawn == ['psnr', 'training']
-  (axes,) = training.curves(runs, 'eval_psnr', 'PSNR in dB', log=False).axes
+  labels = [str(k) for k in range(9)]
+  jobs = measured({label: [(rows, tested)] for label in labels})
+  text, drawn, _ = training.make([training.Row(label) for label in labels], jobs)
+  assert '| 20 ± 0 | 3 ± 0 |' in text  # psnr, and the test's loss
+  assert sorted(drawn) == ['psnr', 'training']
+  (axes,) = training.curves(labels, jobs, 'eval_psnr', 'PSNR in dB', log=False).axes
   assert (axes.get_yscale(), axes.get_ylabel()) == ('linear', 'PSNR in dB')
   looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
   assert len(looks) == 9  # more rows than colours
@@ -85,7 +96,8 @@ def test_measures_but_multiples_of_the_loss_have_a_figure_on_a_linear_axis(tmp_p
 
 def test_paths_begin_where_the_run_began():
   rows = [{'step': k, 'loss': 1.0, 'x_1': 3.0 - k, 'x_2': 0.5 * k} for k in (1, 2, 3)]
-  figure = training.paths([training.Runs('adam', [rows], [], [])])
+  other = [row | {'x_1': 9.0} for row in rows]
+  figure = training.paths(measured({'adam': [(rows, NOTHING), (other, NOTHING)]}))
   path = figure.axes[0].lines[0]
   assert path.get_xydata() == pytest.approx(np.array([[2.0, 0.5], [1.0, 1.0], [0.0, 1.5]]))
 
@@ -104,6 +116,22 @@ def test_hub_s_weights_are_told_layer_by_layer():
     logged(of(0.1, 0.2, 0.3), of(0.05, 0.4, 0.5)),
     logged(of(0.2, 0.2, 0.2), of(0.1, 0.4, 0.9)),
   ]
-  text = training.hub_weights([training.Runs('hub', seeds, [], []), *ROWS])
+  text = training.hub_weights(measured({'hub': [(rows, NOTHING) for rows in seeds]}))
   assert '| hub | head/bias | 0.05 | 0.3 | 0.9 |' in text
-  assert training.hub_weights(ROWS) == ''
+  assert training.hub_weights(JOBS) == ''
+
+
+def test_a_loss_that_was_not_finite_leaves_a_gap_in_the_line():
+  jobs = measured({
+    'adam': [(seed([4.0, float('nan'), 2.0]), NOTHING), (seed([2.0, 3.0, 4.0]), NOTHING)],
+  })  # fmt: skip
+  (axes,) = training.curves(['adam'], jobs, 'loss', 'training loss').axes
+  np.testing.assert_array_equal(axes.lines[0].get_ydata(), [3.0, np.nan, 3.0])
+
+
+def test_a_seed_whose_log_is_cut_is_left_out_of_the_line_alone():
+  cut = seed([9.0, 9.0, 9.0])[2:]
+  jobs = measured({'adam': [(seed([4.0, 1.0, 3.0]), NOTHING), (cut, NOTHING)]})
+  (axes,) = training.curves(['adam'], jobs, 'loss', 'training loss').axes
+  np.testing.assert_array_equal(axes.lines[0].get_ydata(), [4.0, 1.0, 3.0])
+  assert training.summarize([training.Row('adam')], jobs)[0]['seeds'] == 2

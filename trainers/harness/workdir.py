@@ -31,6 +31,7 @@ PACKAGES = (
   'numpy',
   'optax',
   'orbax-checkpoint',
+  'pandas',
   'safetensors',
   'scikit-learn',
   'tensorflow-datasets',

@@ -1,5 +1,6 @@
 """The main job: pretrain, meta-train, meta-evaluate, report; one sub-folder of the workdir each."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ from l2o.registry import build as build_from
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.types import Params, Theta
-from reports import report
-from reports.results import Results, add_paper, save, summarize
+from reports import records, report
+from reports.results import Results, add_paper, summarize
 from trainers.checks import blocks, trial
 from trainers.harness import stage, workdir
-from trainers.harness.folder import OPTIMIZER, RESULTS, Folder
+from trainers.harness.folder import OPTIMIZER, RECORDS, RESULTS, TABLE, Folder
 from trainers.resources import run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
 
@@ -44,6 +45,7 @@ class Pipeline(NamedTuple):
   options: stage.Options
   params: Params  # shapes of what theta is for
   classes: Mapping[str, Any]  # part of the class split -> names
+  horizons: Mapping[str, int]  # learned optimizer -> the most steps it was meta-trained for
 
 
 def build(config: Mapping[str, Any]) -> Pipeline:
@@ -67,6 +69,7 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     stage.options(typed),
     params,
     run_data.dealt_classes(data, (typed.meta_train.source, typed.meta_train.classes)),
+    _horizons(typed),
   )
   for start, built in plan.pretrain.items():
     with trial.said_of(f'pretrain.starts.{start}'):
@@ -99,26 +102,55 @@ def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
     plan.meta_train, pretrained[plan.meta_train.spec.start], folder.sub('meta_train'), plan.options
   )
   _save_optimizer(plan, theta, folder, config, [])
-  outcomes = meta_evaluation.run(
+  table = meta_evaluation.run(
     plan.meta_evaluate, pretrained, theta, folder.sub('meta_evaluate'), plan.options
   )
   spec = plan.meta_evaluate.spec
-  rows = summarize(outcomes, spec.bootstrap_samples, config['seed'])
+  rows = summarize(table, spec.bootstrap_samples, config['seed'])
   add_paper(rows, spec.paper, spec.num_steps)
   seen_classes.mark(rows, plan.meta_evaluate.leaks)
-  _mark_horizon(rows, plan)
-  save(folder.sub('meta_evaluate') / 'outcomes.npz', outcomes)
-  print(report.write(rows, folder))
+  _mark_horizon(rows, plan.horizons)
+  folder.write(RECORDS, records.pack(table))
+  text, figures = report.make(rows, folder.path)
+  print(text)
+  folder.write_text(TABLE, text)
+  folder.write_figures(figures)
   _save_optimizer(plan, theta, folder, config, rows)
   folder.write_json(RESULTS, rows)
 
 
-def _mark_horizon(rows: Results, plan: Pipeline) -> None:
-  """Marks rows of the learned optimizer with more steps than it was meta-trained for."""
-  spec = plan.meta_train.spec
+def _horizons(config: blocks.PipelineConfig) -> dict[str, int]:
+  """The most steps each learned optimizer was meta-trained for, in this run or before.
+
+  One that is made of several files is as good as the shortest of theirs. Optimizers whose files do
+  not tell are left out.
+  """
+  baselines = config.meta_evaluate.baselines
+  own = meta_evaluation.label(config.rule, baselines)
+  rules = {own: config.rule} | {name: block.rule for name, block in baselines.items()}
+  found = {name: _horizon_before(rule) for name, rule in rules.items()}
+  if config.meta_train.num_generations:
+    found[own] = max(found[own], config.meta_train.max_steps)
+  return {name: steps for name, steps in found.items() if steps}
+
+
+def _horizon_before(rule: Mapping[str, Any]) -> int:
+  """By the cards of the files that a rule names; 0 where they do not tell."""
+  told = []
+  for card in seen_classes.cards(rule):
+    try:
+      spec = card['config']['meta_train']
+      told.append(spec['max_steps'] if spec['num_generations'] else 0)
+    except (KeyError, TypeError):
+      told.append(0)
+  known = [steps for steps in told if isinstance(steps, int) and steps > 0]
+  return min(known, default=0)
+
+
+def _mark_horizon(rows: Results, horizons: Mapping[str, int]) -> None:
+  """Marks rows with more steps than their optimizer was meta-trained for."""
   for row in rows:
-    ours = row['optimizer'] == plan.meta_evaluate.rule_name
-    if ours and spec.num_generations and row['num_steps'] > spec.max_steps:
+    if row['num_steps'] > horizons.get(row['optimizer'], math.inf):
       row['beyond_horizon'] = True
 
 

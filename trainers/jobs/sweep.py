@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from configs import common
 from l2o.errors import InputError, RunError
-from reports import pictures, training
+from reports import pictures, records, training
 from reports import sweep as report
-from reports.results import read_lines
 from trainers.checks import blocks
 from trainers.checks.schema import parse
 from trainers.harness import signals
@@ -21,9 +22,10 @@ from trainers.harness.folder import (
   CONFIG,
   DIFF,
   FIGURES,
-  METRICS,
+  HUB_WEIGHTS,
   OVERRIDES,
   PICTURE,
+  RECORDS,
   RESULTS,
   TABLE,
   VERSIONS,
@@ -37,7 +39,7 @@ Builder = Callable[[Mapping[str, Any], Folder], Any]
 Plans = dict[Folder, dict[str, Any]]  # the run's folder -> its config
 Failed = Mapping[Folder, str]  # the run's folder -> why
 GROWS = ('sweep', 'sweep_seeds')  # keys that may change in a sweep that is continued
-TAKEN = (CONFIG, DIFF, FIGURES, OVERRIDES, RESULTS, TABLE, VERSIONS, training.HUB_WEIGHTS)
+TAKEN = (CONFIG, DIFF, FIGURES, OVERRIDES, RESULTS, TABLE, VERSIONS, HUB_WEIGHTS)
 
 
 def run(
@@ -199,29 +201,60 @@ def _first(config: Mapping[str, Any], folder: Folder) -> Plans:
 def _compare_meta_trained(
   config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], failed: Failed
 ) -> None:
-  rows = [_row(row, config['sweep_seeds'], folder, base, failed) for row in config['sweep']]
+  rows, tables = [], {}
+  for row in config['sweep']:
+    changes = common.diff(base, common.with_diff(base, row['diff']))
+    rows.append(report.Row(row['table'], report.name(changes), row['paper']))
+    places = _places(config, folder, base, row)
+    tables[rows[-1].diff] = [
+      _measured(where, base, common.with_diff(base, row['diff']))
+      for where in places
+      if where not in failed
+    ]
   settings = config['meta_evaluate']['bootstrap_samples'], config['seed']
-  results = report.summarize(rows, *settings)
-  print(report.write(results, folder))
+  results = report.summarize(rows, records.gather(tables), *settings)
+  _publish(folder, *report.make(results))
   folder.write_json(RESULTS, results)
+
+
+def _measured(where: Folder, base: Mapping[str, Any], changed: Mapping[str, Any]) -> pd.DataFrame:
+  """A run's accuracies of its learned optimizer, at the base's longest horizon."""
+  table = _records(where)
+  return table[
+    (table['experiment'] == min(base['meta_evaluate']['experiments']))
+    & (table['optimizer'] == _label(changed))
+    & (table['K'] == max(base['meta_evaluate']['num_steps']))
+    & (table['measure'] == 'accuracy')
+  ]
+
+
+def _label(config: Mapping[str, Any]) -> str:
+  return meta_evaluation.label(config['rule'], config['meta_evaluate']['baselines'])
+
+
+def _records(where: Folder) -> pd.DataFrame:
+  again = f'delete {where / RESULTS} and give the same command again'
+  return records.read(where / RECORDS, again)
 
 
 def _compare_jobs(
   config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], failed: Failed
 ) -> None:
-  rows, shown = [], {}
+  rows, tables, shown = [], {}, {}
   for row in config['sweep']:
-    places = [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
+    places = _places(config, folder, base, row)
     ended = [p for p in places if p not in failed]
-    seen = [read_lines(p.sub('train') / METRICS) for p in ended]
-    results = [p.read_json(RESULTS, 'delete it') for p in ended]
-    reasons = [failed[p] for p in places if p in failed]
-    rows.append(training.Runs(row['table'], seen, results, reasons))
+    rows.append(training.Row(row['table'], [failed[p] for p in places if p in failed]))
+    tables[row['table']] = [_records(p) for p in ended]
     drawn = [p / PICTURE for p in ended if (p / PICTURE).exists()]
     shown[row['table']] = next(iter(drawn), None)
+  table = records.gather(tables)
   _draw(shown, folder)
-  print(training.write(rows, folder))
-  folder.write_json(RESULTS, training.summarize(rows))
+  text, figures, weights = training.make(rows, table)
+  _publish(folder, text, figures)
+  if weights:
+    folder.write_text(HUB_WEIGHTS, weights)
+  folder.write_json(RESULTS, training.summarize(rows, table))
 
 
 def _draw(shown: Mapping[str, pathlib.Path | None], folder: Folder) -> None:
@@ -243,27 +276,14 @@ def _folder(folder: Folder, base: Mapping[str, Any], row: Mapping[str, Any], see
   return folder.sub(report.name(changes)).sub(f'seed_{seed}')
 
 
-def _row(
-  row: Mapping[str, Any],
-  seeds: list[int],
-  folder: Folder,
-  base: Mapping[str, Any],
-  failed: Failed,
-) -> report.Row:
-  """What a row's runs measured: the learned optimizer's accuracy at the longest horizon."""
-  steps = max(base['meta_evaluate']['num_steps'])
-  experiment = min(base['meta_evaluate']['experiments'])
-  measured = {}
-  for seed in seeds:
-    changed = common.with_diff(base, {**row['diff'], 'seed': seed})
-    where = _folder(folder, base, row, seed)
-    if where in failed:
-      continue
-    path = where.sub('meta_evaluate') / 'outcomes.npz'
-    if not path.exists():
-      raise InputError(f'{path} is missing; delete {where} to run that row again')
-    with np.load(path) as outcomes:
-      name = meta_evaluation.label(changed['rule'], changed['meta_evaluate']['baselines'])
-      measured[seed] = outcomes[f'{experiment}/{name}/{steps}/accuracy']
-  changes = common.diff(base, common.with_diff(base, row['diff']))
-  return report.Row(row['table'], report.name(changes), row['paper'], measured)
+def _places(
+  config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], row: Mapping[str, Any]
+) -> list[Folder]:
+  """The folders of a row's runs, one a seed."""
+  return [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
+
+
+def _publish(folder: Folder, text: str, figures: Mapping[str, Figure]) -> None:
+  print(text)
+  folder.write_text(TABLE, text)
+  folder.write_figures(figures)

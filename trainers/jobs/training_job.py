@@ -18,9 +18,10 @@ from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.tasks.regression import predict
 from l2o.types import Params, PyTree
+from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, writers
-from trainers.harness.folder import CONFIG, PICTURE, RESULTS, Folder
+from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, RESULTS, Folder
 from trainers.resources import meshes, run_data, saved_model
 from trainers.stages import reinit, training
 
@@ -34,6 +35,7 @@ class Job(NamedTuple):
   options: stage.Options
   batch_source: batch_sources.BatchSource
   model: nn.Module | None
+  known: Mapping[str, Any]  # what is the same in all its records
 
 
 def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
@@ -80,7 +82,12 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
   parts = f'model {dict(typed.model)}, task {dict(typed.task)}'
   with trial.said_of(f'{parts} and batch_source do not fit together'):
     training.check_shapes(plan)
-  return Job(plan, stage.options(typed), batch_source, model)
+  known = {
+    'optimizer': typed.rule['name'],
+    'hand_designed': typed.rule['name'] == 'hand_designed',
+    'seed': typed.seed,
+  }
+  return Job(plan, stage.options(typed), batch_source, model, known)
 
 
 def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> nn.Module | None:
@@ -117,7 +124,8 @@ def _start(config: Mapping[str, Any], folder: Folder) -> tuple[Params, PyTree] |
 def run(job: Job, folder: Folder) -> None:
   """Trains, and writes results.json: the last and the best evaluation, and what it took.
 
-  Beside it lies the best model, and where the data are a picture, what the model makes of it.
+  Beside it lie the records, the best model, and where the data are a picture, what the model makes
+  of it.
   """
   where = folder.sub('train')
   state, evaluation = training.run(job.plan, where, job.options)
@@ -127,14 +135,16 @@ def run(job: Job, folder: Folder) -> None:
   if job.batch_source.grid:
     _draw(job, params, model_state, folder)
   final = _numbers(evaluation.measure(state.inner))
-  results = {
+  found = {
     'final': {'step': job.plan.num_steps, **{f'eval_{name}': x for name, x in final.items()}},
     'best': {'step': step, **_numbers(evaluation.measure(inner))} if step else None,
     'test': _test(job, params, model_state),
     'restarts': int(state.kept.restarts) if state.kept else 0,
   }
   print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
-  folder.write_json(RESULTS, results)
+  logged = results.read_lines(where / METRICS)
+  folder.write(RECORDS, records.pack(records.of_job(logged, found, **job.known)))
+  folder.write_json(RESULTS, found)
 
 
 def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:

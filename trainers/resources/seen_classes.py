@@ -92,12 +92,19 @@ def _identity(source: Mapping[str, Any]) -> tuple:
   return tuple(source.get(key) for key in IDENTITY)
 
 
-def _meta_trained(spec: Any) -> Iterator[Classes]:
-  """What the optimizers in files were meta-trained on that a rule's spec names, however deep."""
+def cards(spec: Any) -> Iterator[Mapping[str, Any]]:
+  """The cards of the optimizers in files that a rule's spec names, however deep."""
   if not isinstance(spec, Mapping):
     return
   if spec.get('name') == 'artifact':
-    card = read(spec['path']).card
+    yield read(spec['path']).card
+  for block in spec.values():
+    yield from cards(block)
+
+
+def _meta_trained(spec: Any) -> Iterator[Classes]:
+  """What the optimizers in files were meta-trained on that a rule's spec names."""
+  for card in cards(spec):
     try:
       config = card['config']
       # Older files: the source has a key of its own, and the part is always `meta_train`.
@@ -105,7 +112,5 @@ def _meta_trained(spec: Any) -> Iterator[Classes]:
       part = config['meta_train'].get('classes', 'meta_train')
       source, names = config['sources'][main], card['classes'][main][part]
     except (KeyError, TypeError):
-      return  # the card does not tell
+      continue  # the card does not tell
     yield _identity(source), frozenset(names)
-  for block in spec.values():
-    yield from _meta_trained(block)

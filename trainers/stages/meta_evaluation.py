@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax.sharding import Mesh, NamedSharding
 
 from datasets.sampler import TaskSampler
@@ -28,7 +29,7 @@ from l2o.registry import call, choose
 from l2o.rules import RULES
 from l2o.trees import layer_paths
 from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
-from reports.results import Outcome
+from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage
 from trainers.harness.folder import TRACE, Folder
@@ -44,11 +45,15 @@ class Row(NamedTuple):
   """Settings that share a compiled program: a family's rates, or one learned optimizer."""
 
   family: str
-  names: Sequence[str]  # one for each theta
+  settings: Sequence[str]  # one for each theta: the learning rates of a grid, or ''
   rule: LearnedRule
   thetas: Theta  # leaves [settings, ...]
   hand_designed: bool
-  rates: Sequence[float] = ()  # of a grid, one for each theta
+
+  @property
+  def names(self) -> list[str]:
+    """What the settings are called in tables."""
+    return [results.label(self.family, setting) for setting in self.settings]
 
 
 class Experiment(NamedTuple):
@@ -72,7 +77,8 @@ class MetaEvaluate(NamedTuple):
   experiments: Sequence[Experiment]
   spec: blocks.MetaEvaluate
   mesh: Mesh
-  seed: int
+  seed: int  # of its own draws
+  run_seed: int
   leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start had seen
 
 
@@ -102,7 +108,7 @@ def build(
   leaks = seen_classes.find(config, data, places, learned)
   if leaks and not spec.allow_seen_classes:
     raise InputError(f'{leaks[0]}; meta_evaluate.allow_seen_classes=True evaluates all the same')
-  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed, leaks)
+  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed, data.seed, leaks)
 
 
 def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
@@ -134,8 +140,8 @@ def run(
   theta: Theta,
   folder: Folder,
   options: stage.Options,
-) -> list[Outcome]:
-  """Evaluates all rows at all horizons; returns their outcomes, experiment by experiment.
+) -> pd.DataFrame:
+  """Evaluates all rows at all horizons; returns their records, experiment by experiment.
 
   Args:
     plan: the stage.
@@ -146,9 +152,7 @@ def run(
   """
   map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
   whole = meshes.replicated(plan.mesh)
-  learned = Row(
-    plan.rule_name, [plan.rule_name], plan.rule, jax.tree.map(lambda x: x[None], theta), False
-  )
+  learned = Row(plan.rule_name, [''], plan.rule, jax.tree.map(lambda x: x[None], theta), False)
   rows = [learned, *plan.baselines]
   starts = jax.device_put(dict(pretrained), whole)
   num_tasks, longest = plan.spec.num_tasks, max(plan.spec.num_steps)
@@ -166,7 +170,7 @@ def run(
 
   table = stage.run(
     step,
-    _empty_table(len(items), num_tasks, max(len(row.names) for row in rows), whole),
+    _empty_table(len(items), num_tasks, max(len(row.settings) for row in rows), whole),
     feed=lambda number: (number, items[number]),
     stop=len(items),
     check=lambda done, metrics: None,
@@ -176,11 +180,14 @@ def run(
     options=options,
   )
   folder.write_arrays(TRACE, _trace(plan, starts, theta, map_fn))
-  return [
-    outcome
-    for number, (e, r, num_steps) in enumerate(items)
-    for outcome in _outcomes(plan.experiments[e], rows[r], num_steps, jax.device_get(table), number)
-  ]
+  measured = jax.device_get(table)
+  return pd.concat(
+    [
+      _records(plan, plan.experiments[e], rows[r], num_steps, number, measured)
+      for number, (e, r, num_steps) in enumerate(items)
+    ],
+    ignore_index=True,
+  )
 
 
 def _resident(
@@ -302,13 +309,13 @@ def _baseline(name: str, block: blocks.Baseline, params: PyTree, seed: int) -> R
   by_hand = block.rule.get('name') == 'hand_designed'
   if not rates:
     theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
-    return Row(name, [name], rule, jax.tree.map(lambda x: x[None], theta), by_hand)
+    return Row(name, [''], rule, jax.tree.map(lambda x: x[None], theta), by_hand)
   if not by_hand:
     raise InputError(f'{where}.learning_rates are for the rule hand_designed alone')
   if 'learning_rate' in block.rule:
     raise InputError(f'{where} has learning_rates, so its rule has no learning_rate')
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
-  return Row(name, [f'{name} {rate:g}' for rate in rates], rule, thetas, True, rates)
+  return Row(name, [f'{rate:g}' for rate in rates], rule, thetas, True)
 
 
 def _rule(rule: Mapping[str, Any]) -> LearnedRule:
@@ -335,22 +342,19 @@ def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) 
   return measure
 
 
-def _outcomes(
-  experiment: Experiment, row: Row, num_steps: int, table: Table, number: int
-) -> list[Outcome]:
-  return [
-    Outcome(
-      experiment=experiment.name,
-      source=experiment.source,
-      optimizer=name,
-      family=row.family,
-      hand_designed=row.hand_designed,
-      num_steps=num_steps,
-      learning_rate=row.rates[setting] if row.rates else None,
-      **{measure: table[measure][number, :, setting] for measure in MEASURES},
-    )
-    for setting, name in enumerate(row.names)
-  ]
+def _records(
+  plan: MetaEvaluate, experiment: Experiment, row: Row, num_steps: int, number: int, table: Table
+) -> pd.DataFrame:
+  return records.of_tasks(
+    {measure: table[measure][number, :, : len(row.settings)] for measure in MEASURES},
+    row.settings,
+    experiment=experiment.name,
+    source=experiment.source,
+    optimizer=row.family,
+    hand_designed=row.hand_designed,
+    seed=plan.run_seed,
+    K=num_steps,
+  )
 
 
 def _trace(

@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from configs import common, l3rs_ablations
 from l2o.errors import InputError, RunError
+from reports import records
 from trainers import run
-from trainers.harness.folder import Folder
+from trainers.harness.folder import RECORDS, Folder
 from trainers.harness.signals import TerminatedError
 from trainers.jobs import sweep
 
@@ -38,8 +40,18 @@ class Runner:
     if identity in self.fails:
       raise RunError('no finite loss')
     value = {'embedding': 0.8, 'none': 0.5}[identity] + 0.01 * seed
-    (where / 'meta_evaluate').mkdir(parents=True)
-    np.savez(where / 'meta_evaluate' / 'outcomes.npz', **{'A/l3rs/2/accuracy': np.full(3, value)})
+    where.path.mkdir(parents=True)
+    tables = [
+      records.of_tasks(
+        {'accuracy': np.full((3, 1), of_one), 'loss': np.ones((3, 1))}, [''],
+        experiment=experiment, source='glyphs', optimizer=optimizer, hand_designed=False,
+        seed=seed, K=steps,
+      )
+      for experiment, optimizer, steps, of_one in [
+        ('A', 'l3rs', 2, value), ('A', 'l3rs', 1, 0.0), ('A', 'adam', 2, 0.0), ('B', 'l3rs', 2, 0.0)
+      ]
+    ]  # fmt: skip
+    where.write(RECORDS, records.pack(pd.concat(tables)))
 
 
 def swept(config, folder, runner, build=lambda config, folder: None):
@@ -70,6 +82,14 @@ def test_a_row_that_fails_is_reported_and_the_others_are_run(tmp_path):
   base, none, _ = results(tmp_path)
   assert base['accuracy_mean'] is not None
   assert none['accuracy_mean'] is None
+
+
+def test_a_run_without_its_records_is_refused_with_the_remedy(tmp_path):
+  def forgets(changed, where, default, overrides):
+    where.path.mkdir(parents=True)
+
+  with pytest.raises(InputError, match=r'records\.csv\.gz is missing; delete .*results\.json'):
+    swept(config(), tmp_path, forgets)
 
 
 def test_sigterm_ends_the_sweep_and_not_a_row_alone(tmp_path):

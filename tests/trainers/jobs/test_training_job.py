@@ -10,10 +10,11 @@ import pytest
 from checkpoints import Checkpoints
 from configs import common
 from l2o.errors import InputError, RunError
+from reports import records
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from trainers import run
-from trainers.harness.folder import MODEL, PICTURE, Folder
+from trainers.harness.folder import MODEL, PICTURE, RECORDS, Folder
 from trainers.jobs import sweep, training_job
 from trainers.resources import saved_model
 from trainers.stages import training
@@ -119,6 +120,11 @@ def test_a_job_leaves_its_best_model(ended):
   params, _ = saved_model.load(ended)
   jax.tree.map(np.testing.assert_array_equal, params, kept.params)
   results = json.loads((ended / 'results.json').read_text())
+  table = records.read(ended / RECORDS, '').set_index(['measure', 'K'])['value']
+  assert table[[('best/loss', results['best']['step'])]].item() == results['best']['loss']
+  for row in rows:
+    for name in row.keys() - {'step'}:
+      assert table[[(name, row['step'])]].item() == row[name]
   found = built.plan.task.evaluate(params, {}, built.batch_source.test)
   assert results['test'] == pytest.approx({name: float(x) for name, x in found.items()})
 
@@ -194,11 +200,10 @@ def test_a_first_job_that_fails_fails_the_rows_of_its_seed_alone(tmp_path):
     started.append((where.path.parent.name, changed['seed'], changed['start']))
     if where.path.parent.name == 'before' and changed['seed'] == 0:
       raise RunError('no finite loss')
-    (where / 'train').mkdir(parents=True)
-    (where / 'train' / 'metrics.jsonl').write_text('{"step": 1, "loss": 1.0, "eval_loss": 2.0}\n')
     final, best = {'step': 1, 'eval_loss': 2.0}, {'step': 1, 'loss': 2.0}
     results = {'final': final, 'best': best, 'test': None}
-    (where / 'results.json').write_text(json.dumps(results))
+    known = {'optimizer': 'adam', 'hand_designed': True, 'seed': changed['seed']}
+    where.write(RECORDS, records.pack(records.of_job([], results, **known)))
 
   rows = [common.sweep_row('adam', None, {}), common.sweep_row('scratch', None, {'start': ''})]
   settings = {'sweep': rows, 'sweep_seeds': [0, 3], 'first': [common.sweep_row('before', None, {})]}
