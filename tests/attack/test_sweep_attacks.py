@@ -11,7 +11,7 @@ from tests.tiny_run import tiny, tiny_job
 from trainers import run
 from trainers.harness import workdir
 from trainers.harness.folder import RECORDS, Folder
-from trainers.jobs import sweep
+from trainers.jobs import sweep, sweep_plan
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
 LOST = SGD | {'learning_rate': 1e30}
@@ -120,7 +120,7 @@ def test_two_learning_rates_of_different_blocks_have_a_folder_each():
     {'estimator.sigma': 0.1234568},
   ):
     config = base | {'sweep': [common.sweep_row('T', None, diff)]}
-    folders |= {where.path.parent.name for where in sweep.plan(config, workdir.resolve('runs'))}
+    folders |= {row.name for row in sweep_plan.build(config, workdir.resolve('runs')).rows}
   assert len(folders) == 4
 
 

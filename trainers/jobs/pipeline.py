@@ -43,6 +43,7 @@ class Pipeline(NamedTuple):
   meta_train: meta_training.MetaTrain
   meta_evaluate: meta_evaluation.MetaEvaluate
   options: stage.Options
+  seed: int
   params: Params  # shapes of what theta is for
   classes: Mapping[str, Any]  # part of the class split -> names
   horizons: Mapping[str, int]  # learned optimizer -> the most steps it was meta-trained for
@@ -67,6 +68,7 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     meta_training.build(typed, data, task, rule),
     meta_evaluation.build(typed, data, task, rule),
     stage.options(typed),
+    typed.seed,
     params,
     run_data.dealt_classes(data, (typed.meta_train.source, typed.meta_train.classes)),
     _horizons(typed),
@@ -106,7 +108,7 @@ def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
     plan.meta_evaluate, pretrained, theta, folder.sub('meta_evaluate'), plan.options
   )
   spec = plan.meta_evaluate.spec
-  rows = summarize(table, spec.bootstrap_samples, config['seed'])
+  rows = summarize(table, spec.bootstrap_samples, plan.seed)
   add_paper(rows, spec.paper, spec.num_steps)
   seen_classes.mark(rows, plan.meta_evaluate.leaks)
   _mark_horizon(rows, plan.horizons)

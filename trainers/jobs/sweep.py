@@ -1,7 +1,5 @@
 """A sweep: every row's difference to the base as a run of its own, and one table at the end."""
 
-import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,36 +8,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from configs import common
 from l2o.errors import InputError, RunError
 from reports import pictures, records, training
 from reports import sweep as report
 from trainers.checks import blocks
-from trainers.checks.schema import parse
 from trainers.harness import signals
 from trainers.harness import workdir as files
-from trainers.harness.folder import (
-  CONFIG,
-  DIFF,
-  FIGURES,
-  HUB_WEIGHTS,
-  OVERRIDES,
-  PICTURE,
-  RECORDS,
-  RESULTS,
-  TABLE,
-  VERSIONS,
-  Folder,
-)
+from trainers.harness.folder import HUB_WEIGHTS, PICTURE, RECORDS, RESULTS, TABLE, Folder
+from trainers.jobs import sweep_plan
 from trainers.resources import meshes
 from trainers.stages import meta_evaluation
 
 Runner = Callable[..., None]
 Builder = Callable[[Mapping[str, Any], Folder], Any]
-Plans = dict[Folder, dict[str, Any]]  # the run's folder -> its config
 Failed = Mapping[Folder, str]  # the run's folder -> why
 GROWS = ('sweep', 'sweep_seeds')  # keys that may change in a sweep that is continued
-TAKEN = (CONFIG, DIFF, FIGURES, OVERRIDES, RESULTS, TABLE, VERSIONS, HUB_WEIGHTS)
 
 
 def run(
@@ -67,67 +50,40 @@ def run(
       that every row replaces, a folder that holds something else.
     RunError: every row failed.
   """
-  rows = _rows(config)
-  _refuse_replaced(overrides, rows)
+  plan = sweep_plan.build(config, folder)
+  _refuse_replaced(overrides, [*plan.typed.first, *plan.typed.sweep])
   _refuse_other_sweep(config, folder)
-  meshes.set_cpu_devices(config['cpu_devices'])  # before the rules below compute anything
-  base, before = _base(config), _first(config, folder)
-  plans = plan(config, folder)
-  _try(plans, before, config['sweep_seeds'][0], build)
+  meshes.set_cpu_devices(plan.typed.cpu_devices)  # before the rules below compute anything
+  _try(plan, build)
   with files.lock(folder):
     files.describe(folder, config, default, overrides)
-    failed = _run(plans, before, folder, partial(runner, default=base, overrides={}))
-    compare = _compare_jobs if 'train' in config else _compare_meta_trained
-    compare(config, folder, base, failed)
-  if len(failed) == len(plans):
+    failed = _run(plan, folder, partial(runner, default=plan.base, overrides={}))
+    if isinstance(plan.typed, blocks.JobConfig):
+      _compare_jobs(plan, folder, failed)
+    else:
+      _compare_meta_trained(plan, plan.typed, folder, failed)
+  if len(failed) == len(plan.runs):
     raise RunError(
       f'every run of the sweep failed, the first one so: {next(iter(failed.values()))}'
     )
 
 
-def _run(plans: Plans, before: Plans, folder: Folder, runner: Runner) -> dict[Folder, str]:
-  first = {changed['seed']: where for where, changed in before.items()}
+def _run(plan: sweep_plan.Plan, folder: Folder, runner: Runner) -> dict[Folder, str]:
   failed: dict[Folder, str] = {}
-  for number, (where, changed) in enumerate(plans.items(), start=1):
-    print(f'[sweep] run {number}/{len(plans)}: {where.path.relative_to(folder.path)}', flush=True)
-    if (cause := first.get(changed['seed'])) in failed:
-      failed[where] = f'it starts from {cause.name}, which failed: {failed[cause]}'
+  for number, run in enumerate(plan.runs, start=1):
+    here = run.folder.path.relative_to(folder.path)
+    print(f'[sweep] run {number}/{len(plan.runs)}: {here}', flush=True)
+    if run.cause in failed:
+      failed[run.folder] = f'it starts from {run.cause.name}, which failed: {failed[run.cause]}'
       continue
     try:
-      runner(changed, where)
+      runner(run.config, run.folder)
     except signals.TerminatedError:
       raise
     except RunError as error:
       print(f'[sweep] failed: {error}', flush=True)
-      failed[where] = str(error)
+      failed[run.folder] = str(error)
   return failed
-
-
-def _rows(config: Mapping[str, Any]) -> list[blocks.SweepRow]:
-  """The rows of `sweep` and `first`, checked."""
-  seeds = config['sweep_seeds']
-  if not seeds or len(set(seeds)) < len(seeds):
-    raise InputError(f'sweep_seeds must be different whole numbers, at least one, not {seeds}')
-  if len(config['first']) > 1 or (config['first'] and 'train' not in config):
-    raise InputError('first takes one row, and only in a sweep of training jobs')
-  rows = [
-    parse(blocks.SweepRow, row, f'{key}[{number}]')
-    for key in ('first', 'sweep')
-    for number, row in enumerate(config[key])
-  ]
-  for row in rows:
-    if 'seed' in row.diff:
-      raise InputError(f'the row {row.table!r} sets seed; list the seeds in sweep_seeds instead')
-    if taken := sorted({'sweep', 'sweep_seeds', 'first', 'cpu_devices'} & set(row.diff)):
-      raise InputError(f'the row {row.table!r} cannot set {taken[0]}, which is of the whole sweep')
-  if 'train' in config:
-    names = [row.table for row in rows]
-    blocks.check_names(names, 'a row of the sweep')
-    if double := next((name for name in names if names.count(name) > 1), None):
-      raise InputError(f'two rows of the sweep, first included, are called {double!r}; rename one')
-    if taken := sorted(set(TAKEN) & set(names)):
-      raise InputError(f'a row of the sweep cannot be called {taken[0]!r}: the sweep writes there')
-  return rows
 
 
 def _refuse_replaced(overrides: Mapping[str, Any], rows: Sequence[blocks.SweepRow]) -> None:
@@ -153,103 +109,61 @@ def _refuse_other_sweep(config: Mapping[str, Any], folder: Folder) -> None:
   files.refuse_other(folder, *lasting)
 
 
-def plan(config: Mapping[str, Any], folder: Folder) -> Plans:
-  """Every run of a sweep by its folder, those that others start from first.
-
-  Raises:
-    InputError: a key that the base does not have, or rows that would share a folder.
-  """
-  base, plans = _base(config), _first(config, folder)
-  first = {changed['seed']: where for where, changed in plans.items()}
-  for row in config['sweep']:
-    for seed in config['sweep_seeds']:
-      where = _folder(folder, base, row, seed)
-      # Relative, so that the folder may be moved.
-      start = {'start': os.path.relpath(first[seed].path, where.path)} if first else {}
-      changed = common.with_diff(base, {**start, **row['diff'], 'seed': seed})
-      if plans.setdefault(where, changed) != changed:
-        raise InputError(f'two different rows of the sweep would share the folder {where.name}')
-  blocks.check_names(dict.fromkeys(where.path.parent.name for where in plans), 'a row of the sweep')
-  return plans
-
-
-def _base(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The config of the sweep without its rows."""
-  return common.with_diff(config, {'sweep': [], 'sweep_seeds': [0], 'first': []})
-
-
-def _try(plans: Plans, before: Plans, seed: int, build: Builder) -> None:
+def _try(plan: sweep_plan.Plan, build: Builder) -> None:
   """Builds every run of one seed that is not done, so that what is wrong shows before the first."""
-  for where, changed in plans.items():
-    blocks.typed(changed)
-    done = files.is_finished(where, changed)
-    if changed['seed'] == seed and not done:
+  for run in plan.runs:
+    blocks.typed(run.config)
+    done = files.is_finished(run.folder, run.config)
+    if run.seed == plan.typed.sweep_seeds[0] and not done:
       # What a first job leaves is not there yet.
-      build({**changed, 'start': ''} if before else changed, where)
-
-
-def _first(config: Mapping[str, Any], folder: Folder) -> Plans:
-  """The jobs that run before the rows, one a seed; none if the config names no `first`."""
-  base = _base(config)
-  return {
-    _folder(folder, base, row, seed): common.with_diff(base, {**row['diff'], 'seed': seed})
-    for row in config['first']
-    for seed in config['sweep_seeds']
-  }
+      build({**run.config, 'start': ''} if plan.first else run.config, run.folder)
 
 
 def _compare_meta_trained(
-  config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], failed: Failed
+  plan: sweep_plan.Plan, typed: blocks.PipelineConfig, folder: Folder, failed: Failed
 ) -> None:
-  rows, tables = [], {}
-  for row in config['sweep']:
-    changes = common.diff(base, common.with_diff(base, row['diff']))
-    rows.append(report.Row(row['table'], report.name(changes), row['paper']))
-    places = _places(config, folder, base, row)
-    tables[rows[-1].diff] = [
-      _measured(where, base, common.with_diff(base, row['diff']))
-      for where in places
-      if where not in failed
-    ]
-  settings = config['meta_evaluate']['bootstrap_samples'], config['seed']
+  rows = [report.Row(planned.row.table, planned.name, planned.row.paper) for planned in plan.rows]
+  tables = {
+    planned.name: [_measured(run, typed.meta_evaluate) for run in _ended(planned, failed)]
+    for planned in plan.rows
+  }
+  settings = typed.meta_evaluate.bootstrap_samples, typed.seed
   results = report.summarize(rows, records.gather(tables), *settings)
   _publish(folder, *report.make(results))
   folder.write_json(RESULTS, results)
 
 
-def _measured(where: Folder, base: Mapping[str, Any], changed: Mapping[str, Any]) -> pd.DataFrame:
+def _measured(run: sweep_plan.Run, spec: blocks.MetaEvaluate) -> pd.DataFrame:
   """A run's accuracies of its learned optimizer, at the base's longest horizon."""
-  table = _records(where)
+  changed = blocks.pipeline(run.config)
+  name = meta_evaluation.label(changed.rule, changed.meta_evaluate.baselines)
+  table = _records(run)
   return table[
-    (table['experiment'] == min(base['meta_evaluate']['experiments']))
-    & (table['optimizer'] == _label(changed))
-    & (table['K'] == max(base['meta_evaluate']['num_steps']))
+    (table['experiment'] == min(spec.experiments))
+    & (table['optimizer'] == name)
+    & (table['K'] == max(spec.num_steps))
     & (table['measure'] == 'accuracy')
   ]
 
 
-def _label(config: Mapping[str, Any]) -> str:
-  return meta_evaluation.label(config['rule'], config['meta_evaluate']['baselines'])
+def _ended(planned: sweep_plan.Planned, failed: Failed) -> list[sweep_plan.Run]:
+  return [run for run in planned.runs if run.folder not in failed]
 
 
-def _records(where: Folder) -> pd.DataFrame:
-  again = f'delete {where / RESULTS} and give the same command again'
-  return records.read(where / RECORDS, again)
+def _records(run: sweep_plan.Run) -> pd.DataFrame:
+  again = f'delete {run.folder / RESULTS} and give the same command again'
+  return records.read(run.folder / RECORDS, again)
 
 
-def _compare_jobs(
-  config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], failed: Failed
-) -> None:
-  rows, tables, shown = [], {}, {}
-  for row in config['sweep']:
-    places = _places(config, folder, base, row)
-    ended = [p for p in places if p not in failed]
-    rows.append(training.Row(row['table'], [failed[p] for p in places if p in failed]))
-    tables[row['table']] = [_records(p) for p in ended]
-    drawn = [p / PICTURE for p in ended if (p / PICTURE).exists()]
-    shown[row['table']] = next(iter(drawn), None)
+def _compare_jobs(plan: sweep_plan.Plan, folder: Folder, failed: Failed) -> None:
+  rows, tables, ended = [], {}, {}
+  for planned in plan.rows:
+    ended[planned.name] = _ended(planned, failed)
+    reasons = [failed[run.folder] for run in planned.runs if run.folder in failed]
+    rows.append(training.Row(planned.name, reasons))
+    tables[planned.name] = [_records(run) for run in ended[planned.name]]
   table = records.gather(tables)
-  _draw(shown, folder)
+  _draw(ended, folder)
   text, figures, weights = training.make(rows, table)
   _publish(folder, text, figures)
   if weights:
@@ -257,30 +171,16 @@ def _compare_jobs(
   folder.write_json(RESULTS, training.summarize(rows, table))
 
 
-def _draw(shown: Mapping[str, pathlib.Path | None], folder: Folder) -> None:
+def _draw(ended: Mapping[str, Sequence[sweep_plan.Run]], folder: Folder) -> None:
   """What each row's first seed that ended made of a picture, where it made one."""
   found = {}
-  for label, path in shown.items():
-    if path is not None:
+  for name, runs in ended.items():
+    drawn = (run.folder / PICTURE for run in runs)
+    if path := next((path for path in drawn if path.exists()), None):
       with np.load(path) as arrays:
-        found[label] = pictures.Picture(arrays['target'], arrays['output'])
+        found[name] = pictures.Picture(arrays['target'], arrays['output'])
   if found:
     folder.write_figures({'pictures': pictures.compared(found)})
-
-
-def _folder(folder: Folder, base: Mapping[str, Any], row: Mapping[str, Any], seed: int) -> Folder:
-  """Of a row's run; those of meta-training that come to the same run share it."""
-  if 'train' in base:
-    return folder.sub(row['table']).sub(f'seed_{seed}')
-  changes = common.diff(base, common.with_diff(base, row['diff']))
-  return folder.sub(report.name(changes)).sub(f'seed_{seed}')
-
-
-def _places(
-  config: Mapping[str, Any], folder: Folder, base: Mapping[str, Any], row: Mapping[str, Any]
-) -> list[Folder]:
-  """The folders of a row's runs, one a seed."""
-  return [_folder(folder, base, row, seed) for seed in config['sweep_seeds']]
 
 
 def _publish(folder: Folder, text: str, figures: Mapping[str, Figure]) -> None:

@@ -76,7 +76,7 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     placement=spec.placement,
     policy=build_from(reinit.POLICIES, spec.nonfinite, 'train.nonfinite'),
     seed=seed,
-    start=_start(config, folder),
+    start=_start(typed, folder),
     remedy='change rule or train.nonfinite',
   )
   parts = f'model {dict(typed.model)}, task {dict(typed.task)}'
@@ -103,16 +103,20 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
   return model
 
 
-def _start(config: Mapping[str, Any], folder: Folder) -> tuple[Params, PyTree] | None:
-  if not config['start']:
+def _start(config: blocks.JobConfig, folder: Folder) -> tuple[Params, PyTree] | None:
+  if not config.start:
     return None
   # '..' of what is not there yet
-  where = Folder(pathlib.Path(os.path.normpath(folder / config['start'])))
+  where = Folder(pathlib.Path(os.path.normpath(folder / config.start)))
   start = saved_model.load(where)
   held = where.read_json(CONFIG, 'run its job again')
-  old, new = (c['batch_source'] for c in (held, config))
+  try:
+    before = blocks.job(held)
+  except InputError as error:
+    raise InputError(f'start: {where / CONFIG}: {error}; run its job again') from error
+  old, new = before.batch_source, config.batch_source
   # As lists: classes are dealt out in the order of the parts.
-  splits = [(c['seed'], [*c['batch_source'].get('split', {}).items()]) for c in (held, config)]
+  splits = [(c.seed, [*c.batch_source.get('split', {}).items()]) for c in (before, config)]
   if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
     raise InputError(
       f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
