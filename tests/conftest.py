@@ -1,7 +1,7 @@
 """Strict by default: several CPU devices, and shapes that do not fit are errors.
 
 Programs are compiled once for all workers and tests of a session: in a temporary folder lies XLA's
-output. A worker forgets its own programs after each module, so that its memory stays small.
+output. A worker now and then forgets the programs it holds, so that its memory stays small.
 """
 
 import os
@@ -19,6 +19,8 @@ jax.config.update('jax_num_cpu_devices', 8)
 assert jax.device_count() == 8  # takes effect with the first look, before a run asks for less
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+MOST_PROGRAMS = 400  # that a worker holds after a test
+held = []  # the names of those compiled since it last forgot them
 PROGRAMS = 'L2O_TEST_PROGRAMS'  # the folder of compiled programs, handed on to the workers
 
 
@@ -35,10 +37,21 @@ def pytest_unconfigure(config):
     shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 
-@pytest.fixture(autouse=True, scope='module')
+@pytest.fixture(autouse=True)
 def forget_programs():
+  """A program holds a megabyte or more; from the folder it comes back in milliseconds."""
   yield
-  jax.clear_caches()
+  if len(held) > MOST_PROGRAMS:
+    held.clear()
+    jax.clear_caches()
+
+
+def _hold(event, duration, fun_name='', **more):
+  if event == '/jax/core/compile/backend_compile_duration':
+    held.append(fun_name)
+
+
+jax.monitoring.register_event_duration_secs_listener(_hold)
 
 
 @pytest.fixture
