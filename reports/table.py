@@ -34,7 +34,7 @@ def _experiment(rows: pd.DataFrame) -> str:
     at = row.set_index('num_steps')
     lines.append(_line(optimizer, at, _cell))
     if not at['hand_designed'].any() and at['difference_mean'].notna().any():
-      lines.append(_line('  difference', at, _difference))
+      lines.append(_line('  difference', at, lambda row: f'{difference(row)} '))
     if at['paper'].notna().any():
       lines.append(_line('  paper', at, _paper))
   horizons = sorted(rows['num_steps'].unique())
@@ -57,9 +57,10 @@ def _cell(row: Any) -> str:
   return f'{100 * row.accuracy_mean:.1f} ± {100 * row.accuracy_std:4.1f}{marks}'
 
 
-def _difference(row: Any) -> str:
+def difference(row: Any) -> str:
+  """The paired difference of a row in points, with its interval."""
   mean, low, high = (100 * getattr(row, f'difference_{part}') for part in ('mean', 'low', 'high'))
-  return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}] '
+  return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]'
 
 
 def _paper(row: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import bootstrap, figures, records, results, speedup, table
+from reports import bootstrap, families, figures, records, results, speedup, table
 from tests.pictures import is_drawn
 
 ACCURACY = {  # optimizer -> horizon -> four tasks
@@ -110,6 +110,20 @@ def test_the_table_shows_every_number_where_it_belongs(rows):
   assert lines[3].split()[:2] == ['difference', '+15.0']
   assert lines[4].split() == ['adam', '0.1', '50.0', '±', '7.1*', '75.0', '±', '8.7']
   assert lines[5].split() == ['sgd', '0.1', '45.0', '±', '11.2', '82.5', '±', '8.3*']
+
+
+def test_each_family_is_shown_at_its_best_with_the_setting_it_took():
+  worse = measured().replace({'setting': {'0.1': '0.01'}})
+  worse.loc[worse['hand_designed'], 'value'] -= 0.1
+  both = pd.concat([measured(), worse[worse['hand_designed']]])
+  text = families.render(results.frame(results.summarize(both, samples=100, seed=0)))
+  title, _, head, _, ours, difference, adam, sgd = text.splitlines()
+  assert title == '**Experiment A**: glyphs, 4 tasks'
+  assert head == '| optimizer | K = 10 | K = 100 |'
+  assert ours == '| l3rs | 65.0 ± 11.2 | 85.0 ± 5.0 |'
+  assert difference.startswith('| difference | +15.0 [')
+  assert adam == '| adam | **50.0** (0.1<) | 75.0 (0.1<) |'
+  assert sgd == '| sgd | 45.0 (0.1<) | **82.5** (0.1<) |'
 
 
 def test_envelopes_are_of_one_family_or_of_all(rows):
