@@ -19,6 +19,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run: results.json, figures, metrics, checkpoints.'
 )
+_SWEEP_ROW = flags.DEFINE_string(
+  'sweep_row',
+  '',
+  "Of a sweep: the number of one run to do alone, as a job array does, or 'list' to print them.",
+)
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -35,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
       workdir=_WORKDIR.value,
       default=common.freeze(default),
       overrides=config_flags.get_override_values(flags.FLAGS['config']),
+      sweep_row=_SWEEP_ROW.value,
     )
   except (InputError, RunError) as error:
     _leave(error)

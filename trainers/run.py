@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from l2o.errors import RunError
+from l2o.errors import InputError, RunError
 from trainers.checks import blocks
 from trainers.harness import workdir as files
 from trainers.harness.folder import RESULTS, Folder
@@ -16,6 +16,7 @@ def run(
   workdir: str | os.PathLike,
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
+  sweep_row: str = '',
 ) -> None:
   """Checks everything, says what the run is, and runs it.
 
@@ -24,6 +25,7 @@ def run(
     workdir: folder of the run; an unfinished run of the same config in it is continued.
     default: the config file's own values, to write down what differs.
     overrides: what the command line set.
+    sweep_row: of a sweep, the number of the run to do alone, or 'list'.
 
   Raises:
     InputError: before anything is computed or written.
@@ -35,7 +37,9 @@ def run(
     if config['sweep']:
       from trainers.jobs import sweep  # matplotlib: only for sweeps and reports
 
-      sweep.run(config, folder, run_one, build, default, overrides)
+      sweep.run(config, folder, run_one, build, default, overrides, sweep_row)
+    elif sweep_row:
+      raise InputError('--sweep_row is for configs with a sweep; this one has none')
     else:
       run_one(config, folder, default, overrides)
   except OSError as error:

@@ -88,7 +88,9 @@ def _held_config(folder: Folder) -> dict[str, Any] | None:
     raise InputError(f'workdir {workdir}: {there} is a symbolic link to nothing; name a folder')
   if not there.is_dir():
     raise InputError(f'workdir {workdir}: {there} is a file; name a folder')
-  if os.path.lexists(folder / CONFIG):
+  # Looked at once: another process may begin the same run at this moment.
+  names = {path.name for path in workdir.iterdir()} if workdir.exists() else set()
+  if CONFIG in names:
     held = folder.read_json(CONFIG, 'name another workdir')
     if not isinstance(held, dict):
       raise InputError(f'{folder / CONFIG} is no config; name another workdir')
@@ -98,7 +100,7 @@ def _held_config(folder: Folder) -> dict[str, Any] | None:
   longest = os.pathconf(there, 'PC_NAME_MAX')
   if any(len(os.fsencode(part)) > longest for part in workdir.absolute().parts):
     raise InputError(f'workdir {workdir} has a name of more than {longest} bytes; shorten it')
-  if workdir.exists() and any(p.name != LOCK for p in workdir.iterdir()):
+  if names - {LOCK, f'{CONFIG}.partial'}:
     raise InputError(f'workdir {workdir} holds files that are not a run; name another folder')
   return None
 
@@ -149,25 +151,45 @@ def _short(value: Any, width: int = 80) -> str:
   return text if len(text) <= width else f'{text[:width]}…'
 
 
+class InUseError(InputError):
+  """Another process holds the workdir."""
+
+
 @contextlib.contextmanager
-def lock(folder: Folder) -> Iterator[None]:
+def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
   """Holds the workdir for this process, however it ends; makes the folder.
 
+  Args:
+    folder: the workdir.
+    wait_secs: how long to wait for another process that holds it.
+
   Raises:
-    InputError: a live run has it, or it cannot be made.
+    InUseError: another process has it for longer than that.
+    InputError: the folder cannot be made.
   """
   workdir, held = folder.path, filelock.FileLock(folder / LOCK)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    held.acquire(timeout=0)
+    held.acquire(timeout=wait_secs)
   except filelock.Timeout as error:
-    raise InputError(f'workdir {workdir} is in use by another run; wait or name another') from error
+    raise InUseError(f'workdir {workdir} is in use by another run; wait or name another') from error
   except OSError as error:
     raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
   try:
     yield
   finally:
     held.release()
+
+
+def is_in_use(folder: Folder) -> bool:
+  """Whether another process holds the workdir at this moment."""
+  if not (folder / LOCK).exists():
+    return False
+  try:
+    with lock(folder):
+      return False
+  except InUseError:
+    return True
 
 
 def describe(

@@ -1,5 +1,6 @@
 """A sweep: every row's difference to the base as a run of its own, and one table at the end."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from trainers.stages import meta_evaluation
 Runner = Callable[..., None]
 Builder = Callable[[Mapping[str, Any], Folder], Any]
 Failed = Mapping[Folder, str]  # the run's folder -> why
+WAIT_SECS = 60.0  # for another process that writes the sweep's own files
+POLL_SECS = 2.0  # between two looks at runs that other processes do
 GROWS = ('sweep', 'sweep_seeds')  # keys that may change in a sweep that is continued
 
 
@@ -32,10 +35,13 @@ def run(
   build: Builder,
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
+  only: str = '',
 ) -> None:
   """Runs what is not done yet, row by row, and writes results.json, table.txt and a figure.
 
-  A row that ends without a finite loss is reported as failed, and the others are run.
+  A row that ends without a finite loss is reported as failed, and the others are run. Several
+  processes may run one sweep at the same time, on machines that share the folder: each run has a
+  lock, a run that another process holds is left to it, and the tables are made when all are done.
 
   Args:
     config: a frozen config with rows in `sweep`.
@@ -44,46 +50,83 @@ def run(
     build: builds one config without running it; every row passes it before the first is run.
     default: the config file's own values, to write down what differs.
     overrides: what the command line set.
+    only: the number of a run to do alone, without a table; 'list' to print all numbers.
 
   Raises:
     InputError: before any row is run: a row that cannot be built, two rows of one name, an override
-      that every row replaces, a folder that holds something else.
-    RunError: every row failed.
+      that every row replaces, a folder that holds something else, a number that no run has.
+    RunError: every row failed, or the one that was asked for.
   """
   plan = sweep_plan.build(config, folder)
   _refuse_replaced(overrides, [*plan.typed.first, *plan.typed.sweep])
   _refuse_other_sweep(config, folder)
+  if only == 'list':
+    print(listed(plan, folder))
+    return
+  runs = sweep_plan.chosen(plan, only) if only else plan.runs
   meshes.set_cpu_devices(plan.typed.cpu_devices)  # before the rules below compute anything
-  _try(plan, build)
-  with files.lock(folder):
+  if not only:
+    _try(plan, build)
+  with files.lock(folder, WAIT_SECS):
     files.describe(folder, config, default, overrides)
-    failed = _run(plan, folder, partial(runner, default=plan.base, overrides={}))
-    if isinstance(plan.typed, blocks.JobConfig):
-      _compare_jobs(plan, folder, failed)
-    else:
-      _compare_meta_trained(plan, plan.typed, folder, failed)
-  if len(failed) == len(plan.runs):
+  failed = _run(runs, folder, partial(runner, default=plan.base, overrides={}))
+  if not only:
+    with files.lock(folder, WAIT_SECS):
+      _compare(plan, folder, failed)
+  if len(failed) == len(runs) or (only and failed):
     raise RunError(
       f'every run of the sweep failed, the first one so: {next(iter(failed.values()))}'
     )
 
 
-def _run(plan: sweep_plan.Plan, folder: Folder, runner: Runner) -> dict[Folder, str]:
-  failed: dict[Folder, str] = {}
+def listed(plan: sweep_plan.Plan, folder: Folder) -> str:
+  """The runs of a sweep with their numbers, and which of them are done."""
+  lines = []
   for number, run in enumerate(plan.runs, start=1):
-    here = run.folder.path.relative_to(folder.path)
-    print(f'[sweep] run {number}/{len(plan.runs)}: {here}', flush=True)
-    if run.cause in failed:
-      failed[run.folder] = f'it starts from {run.cause.name}, which failed: {failed[run.cause]}'
-      continue
-    try:
-      runner(run.config, run.folder)
-    except signals.TerminatedError:
-      raise
-    except RunError as error:
-      print(f'[sweep] failed: {error}', flush=True)
-      failed[run.folder] = str(error)
+    done = 'done' if files.is_finished(run.folder, run.config) else 'open'
+    lines.append(f'{number:>4}  {done}  {run.folder.path.relative_to(folder.path)}')
+  return '\n'.join(lines)
+
+
+def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict[Folder, str]:
+  """Does the runs in order, and comes back to those that another process holds."""
+  failed: dict[Folder, str] = {}
+  waiting, told = list(runs), False
+  while waiting:
+    held: list[sweep_plan.Run] = []
+    for run in waiting:
+      if any(run.cause == other.folder for other in held):
+        held.append(run)
+      elif run.cause in failed:
+        failed[run.folder] = f'it starts from {run.cause.name}, which failed: {failed[run.cause]}'
+      elif not _done(run, f'{runs.index(run) + 1}/{len(runs)}', folder, runner, failed):
+        held.append(run)
+    if held and len(held) == len(waiting):
+      if not told:
+        print(f'[sweep] waiting for {len(held)} runs that other processes are doing', flush=True)
+      told = True
+      time.sleep(POLL_SECS)
+    waiting = held
   return failed
+
+
+def _done(
+  run: sweep_plan.Run, number: str, folder: Folder, runner: Runner, failed: dict[Folder, str]
+) -> bool:
+  """Whether a run has ended, one way or the other; False if another process holds it."""
+  if files.is_in_use(run.folder):  # before its data are loaded
+    return False
+  try:
+    print(f'[sweep] run {number}: {run.folder.path.relative_to(folder.path)}', flush=True)
+    runner(run.config, run.folder)
+  except files.InUseError:
+    return False
+  except signals.TerminatedError:
+    raise
+  except RunError as error:
+    print(f'[sweep] failed: {error}', flush=True)
+    failed[run.folder] = str(error)
+  return True
 
 
 def _refuse_replaced(overrides: Mapping[str, Any], rows: Sequence[blocks.SweepRow]) -> None:
@@ -117,6 +160,13 @@ def _try(plan: sweep_plan.Plan, build: Builder) -> None:
     if run.seed == plan.typed.sweep_seeds[0] and not done:
       # What a first job leaves is not there yet.
       build({**run.config, 'start': ''} if plan.first else run.config, run.folder)
+
+
+def _compare(plan: sweep_plan.Plan, folder: Folder, failed: Failed) -> None:
+  if isinstance(plan.typed, blocks.JobConfig):
+    _compare_jobs(plan, folder, failed)
+  else:
+    _compare_meta_trained(plan, plan.typed, folder, failed)
 
 
 def _compare_meta_trained(

@@ -77,6 +77,21 @@ def build(config: Mapping[str, Any], folder: Folder) -> Plan:
   return plan
 
 
+def chosen(plan: Plan, number: str) -> list[Run]:
+  """The run of a number, from 1, after the one that it starts from.
+
+  Raises:
+    InputError: no such number.
+  """
+  runs = plan.runs
+  if not number.isdecimal() or not 1 <= int(number) <= len(runs):
+    raise InputError(
+      f"--sweep_row must be 'list' or a number from 1 to {len(runs)}, not {number!r}"
+    )
+  run = runs[int(number) - 1]
+  return [*(other for other in plan.first if other.folder == run.cause), run]
+
+
 def _planned(
   base: Mapping[str, Any],
   typed: blocks.Run,

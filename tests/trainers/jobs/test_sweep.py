@@ -1,6 +1,8 @@
 """A sweep runs what is not done, once, and survives a row that fails."""
 
+import concurrent.futures
 import json
+import threading
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from configs import common, l3rs_ablations
 from l2o.errors import InputError, RunError
 from reports import records
 from trainers import run
+from trainers.harness import workdir
 from trainers.harness.folder import RECORDS, Folder
 from trainers.harness.signals import TerminatedError
 from trainers.jobs import sweep
@@ -40,7 +43,6 @@ class Runner:
     if identity in self.fails:
       raise RunError('no finite loss')
     value = {'embedding': 0.8, 'none': 0.5}[identity] + 0.01 * seed
-    where.path.mkdir(parents=True)
     tables = [
       records.of_tasks(
         {'accuracy': np.full((3, 1), of_one), 'loss': np.ones((3, 1))}, [''],
@@ -54,8 +56,8 @@ class Runner:
     where.write(RECORDS, records.pack(pd.concat(tables)))
 
 
-def swept(config, folder, runner, build=lambda config, folder: None):
-  sweep.run(config, Folder(folder), runner, build, default=config, overrides={})
+def swept(config, folder, runner, build=lambda config, folder: None, only=''):
+  sweep.run(config, Folder(folder), runner, build, default=config, overrides={}, only=only)
 
 
 def results(folder):
@@ -118,3 +120,67 @@ def test_the_papers_tables_are_all_there():
   assert len(rows) == 12 + 4 + 4
   papers = {(row['table'][:7], row['paper']) for row in rows}
   assert {('Table 2', 56.71), ('Table 3', 66.52), ('Table 4', 66.95)} <= papers
+
+
+def test_a_row_alone_makes_no_table_and_the_plain_command_completes_it(tmp_path, capsys):
+  runner = Runner()
+  swept(config(), tmp_path, Finishing(runner), only='3')
+  assert runner.seen == [('none', 0)]
+  assert not (tmp_path / 'results.json').exists()
+  assert (tmp_path / 'config.json').exists()
+  swept(config(), tmp_path, Finishing(runner))
+  assert runner.seen[1:] == [('embedding', 0), ('embedding', 4), ('none', 4)]
+  assert [row['seeds'] for row in results(tmp_path)] == [2, 2, 2]
+  capsys.readouterr()
+  swept(config(), tmp_path, never, only='list')
+  listed = capsys.readouterr().out.split()
+  assert listed == [
+    '1', 'done', 'base/seed_0', '2', 'done', 'base/seed_4',
+    '3', 'done', 'rule.identity=none/seed_0', '4', 'done', 'rule.identity=none/seed_4',
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize('only', ['0', '5', '-1', 'x', '²'])
+def test_a_number_that_no_run_has_is_refused(only, tmp_path):
+  with pytest.raises(InputError, match="must be 'list' or a number from 1 to 4, not"):
+    swept(config(), tmp_path / 'new', never, only=only)
+  assert not (tmp_path / 'new').exists()
+
+
+def test_a_single_row_that_fails_fails_the_command(tmp_path):
+  with pytest.raises(RunError, match='no finite loss'):
+    swept(config(), tmp_path, Runner(fails=('none',)), only='4')
+
+
+def test_processes_on_one_sweep_share_its_runs_and_all_see_the_whole(tmp_path, monkeypatch):
+  """Threads hold the files' locks apart as processes do."""
+  monkeypatch.setattr(sweep, 'POLL_SECS', 0.01)
+  both = threading.Barrier(2)  # each is in a run of its own while the other is in one
+  seen = Runner()
+  runners = [Finishing(seen, both), Finishing(seen, both)]
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    for ended in [pool.submit(swept, config(), tmp_path, runner) for runner in runners]:
+      ended.result(timeout=60)
+  assert sorted(seen.seen) == [('embedding', 0), ('embedding', 4), ('none', 0), ('none', 4)]
+  assert [row['seeds'] for row in results(tmp_path)] == [2, 2, 2]
+
+
+class Finishing:
+  """Runs what is not finished under its lock, as `trainers.run.run_one` does."""
+
+  def __init__(self, runner, together=None):
+    self.runner, self.together = runner, together
+
+  def __call__(self, changed, where, default, overrides):
+    with workdir.lock(where):
+      if workdir.is_finished(where, changed):
+        return
+      if self.together:
+        self.together.wait(timeout=30)
+      workdir.describe(where, changed, default, overrides)
+      self.runner(changed, where, default, overrides)
+      where.write_json('results.json', [])
+
+
+def never(*arguments, **keywords):
+  raise AssertionError('nothing is run')
