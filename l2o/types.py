@@ -1,4 +1,4 @@
-"""The core types: a rule, a task, an estimator, and what passes between them."""
+"""The core types: a rule, a task, estimators, and what passes between them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -133,17 +133,68 @@ class TaskBatch(NamedTuple):
   num_steps: jax.Array  # [] int32, K: traced, so a new horizon is not a new program
 
 
-class Estimator(NamedTuple):
-  """An estimate of the meta-gradient d(meta-loss) / d(theta)."""
+Tasks = (
+  Any  # what a meta-loss is computed on: a TaskBatch, unless the meta-loss is the caller's own
+)
+# The gradient in theta, the estimator's state and metrics []; among the metrics 'loss',
+# 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
+MetaGradient = tuple[Theta, PyTree, Metrics]
 
-  init: Callable[..., PyTree]  # (theta, key) -> state
-  # (theta, state, key, tasks) -> (grad_theta, state, metrics []); among the metrics 'loss',
-  # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
-  estimate: Callable[..., Any]
-  # `estimate` in two halves, for callers that run the candidates themselves; None if
-  # the estimator cannot be split so.
-  ask: Callable[..., Theta] | None = None  # (theta, state, key) -> thetas [n, ...]
-  tell: Callable[..., Any] | None = None  # (theta, state, key, metrics [n]) -> as `estimate`
+
+class MetaLoss(Protocol):
+  """The objective of meta-training."""
+
+  def __call__(self, theta: Theta, tasks: Tasks, /) -> Metrics:
+    """Metrics [], averaged over the tasks, 'loss' among them."""
+
+
+class InitEstimator(Protocol):
+  """The state before the first generation."""
+
+  def __call__(self, theta: Theta, key: jax.Array, /) -> PyTree:
+    """key []; arrays of any shapes."""
+
+
+class Estimate(Protocol):
+  """The meta-gradient on a generation's tasks."""
+
+  def __call__(self, theta: Theta, state: PyTree, key: jax.Array, tasks: Tasks, /) -> MetaGradient:
+    """key []; a gradient with the shapes of theta, metrics []."""
+
+
+class Ask(Protocol):
+  """One candidate by its number, so that a device makes only its share of a generation."""
+
+  def __call__(self, theta: Theta, state: PyTree, key: jax.Array, number: jax.Array, /) -> Theta:
+    """key [] of the generation; number [] int32, 0 to population - 1; the shapes of theta."""
+
+
+class Tell(Protocol):
+  """The meta-gradient from what the candidates of a generation measured."""
+
+  def __call__(
+    self, theta: Theta, state: PyTree, key: jax.Array, metrics: Metrics, /
+  ) -> MetaGradient:
+    """The key [] that `ask` had, metrics [population]; the shapes of theta, metrics []."""
+
+
+class Estimator(NamedTuple):
+  """An estimate of the meta-gradient d(meta-loss) / d(theta), with the meta-loss inside."""
+
+  init: InitEstimator
+  estimate: Estimate
+
+
+class EvolutionStrategy(NamedTuple):
+  """An estimate of the meta-gradient from losses alone; the caller runs the candidates.
+
+  `l2o.estimators.strategy.estimator` makes an `Estimator` of it.
+  """
+
+  population: int  # n, candidates of a generation
+  init: InitEstimator
+  ask: Ask
+  tell: Tell
 
 
 class MapFn(Protocol):
