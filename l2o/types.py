@@ -13,6 +13,7 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Horizon = int | jax.Array  # [] K, the number of inner steps; traced or not
 Start = tuple[Params, PyTree]  # parameters and model state
+LossAndAux = tuple[jax.Array, tuple[PyTree, Metrics]]  # loss [], (model state, metrics)
 
 
 class InitTheta(Protocol):
@@ -62,7 +63,7 @@ class Loss(Protocol):
 
   def __call__(
     self, params: Params, model_state: PyTree, key: jax.Array, batch: Batch, /
-  ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+  ) -> LossAndAux:
     """key []; batch leaves [B, ...]; loss [], model state as it came in, metrics of any shapes."""
 
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
-from l2o.types import Batch, Metrics, Params, PyTree, Start, Task
+from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 
 @checked
@@ -58,9 +58,7 @@ def classification(
     backbone, model_state = pretrained
     return {**backbone, head: _module(params, head)}, model_state
 
-  def loss(
-    params: Params, model_state: PyTree, key: jax.Array, batch: Batch
-  ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     images = batch['image']
     if crop or mirror:
       images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
