@@ -19,6 +19,7 @@ import optax
 from absl import app, flags
 
 import l2o
+from l2o.estimators import strategy
 from l2o.estimators.nes import nes
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import meta_loss, start_episodes
@@ -70,7 +71,7 @@ def generation(
   mesh = meshes.make_mesh(population=devices)
   objective = meta_loss(rule, task, on_device(tasks))
   map_fn = meshes.sharded_map(mesh, on_device(candidates))
-  estimator = nes(objective, population=POPULATION, map_fn=map_fn)
+  estimator = strategy.estimator(nes(population=POPULATION), objective, map_fn)
   params, _ = task.init(jax.random.key(0))
   whole = meshes.replicated(mesh)
   theta = rule.init(jax.random.key(0), params)

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
   from l2o.rules import rule
   from l2o.rules.hub import hub
   from l2o.rules.lgl2o import lgl2o
-  from l2o.types import Episode, Estimator, LearnedRule, Task, TaskBatch
+  from l2o.types import Episode, Estimator, EvolutionStrategy, LearnedRule, Task, TaskBatch
 
 __all__ = [
   'Episode',
   'Estimator',
+  'EvolutionStrategy',
   'InputError',
   'LearnedRule',
   'Task',
@@ -37,6 +38,7 @@ __all__ = [
 _HOMES = {
   'Episode': 'l2o.types',
   'Estimator': 'l2o.types',
+  'EvolutionStrategy': 'l2o.types',
   'InputError': 'l2o.errors',
   'LearnedRule': 'l2o.types',
   'Task': 'l2o.types',

@@ -1,15 +1,83 @@
-"""The core types: a rule, a task, an estimator, and what passes between them."""
+"""The core types: a rule, a task, estimators, and what passes between them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import optax
 
 PyTree = Any
 Params = PyTree
 Theta = PyTree  # meta-parameters: what meta-training learns
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+Horizon = int | jax.Array  # [] K, the number of inner steps; traced or not
+Start = tuple[Params, PyTree]  # parameters and model state
+LossAndAux = tuple[jax.Array, tuple[PyTree, Metrics]]  # loss [], (model state, metrics)
+
+
+class InitTheta(Protocol):
+  """Draws theta for parameters of these shapes."""
+
+  def __call__(self, key: jax.Array, params: Params, /) -> Theta:
+    """key []; params or their shapes; theta of any shapes."""
+
+
+class Bind(Protocol):
+  """Makes an optax transformation of theta, for a run of K steps."""
+
+  def __call__(self, theta: Theta, /, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
+    """theta as `init` returns it; num_steps []."""
+
+
+class Diagnose(Protocol):
+  """What the last step did, to plot."""
+
+  def __call__(self, state: PyTree, /) -> Metrics:
+    """The state of the bound rule; arrays of any shapes, usually one entry per layer."""
+
+
+class Retarget(Protocol):
+  """Fits theta to other parameters."""
+
+  def __call__(self, theta: Theta, params: Params, /, on_mismatch: str = 'error') -> Theta:
+    """params or their shapes; theta with the shapes that `init` gives it for them."""
+
+
+class EvalParams(Protocol):
+  """The parameters to evaluate, if they are not the trained ones."""
+
+  def __call__(self, state: PyTree, params: Params, /) -> Params:
+    """The state of the bound rule, and the trained parameters; a tree of the same shapes."""
+
+
+class InitTask(Protocol):
+  """Where inner training starts: fresh, or from pretrained parameters."""
+
+  def __call__(self, key: jax.Array, /, pretrained: Start | None = None) -> Start:
+    """key []; parameters and model state of the model's shapes."""
+
+
+class Loss(Protocol):
+  """The loss to minimize, the new model state, and metrics of the batch."""
+
+  def __call__(
+    self, params: Params, model_state: PyTree, key: jax.Array, batch: Batch, /
+  ) -> LossAndAux:
+    """key []; batch leaves [B, ...]; loss [], model state as it came in, metrics of any shapes."""
+
+
+class Evaluate(Protocol):
+  """The metrics to report, 'loss' among them."""
+
+  def __call__(self, params: Params, model_state: PyTree, batch: Batch, /) -> Metrics:
+    """batch leaves [E, ...]; metrics []."""
+
+
+def no_diagnostics(state: PyTree) -> Metrics:
+  """`LearnedRule.diagnostics` of a rule with nothing to plot."""
+  del state
+  return {}
 
 
 def keep_theta(theta: Theta, params: Params, on_mismatch: str = 'error') -> Theta:
@@ -33,23 +101,19 @@ class LearnedRule(NamedTuple):
   with another, the parameters or theta; `l2o.rules.contract.strict` ensures that.
   """
 
-  init: Callable[[jax.Array, Params], Theta]  # (key, params or their shapes) -> theta
-  bind: Callable[..., Any]  # (theta, num_steps [] int) -> optax.GradientTransformationExtraArgs
-  diagnostics: Callable[[Any], Metrics] = (
-    lambda state: {}
-  )  # (state) -> what the last step did, to plot
-  # (theta, params or their shapes, on_mismatch='error') -> theta fitted to other parameters
-  retarget: Callable[..., Theta] = keep_theta
-  # (state, params) -> the parameters to evaluate, if they are not the trained ones
-  eval_params: Callable[[Any, Params], Params] = keep_params
+  init: InitTheta
+  bind: Bind
+  diagnostics: Diagnose = no_diagnostics
+  retarget: Retarget = keep_theta
+  eval_params: EvalParams = keep_params
 
 
 class Task(NamedTuple):
   """An inner problem: a starting point, a loss to minimize, and the metrics to report."""
 
-  init: Callable[..., Any]  # (key, pretrained=None) -> (params, model_state)
-  loss: Callable[..., Any]  # (params, model_state, key, batch) -> (loss [], (model_state, metrics))
-  evaluate: Callable[..., Metrics]  # (params, model_state, batch) -> metrics, 'loss' among them
+  init: InitTask
+  loss: Loss
+  evaluate: Evaluate
 
 
 class Episode(NamedTuple):
@@ -70,17 +134,68 @@ class TaskBatch(NamedTuple):
   num_steps: jax.Array  # [] int32, K: traced, so a new horizon is not a new program
 
 
-class Estimator(NamedTuple):
-  """An estimate of the meta-gradient d(meta-loss) / d(theta)."""
+Tasks = (
+  Any  # what a meta-loss is computed on: a TaskBatch, unless the meta-loss is the caller's own
+)
+# The gradient in theta, the estimator's state and metrics []; among the metrics 'loss',
+# 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
+MetaGradient = tuple[Theta, PyTree, Metrics]
 
-  init: Callable[..., PyTree]  # (theta, key) -> state
-  # (theta, state, key, tasks) -> (grad_theta, state, metrics []); among the metrics 'loss',
-  # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
-  estimate: Callable[..., Any]
-  # `estimate` in two halves, for callers that run the candidates themselves; None if
-  # the estimator cannot be split so.
-  ask: Callable[..., Theta] | None = None  # (theta, state, key) -> thetas [n, ...]
-  tell: Callable[..., Any] | None = None  # (theta, state, key, metrics [n]) -> as `estimate`
+
+class MetaLoss(Protocol):
+  """The objective of meta-training."""
+
+  def __call__(self, theta: Theta, tasks: Tasks, /) -> Metrics:
+    """Metrics [], averaged over the tasks, 'loss' among them."""
+
+
+class InitEstimator(Protocol):
+  """The state before the first generation."""
+
+  def __call__(self, theta: Theta, key: jax.Array, /) -> PyTree:
+    """key []; arrays of any shapes."""
+
+
+class Estimate(Protocol):
+  """The meta-gradient on a generation's tasks."""
+
+  def __call__(self, theta: Theta, state: PyTree, key: jax.Array, tasks: Tasks, /) -> MetaGradient:
+    """key []; a gradient with the shapes of theta, metrics []."""
+
+
+class Ask(Protocol):
+  """One candidate by its number, so that a device makes only its share of a generation."""
+
+  def __call__(self, theta: Theta, state: PyTree, key: jax.Array, number: jax.Array, /) -> Theta:
+    """key [] of the generation; number [] int32, 0 to population - 1; the shapes of theta."""
+
+
+class Tell(Protocol):
+  """The meta-gradient from what the candidates of a generation measured."""
+
+  def __call__(
+    self, theta: Theta, state: PyTree, key: jax.Array, metrics: Metrics, /
+  ) -> MetaGradient:
+    """The key [] that `ask` had, metrics [population]; the shapes of theta, metrics []."""
+
+
+class Estimator(NamedTuple):
+  """An estimate of the meta-gradient d(meta-loss) / d(theta), with the meta-loss inside."""
+
+  init: InitEstimator
+  estimate: Estimate
+
+
+class EvolutionStrategy(NamedTuple):
+  """An estimate of the meta-gradient from losses alone; the caller runs the candidates.
+
+  `l2o.estimators.strategy.estimator` makes an `Estimator` of it.
+  """
+
+  population: int  # n, candidates of a generation
+  init: InitEstimator
+  ask: Ask
+  tell: Tell
 
 
 class MapFn(Protocol):

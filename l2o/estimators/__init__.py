@@ -1,3 +1,6 @@
-"""Estimators of the meta-gradient, by the name a config gives them."""
+"""Estimators of the meta-gradient, by the name a config gives them.
+
+A factory returns an `EvolutionStrategy`, or takes `meta_loss` and returns an `Estimator`.
+"""
 
 ESTIMATORS = {'nes': 'l2o.estimators.nes:nes'}

@@ -21,9 +21,8 @@ from jax.flatten_util import ravel_pytree
 
 from l2o.arguments import Positive, Range, checked
 from l2o.errors import InputError
-from l2o.inner.mapping import vectorized
 from l2o.registry import choose
-from l2o.types import Estimator, MapFn, Metrics, PyTree, Theta
+from l2o.types import EvolutionStrategy, Metrics, PyTree, Theta
 
 SHAPINGS = ('centred_rank', 'none')
 
@@ -74,35 +73,31 @@ def perturbation(key: jax.Array, theta: Theta, pair: jax.Array) -> PyTree:
 
 @checked
 def nes(
-  meta_loss: Callable[[Theta, Any], Metrics],
   population: Annotated[int, Range(at_least=2)] = 32,
   sigma: Positive = 0.05,
   sigma_halves_every: Positive = 500,
   shaping: str = 'centred_rank',
-  map_fn: MapFn = vectorized,
-) -> Estimator:
+) -> EvolutionStrategy:
   """The NES estimator of d(meta-loss) / d(theta); the formula is in the module's docstring.
 
   Args:
-    meta_loss: (theta, tasks) -> metrics [], 'loss' among them.
     population: n, even.
     sigma: standard deviation of the noise at the first generation.
     sigma_halves_every: generations over which sigma halves, smoothly.
     shaping: 'centred_rank' or 'none'.
-    map_fn: strategy for mapping over candidates.
 
   Returns:
-    An Estimator. Its metrics: those of meta_loss, averaged over the candidates with a finite
-    loss; 'nonfinite', the number of the others; 'candidates'; 'loss_best'; 'sigma'.
+    A strategy. Its metrics: those it is told, averaged over the candidates with a finite loss;
+    'nonfinite', the number of the others; 'candidates'; 'loss_best'; 'sigma'.
 
   Raises:
     InputError: population odd or below 2, sigma or its decay not positive, unknown shaping.
 
   Example:
-    >>> estimator = nes(lambda theta, tasks: {'loss': (theta - tasks) ** 2}, population=2000)
-    >>> theta = jnp.array(3.0)
-    >>> state = estimator.init(theta, jax.random.key(0))
-    >>> grad, state, metrics = estimator.estimate(theta, state, jax.random.key(1), 1.0)
+    >>> strategy, theta, key = nes(population=2000), jnp.array(3.0), jax.random.key(1)
+    >>> state = strategy.init(theta, jax.random.key(0))
+    >>> thetas = jax.vmap(lambda i: strategy.ask(theta, state, key, i))(jnp.arange(2000))
+    >>> grad, state, metrics = strategy.tell(theta, state, key, {'loss': (thetas - 1.0) ** 2})
     >>> bool(grad > 0)
     True
   """
@@ -111,21 +106,7 @@ def nes(
   choose(shaping, SHAPINGS, 'fitness shaping')
   spec = _Spec(population, halving(sigma, sigma_halves_every), shaping == 'centred_rank')
 
-  def estimate(theta: Theta, state: NESState, key: jax.Array, tasks: Any) -> tuple:
-    def candidate(number: jax.Array, shared: tuple) -> Metrics:
-      theta, state, key, tasks = shared
-      return meta_loss(_candidate(spec, theta, state, key, number), tasks)
-
-    metrics = map_fn(candidate, jnp.arange(population), (theta, state, key, tasks))
-    return _tell(spec, theta, state, key, metrics)
-
-  def ask(theta: Theta, state: NESState, key: jax.Array) -> Theta:
-    return jax.vmap(lambda i: _candidate(spec, theta, state, key, i))(jnp.arange(population))
-
-  def init(theta: Theta, key: jax.Array) -> NESState:
-    return NESState(jnp.zeros((), jnp.int32))
-
-  return Estimator(init, estimate, ask, partial(_tell, spec))
+  return EvolutionStrategy(population, _init, partial(_candidate, spec), partial(_tell, spec))
 
 
 class _Spec(NamedTuple):
@@ -136,7 +117,14 @@ class _Spec(NamedTuple):
   shaped: bool
 
 
-def _candidate(spec: _Spec, theta: Theta, state: NESState, key: jax.Array, number: Any) -> Theta:
+def _init(theta: Theta, key: jax.Array) -> NESState:
+  del theta, key
+  return NESState(jnp.zeros((), jnp.int32))
+
+
+def _candidate(
+  spec: _Spec, theta: Theta, state: NESState, key: jax.Array, number: jax.Array
+) -> Theta:
   """theta + s_i sigma eps_i."""
   sigma = jnp.asarray(spec.sigma_at(state.generation), jnp.float32)
   sign = 1.0 - 2.0 * (number % 2)

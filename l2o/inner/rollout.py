@@ -20,6 +20,7 @@ from l2o.types import (
   Episode,
   LearnedRule,
   MapFn,
+  MetaLoss,
   Metrics,
   Params,
   PyTree,
@@ -199,9 +200,7 @@ def run_episode(
   return measure(rule, task, final, fetch(tasks.data['evaluation'], episode.evaluation))
 
 
-def meta_loss(
-  rule: LearnedRule, task: Task, map_fn: MapFn = vectorized
-) -> Callable[[Theta, TaskBatch], Metrics]:
+def meta_loss(rule: LearnedRule, task: Task, map_fn: MapFn = vectorized) -> MetaLoss:
   """The meta-objective: theta, tasks -> the metrics of `run_episode`, averaged over the episodes.
 
   Args:

@@ -32,7 +32,7 @@ REMEDIES = {
 def strict(
   name: str,
   init: Callable[[Params], PyTree],
-  update: Callable[..., tuple],
+  update: Callable[..., tuple[PyTree, PyTree]],
   call: str = '',
   trains: tuple[Any, ...] = REAL,
 ) -> optax.GradientTransformationExtraArgs:
@@ -67,19 +67,21 @@ def strict(
       leaves[i] = jnp.copy(leaf)
     return jax.tree.unflatten(treedef, leaves)
 
-  def checked(grads: PyTree, state: PyTree, params: Params | None = None, **extra: Any) -> tuple:
+  def checked(
+    updates: PyTree, state: PyTree, params: Params | None = None, **extra: Any
+  ) -> tuple[PyTree, PyTree]:
     if call:
       _check_call(name, call, params, extra.get('value'))
-    like = grads if params is None else params
-    _check_same_tree(f'{name}: the gradients do not match the parameters', grads, like)
-    for tree in (like, grads):
+    like = updates if params is None else params
+    _check_same_tree(f'{name}: the gradients do not match the parameters', updates, like)
+    for tree in (like, updates):
       _check_numbers(name, tree, trains)
-    _check_real(name, grads, like)
+    _check_real(name, updates, like)
     new = jax.eval_shape(init, like)
     _check_same_tree(
       f'{name}: the state does not match the parameters (call init again)', state, new
     )
-    return update(grads, state, params, **extra)
+    return update(updates, state, params, **extra)
 
   return optax.GradientTransformationExtraArgs(own, checked)
 

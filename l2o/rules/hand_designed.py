@@ -124,7 +124,9 @@ def _in_float32(
   def init(params: Params) -> PyTree:
     return tx.init(wide(params))
 
-  def update(grads: PyTree, state: PyTree, params: Params | None = None, **extra: Any) -> tuple:
+  def update(
+    grads: PyTree, state: PyTree, params: Params | None = None, **extra: Any
+  ) -> tuple[PyTree, PyTree]:
     updates, state = tx.update(wide(grads), state, wide(params), **extra)
     like = grads if params is None else params
     return jax.tree.map(lambda u, x: jnp.asarray(u, jnp.result_type(x)), updates, like), state

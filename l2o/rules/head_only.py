@@ -1,5 +1,6 @@
 """Training the head of a network alone: every other parameter is frozen."""
 
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,10 @@ def train_head(rule: LearnedRule, head: str) -> LearnedRule:
     return rule.init(key, only_head(head, params))
 
   def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-    parts = {'trained': rule.bind(theta, num_steps), 'frozen': optax.set_to_zero()}
+    parts: dict[Hashable, optax.GradientTransformation] = {
+      'trained': rule.bind(theta, num_steps),
+      'frozen': optax.set_to_zero(),
+    }
     tx = optax.partition(parts, partial(_labels, head))
     return strict('head_only', tx.init, tx.update, trains=ANY)
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
-from l2o.types import Batch, Metrics, Params, PyTree, Task
+from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 
 @checked
@@ -49,7 +49,7 @@ def classification(
   """
   seen = _seen(image_shape, crop)
 
-  def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
+  def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     variables = model.init(key, jnp.zeros((1, *seen)), train=False)
     params = variables['params']
     model_state = {name: block for name, block in variables.items() if name != 'params'}
@@ -58,7 +58,7 @@ def classification(
     backbone, model_state = pretrained
     return {**backbone, head: _module(params, head)}, model_state
 
-  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     images = batch['image']
     if crop or mirror:
       images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from l2o.arguments import Positive, Range, checked
-from l2o.types import Batch, Metrics, Params, PyTree, Task
+from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 
 def waves(x: jax.Array, slope: float = 0.01) -> jax.Array:
@@ -46,12 +46,12 @@ def function(
     Array(True, dtype=bool)
   """
 
-  def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
+  def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     if pretrained is not None:
       return pretrained
     return {'x': spread * jax.random.normal(key, (dimension,))}, {}
 
-  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     del key, batch
     x = params['x']
     return waves(x, slope), (model_state, {'x_1': x[0], 'x_2': x[1]})

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from l2o.arguments import NotNegative, Positive, checked
 from l2o.errors import InputError
-from l2o.types import Batch, Metrics, Params, PyTree, Task
+from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 TARGET = 'target'
 
@@ -43,7 +43,7 @@ def regression(
     {'loss': 1.0, 'mse': 100.0}
   """
 
-  def init(key: jax.Array, pretrained: tuple | None = None) -> tuple[Params, PyTree]:
+  def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     if pretrained is not None:
       return pretrained
     inputs = _inputs(example)
@@ -51,7 +51,7 @@ def regression(
     variables = dict(model.init(key, **zeros, train=False))
     return variables.pop('params'), variables
 
-  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
     variables = {'params': params, **model_state}
     output, new_state = model.apply(variables, **_inputs(batch), train=True, **settings)

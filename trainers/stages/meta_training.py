@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
 from l2o.errors import InputError, RunError
-from l2o.estimators import ESTIMATORS
+from l2o.estimators import ESTIMATORS, strategy
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import meta_loss, start_episodes
 from l2o.optax_optimizers import meta_optimizer
@@ -22,6 +22,7 @@ from l2o.registry import call, choose
 from l2o.types import (
   Episode,
   Estimator,
+  EvolutionStrategy,
   LearnedRule,
   MapFn,
   Metrics,
@@ -148,17 +149,20 @@ def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
   return {part: tasks[part] for part in ('train', 'evaluation')}, np.int32(num_steps)
 
 
-def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator:
+def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
+  """What gives the meta-gradient: a strategy where the host feeds its candidates."""
   objective = meta_loss(plan.rule, plan.task, on_device(plan.spec.task_mapping))
-  estimator = build_from(
-    ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn
-  )
-  if plan.host and estimator.ask is None:
+  built = build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn)
+  if plan.host is None:
+    if isinstance(built, Estimator):
+      return built
+    return strategy.estimator(built, objective, map_fn)
+  if isinstance(built, Estimator):
     raise InputError(
       f'{plan.estimator["name"]} has no ask and tell, so the host cannot feed its candidates: '
       f'set feed.chunk_steps = 0'
     )
-  return estimator
+  return built
 
 
 def _placed(inputs: tuple, mesh: Mesh) -> tuple:
@@ -170,13 +174,17 @@ def _placed(inputs: tuple, mesh: Mesh) -> tuple:
   return {'train': train, 'evaluation': evaluation}, whole
 
 
-def _init(plan: MetaTrain, estimator: Estimator, optimizer: Any, mesh: Mesh) -> MetaState:
+def _init(
+  plan: MetaTrain, estimator: Estimator | EvolutionStrategy, optimizer: Any, mesh: Mesh
+) -> MetaState:
   key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g has number g + 1
   init = partial(_init_state, plan, estimator, optimizer)
   return jax.jit(init, out_shardings=meshes.replicated(mesh))(key)
 
 
-def _init_state(plan: MetaTrain, estimator: Estimator, optimizer: Any, key: jax.Array) -> MetaState:
+def _init_state(
+  plan: MetaTrain, estimator: Estimator | EvolutionStrategy, optimizer: Any, key: jax.Array
+) -> MetaState:
   # The head of a task is of another shape than the pretrained one; theta is for the task's.
   shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
   theta_key, estimator_key = jax.random.split(key)
@@ -206,7 +214,7 @@ def _step(plan: MetaTrain, estimator: Estimator, optimizer: Any) -> Any:
 def _fed_step(
   plan: MetaTrain,
   host: Host,
-  estimator: Estimator,
+  estimator: EvolutionStrategy,
   optimizer: Any,
   map_fn: MapFn,
   pretrained: tuple,
@@ -217,7 +225,7 @@ def _fed_step(
   @jax.jit
   def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:
     task_key, noise_key = _keys(plan, state)
-    thetas = estimator.ask(state.theta, state.estimator, noise_key)
+    thetas = strategy.candidates(estimator, state.theta, state.estimator, noise_key)
     return thetas, start_episodes(plan.task, task_key, pretrained, drawn)
 
   @partial(jax.jit, donate_argnums=0)

@@ -40,7 +40,7 @@ from l2o.rules.contract import CALL, check_horizon, strict
 from l2o.rules.l3rs import features
 from l2o.rules.l3rs.directions import Bound, Direction, direction
 from l2o.trees import layer_norms, layer_paths
-from l2o.types import LearnedRule, Params, PyTree, Theta
+from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
 
 STATISTICS = 3  # log ‖w‖, log ‖g‖, loss
 RELATIVE_TIMES = 11
@@ -218,7 +218,7 @@ def _retarget(spec: _Spec, theta: Theta, params: Params, on_mismatch: str = 'err
   )
 
 
-def _diagnostics(names: tuple[str, ...], state: L3RSState) -> dict[str, jax.Array]:
+def _diagnostics(names: tuple[str, ...], state: L3RSState) -> Metrics:
   mixture = {f'mu/{name}': state.mu[:, p] for p, name in enumerate(names)}
   return {'lambda': state.step_norm, **mixture}
 
@@ -247,12 +247,14 @@ def _transformation(
       base=tuple(base.init(wide) for base in bound),
     )
 
-  def update(grads: PyTree, state: L3RSState, params: Params, *, value: Any, **extra: Any) -> tuple:
+  def update(
+    grads: PyTree, state: L3RSState, params: Params, *, value: Any, **extra: Any
+  ) -> tuple[PyTree, L3RSState]:
     del extra
     paths = layer_paths(grads)
     if not paths:
       return grads, state._replace(step=state.step + 1)
-    wide, wide_params = optax.tree.cast((grads, params), jnp.float32)
+    wide, wide_params = (optax.tree.cast(x, jnp.float32) for x in (grads, params))
     steps = [
       base.advance(wide, s, wide_params, value) for base, s in zip(bound, state.base, strict=True)
     ]

@@ -14,7 +14,7 @@ Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet",
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -86,6 +86,13 @@ class _Spec(NamedTuple):
   weight_decay: float
   max_steps: int
   initial_step: float
+
+
+class _Unchecked(NamedTuple):
+  """A transformation before `strict`; its `update` needs the parameters and the loss."""
+
+  init: Callable[[Params], PyTree]
+  update: Callable[..., tuple[PyTree, PyTree]]
 
 
 @checked
@@ -217,9 +224,7 @@ def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransforma
   return strict(spec.name, tx.init, tx.update, CALL)
 
 
-def _transformation(
-  spec: _Spec, theta: Theta, num_steps: Any
-) -> optax.GradientTransformationExtraArgs:
+def _transformation(spec: _Spec, theta: Theta, num_steps: Any) -> _Unchecked:
   theta = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theta)
 
   def init(params: Params) -> VeLOState:
@@ -234,7 +239,9 @@ def _transformation(
       accumulators=tuple(init_accumulators(group) for group in _groups(tensors)),
     )
 
-  def update(grads: PyTree, state: VeLOState, params: Params, *, value: Any, **extra: Any) -> tuple:
+  def update(
+    grads: PyTree, state: VeLOState, params: Params, *, value: Any, **extra: Any
+  ) -> tuple[PyTree, VeLOState]:
     del extra
     loss, loss_features = update_loss_buffer(state.loss, value, state.step, num_steps)
     clock = jnp.concatenate([time_features(state.step, num_steps), loss_features])
@@ -272,7 +279,7 @@ def _transformation(
     moments = jax.tree.map(lambda *x: leaf_order(groups, x), *moments)
     return updates, VeLOState(state.step + 1, loss, lstm, lr_mult, moments, tuple(accumulators))
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  return _Unchecked(init, update)
 
 
 def _group_step(
@@ -358,27 +365,27 @@ def _replace_tensors(tree: PyTree, tensors: Sequence[jax.Array]) -> PyTree:
   return jax.tree.map(lambda leaf: next(new) if leaf.size else leaf, tree)
 
 
-def _accumulating(
-  tx: optax.GradientTransformationExtraArgs, every: int
-) -> optax.GradientTransformationExtraArgs:
+def _accumulating(tx: _Unchecked, every: int) -> _Unchecked:
   """Averages gradients and losses over `every` steps for one update of `tx`."""
 
-  def update_pair(pair: tuple, state: Any, params: Any = None) -> tuple:
-    grads, loss = pair
-    updates, state = tx.update(grads, state, params[0], value=loss)
-    return (updates, jnp.zeros_like(loss)), state
+  def update_pair(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+    grads, loss = updates
+    steps, state = tx.update(grads, state, params[0], value=loss)
+    return (steps, jnp.zeros_like(loss)), state
 
   # The loss travels with the gradients, so that it is averaged along with them.
-  inner = optax.GradientTransformation(lambda pair: tx.init(pair[0]), update_pair)
-  steps = optax.MultiSteps(inner, every)
+  inner = optax.GradientTransformation(lambda params: tx.init(params[0]), update_pair)
+  multi = optax.MultiSteps(inner, every)
 
   def init(params: Params) -> optax.MultiStepsState:
-    return steps.init((params, jnp.zeros(())))
+    return multi.init((params, jnp.zeros(())))
 
-  def update(grads: PyTree, state: Any, params: Params, *, value: Any, **extra: Any) -> tuple:
+  def update(
+    grads: PyTree, state: optax.MultiStepsState, params: Params, *, value: Any, **extra: Any
+  ) -> tuple[PyTree, optax.MultiStepsState]:
     del extra
-    loss = jnp.asarray(value, jnp.float32)
-    (updates, _), state = steps.update((grads, loss), state, (params, jnp.zeros(())))
-    return updates, state
+    pair: PyTree = (grads, jnp.asarray(value, jnp.float32))
+    pair, state = multi.update(pair, state, (params, jnp.zeros(())))
+    return pair[0], state
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  return _Unchecked(init, update)

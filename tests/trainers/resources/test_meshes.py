@@ -7,6 +7,7 @@ import pytest
 
 import l2o
 from l2o.errors import InputError
+from l2o.estimators import strategy
 from l2o.estimators.nes import nes
 from l2o.inner.mapping import sequential, vectorized
 from l2o.inner.rollout import meta_loss
@@ -74,7 +75,7 @@ def test_a_meta_gradient_is_the_same_on_any_mesh(spec):
   objective = meta_loss(rule, task)
 
   def estimate(map_fn, train):
-    estimator = nes(objective, population=8, map_fn=map_fn, shaping='none')
+    estimator = strategy.estimator(nes(population=8, shaping='none'), objective, map_fn)
     episodes = tasks.episodes._replace(train={'slope': train})
     there = tasks._replace(episodes=episodes)
     run = jax.jit(lambda t, b: estimator.estimate(t, estimator.init(t, None), jax.random.key(2), b))
