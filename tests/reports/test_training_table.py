@@ -135,3 +135,12 @@ def test_a_seed_whose_log_is_cut_is_left_out_of_the_line_alone():
   (axes,) = training.curves(['adam'], jobs, 'loss', 'training loss').axes
   np.testing.assert_array_equal(axes.lines[0].get_ydata(), [4.0, 1.0, 3.0])
   assert training.summarize([training.Row('adam')], jobs)[0]['seeds'] == 2
+
+
+def test_a_lowest_loss_that_one_seed_lacks_is_not_finite():
+  losses = seed([4.0, 1.0, 3.0])
+  jobs = measured({'adam': [(losses, ended(3.0, 1.0, 9.0, 7.0)), (losses, NOTHING)]})
+  (row,) = training.summarize([training.Row('adam')], jobs)
+  assert row['final'] == {'mean': 2.0, 'std': 1.0}
+  assert row['best'] is None
+  assert row['measures']['mse'] == {'mean': 9.0, 'std': 0.0}  # of the seeds that have it
