@@ -1,7 +1,7 @@
-"""Runs experiments: stages, their loops, and what they leave in the workdir."""
+"""Runs experiments: the stages, their loops, and the files they write to the workdir."""
 
 import os
 
-# TensorFlow, of which only the event writer is used, greets every process with a page of notes.
+# We use only TensorFlow's event writer, but its import logs a page of notes in every process.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')

@@ -1,1 +1,1 @@
-"""What is refused before anything is computed."""
+"""Checks that run before anything is computed."""

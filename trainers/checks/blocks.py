@@ -1,4 +1,4 @@
-"""The blocks of a config: what each key means and may be. `docs/config.md` is made of them."""
+"""The blocks of a config: each key's meaning and allowed values. Source of `docs/config.md`."""
 
 import dataclasses
 import pathlib
@@ -10,12 +10,12 @@ from l2o.arguments import Count, NotNegative, Positive, Range, Whole
 from l2o.errors import InputError
 from trainers.checks.schema import parse
 
-MAX_CPU_DEVICES = 256  # one a core
-NAME = re.compile(r'[\w=+(][\w=+,.() -]*')  # fit for a folder and for a key of results
+MAX_CPU_DEVICES = 256  # one per core
+NAME = re.compile(r'[\w=+(][\w=+,.() -]*')  # valid as a folder name and as a key in results
 
-Size = Annotated[int, Range(at_least=-1)]  # of an axis of a mesh
+Size = Annotated[int, Range(at_least=-1)]  # size of a mesh axis
 Mesh = Mapping[str, Size]
-Spec = Mapping[str, Any]  # the name of an entry of a table, and its arguments
+Spec = Mapping[str, Any]  # name of a registry entry, and its arguments
 Percent = Annotated[float, Range(at_least=0, at_most=100)]
 
 block = dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,27 +23,27 @@ block = dataclasses.dataclass(frozen=True, kw_only=True)
 
 @block
 class SweepRow:
-  """A row of a sweep: a difference to the config, run once for each seed."""
+  """A row of a sweep: a change to the config, run once for each seed."""
 
-  table: Annotated[str, 'the table it stands in; of training jobs, its label']
-  paper: Annotated[float | None, 'accuracy in % that a paper has for it'] = None
+  table: Annotated[str, 'the table it belongs to; for training jobs, its label']
+  paper: Annotated[float | None, 'accuracy in % reported by a paper'] = None
   diff: Annotated[Mapping[str, Any], 'dotted key -> value']
 
 
 @block
 class Run:
-  """What every run has."""
+  """Keys that every run has."""
 
-  seed: Annotated[Whole, 'of every random draw']
+  seed: Annotated[Whole, 'seed of every random draw']
   cpu_devices: Annotated[
     int, Range(at_least=1, at_most=MAX_CPU_DEVICES), 'devices that a CPU is split into'
   ]
-  log_every_secs: Annotated[Positive, 'seconds between two progress lines']
-  checkpoint_every_secs: Annotated[NotNegative, 'seconds between two checkpoints']
-  keep_checkpoints: Annotated[Count, 'how many of the newest are kept']
+  log_every_secs: Annotated[Positive, 'seconds between progress lines']
+  checkpoint_every_secs: Annotated[NotNegative, 'seconds between checkpoints']
+  keep_checkpoints: Annotated[Count, 'how many of the newest to keep']
   sweep: Annotated[Sequence[SweepRow], 'runs that differ from this config']
   sweep_seeds: Annotated[Sequence[Whole], 'seeds of each row of the sweep']
-  first: Annotated[Sequence[SweepRow], 'at most one training job, which the rows start from']
+  first: Annotated[Sequence[SweepRow], 'at most one training job, whose model the rows start from']
 
 
 @block
@@ -51,7 +51,7 @@ class Feed:
   """How images reach the device."""
 
   chunk_steps: Annotated[Whole, 'steps that the host reads ahead; 0: all images on the device']
-  tasks_at_once: Annotated[Count, 'tasks of an evaluation whose states are on the device together']
+  tasks_at_once: Annotated[Count, 'evaluation tasks whose states are on the device at once']
   threads: Annotated[Count, 'threads that read images']
 
 
@@ -70,7 +70,7 @@ class Start:
 
   source: Annotated[str, 'what it is pretrained on, one of sources']
   classes: Annotated[str, "a part of the source's class split, or 'all'"]
-  number: Annotated[Whole, 'of its random draws: another number is another network'] = 0
+  number: Annotated[Whole, 'of its random draws: each number gives another network'] = 0
 
 
 @block
@@ -80,9 +80,7 @@ class Pretrain:
   num_steps: Annotated[Count, 'steps in all']
   batch_size: Annotated[Count, 'examples of a batch']
   rule: Annotated[Spec, 'the optimizer, a rule']
-  mesh: Annotated[
-    Mesh, "devices for each axis; -1: all that are left. Batches are split over 'data'"
-  ]
+  mesh: Annotated[Mesh, "devices per axis; -1: all that are left. Batches are split over 'data'"]
   log_every: Annotated[Count, 'steps between two rows of metrics']
   starts: Annotated[Mapping[str, Start], 'name -> network']
 
@@ -96,12 +94,12 @@ class MetaTrain:
   start: Annotated[str, 'the network they start from, one of pretrain.starts']
   num_generations: Annotated[Whole, 'generations in all; 0: theta stays as it is']
   meta_batch: Annotated[Count, 'tasks of a generation, the same for all candidates']
-  min_steps: Annotated[Count, 'K of a generation is uniform from here']
-  max_steps: Annotated[Count, 'to here']
-  optimizer: Annotated[Spec, 'of theta: any optimizer of optax, its learning_rate and schedule']
+  min_steps: Annotated[Count, 'lower bound of K, drawn uniformly for each generation']
+  max_steps: Annotated[Count, 'upper bound of K, inclusive']
+  optimizer: Annotated[Spec, 'for theta: any optax optimizer, its learning_rate and schedule']
   mapping: Annotated[str, "how a device runs its candidates: 'vectorized', 'sequential', 'auto'"]
-  task_mapping: Annotated[str, 'how a candidate runs its tasks, likewise']
-  mesh: Annotated[Mesh, "devices for each axis; candidates are spread over 'population'"]
+  task_mapping: Annotated[str, 'how a candidate runs its tasks: the same choices']
+  mesh: Annotated[Mesh, "devices per axis; candidates are spread over 'population'"]
 
 
 @block
@@ -110,7 +108,7 @@ class Experiment:
 
   source: Annotated[str, 'one of sources']
   classes: Annotated[str, "a part of the source's class split, or 'all'"]
-  start: Annotated[str, "one of pretrain.starts, or 'random' for a network that is not pretrained"]
+  start: Annotated[str, "one of pretrain.starts, or 'random' for an untrained network"]
 
 
 @block
@@ -118,7 +116,7 @@ class Baseline:
   """An optimizer to compare with: one row, or one for each learning rate."""
 
   rule: Annotated[Spec, 'the optimizer, a rule']
-  learning_rates: Annotated[Sequence[Positive], 'a grid, of a hand-designed rule'] = ()
+  learning_rates: Annotated[Sequence[Positive], 'a grid, for a hand-designed rule'] = ()
 
 
 @block
@@ -127,21 +125,21 @@ class MetaEvaluate:
 
   num_steps: Annotated[Sequence[Count], 'horizons K']
   num_tasks: Annotated[int, Range(at_least=2), 'tasks of an experiment']
-  trace_tasks: Annotated[Count, 'tasks on which the diagnostics of the learned rule are recorded']
-  trace_steps: Annotated[Count, 'and for how many steps']
+  trace_tasks: Annotated[Count, 'tasks to record the diagnostics of the learned rule on']
+  trace_steps: Annotated[Count, 'steps of each to record']
   mapping: Annotated[str, "how a device runs its tasks: 'vectorized', 'sequential', 'auto'"]
-  setting_mapping: Annotated[str, 'how a task runs the settings of a baseline, likewise']
-  mesh: Annotated[Mesh, "devices for each axis; tasks are spread over 'population'"]
+  setting_mapping: Annotated[str, 'how a task runs the settings of a baseline: the same choices']
+  mesh: Annotated[Mesh, "devices per axis; tasks are spread over 'population'"]
   experiments: Annotated[Mapping[str, Experiment], 'name -> tasks']
   paper: Annotated[
     Mapping[str, Mapping[str, Sequence[Percent]]],
-    'experiment -> optimizer -> accuracy in % at each horizon, to stand beside ours',
+    'experiment -> optimizer -> accuracy in % at each horizon, to compare with ours',
   ]
   baselines: Annotated[Mapping[str, Baseline], 'name -> optimizer']
-  bootstrap_samples: Annotated[Count, 'resamples for an interval']
-  allow_seen_classes: Annotated[
-    bool, 'whether classes may be evaluated that were trained on before'
-  ] = False
+  bootstrap_samples: Annotated[Count, 'resamples for each interval']
+  allow_seen_classes: Annotated[bool, 'allow evaluation on classes that were trained on before'] = (
+    False
+  )
 
 
 @block
@@ -158,7 +156,7 @@ class PipelineConfig(Run):
   episodes: Annotated[Episodes, 'the few-way tasks that are drawn from a source']
   pretrain: Annotated[Pretrain, 'the first stage']
   rule: Annotated[Spec, 'the learned optimizer, a rule']
-  estimator: Annotated[Spec, 'of the meta-gradient, an estimator']
+  estimator: Annotated[Spec, 'how the meta-gradient is estimated, an estimator']
   meta_train: Annotated[MetaTrain, 'the second stage']
   meta_evaluate: Annotated[MetaEvaluate, 'the third stage']
 
@@ -169,13 +167,13 @@ class Train:
 
   num_steps: Annotated[Count, 'steps in all']
   log_every: Annotated[Count, 'steps between two rows of metrics']
-  eval_every: Annotated[Whole, 'steps between two evaluations; 0: at the end alone']
+  eval_every: Annotated[Whole, 'steps between evaluations; 0: only at the end']
   comparisons: Annotated[Whole, 'batches that LGL2O compares its proposals on']
-  nonfinite: Annotated[Spec, 'what a loss that is not finite does, a policy']
-  mesh: Annotated[Mesh, "devices for each axis; batches are split over 'data'"]
+  nonfinite: Annotated[Spec, 'what to do when the loss is not finite, a policy']
+  mesh: Annotated[Mesh, "devices per axis; batches are split over 'data'"]
   placement: Annotated[
     Sequence[Sequence[Any]],
-    '(regular expression, axis of the mesh or None for each axis of the array) of parameters',
+    'for parameters: (regular expression, mesh axis or None for each array axis)',
   ]
 
 
@@ -187,15 +185,17 @@ class JobConfig(Run):
   model: Annotated[Spec, 'the network, a model; empty for a task without one']
   task: Annotated[Spec, 'what is trained, a task']
   rule: Annotated[Spec, 'the optimizer, a rule']
-  start: Annotated[str, 'workdir of an ended job, relative to this one, whose best model it takes']
-  train: Annotated[Train, 'its steps']
+  start: Annotated[
+    str, 'workdir of a finished job, relative to this one, whose best model to start from'
+  ]
+  train: Annotated[Train, 'the training loop']
 
 
 def typed(config: Any) -> PipelineConfig | JobConfig:
   """A frozen config as dataclasses.
 
   Raises:
-    InputError: a key that is unknown, missing or of another kind.
+    InputError: a key is unknown, missing or of the wrong type.
 
   Example:
     >>> typed({'train': {}, 'seed': -1})
@@ -220,7 +220,7 @@ def job(config: Any) -> JobConfig:
 
 
 def check_names(names: Iterable[str], what: str) -> None:
-  """Raises InputError for a name that is no name of a folder, or two that differ in case alone.
+  """Raises InputError for a name unfit for a folder, or two names that differ only in case.
 
   Example:
     >>> check_names(['Adam', 'adam'], 'a row')

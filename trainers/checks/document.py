@@ -1,4 +1,4 @@
-"""The page that says what every key of a config means and may be.
+"""Generates the reference page of config keys: their meanings and allowed values.
 
 python -m trainers.checks.document > docs/config.md
 """
@@ -33,7 +33,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
   "HUB's weightings": WEIGHTINGS,
   'Policies for a loss that is not finite': POLICIES,
 }
-# What the caller of a factory gives it, not the config.
+# Arguments that come from a factory's caller, not from the config.
 OFFERED = ('parent', 'name', 'model', 'image_shape', 'example', 'meta_loss', 'map_fn')
 HEAD = """# Config
 
@@ -56,7 +56,7 @@ def render() -> str:
 
 
 def _block(kind: type, prefix: str) -> Iterator[str]:
-  """A dataclass and those in it, as a table each."""
+  """One table for a dataclass, and one for each dataclass nested in it."""
   yield _first_line(kind) + '\n'
   yield from _table(_fields(kind, prefix))
   yield ''
@@ -67,7 +67,7 @@ def _block(kind: type, prefix: str) -> Iterator[str]:
 
 
 def _place(hint: Any) -> str:
-  """The key between a block and the blocks in it, where their names are the user's."""
+  """The placeholder between a block and its inner blocks, when the user names those."""
   bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
   return 'NAME.' if typing.get_origin(bare) is Mapping else ''
 
@@ -80,7 +80,7 @@ def _fields(kind: type, prefix: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _entry(name: str, factory: Callable[..., Any]) -> Iterator[str]:
-  """A factory of a table: its first line, and its arguments."""
+  """A registered factory: the first line of its docstring, and its arguments."""
   yield f"### `'name': {name!r}`\n"
   yield _first_line(factory) + '\n'
   hints, meanings = arguments.hints(factory), _meanings(inspect.getdoc(factory) or '')
@@ -111,7 +111,7 @@ def _first_line(thing: Any) -> str:
 
 
 def _meanings(text: str) -> dict[str, str]:
-  """What a docstring says of its arguments or attributes."""
+  """The descriptions of arguments or attributes in a docstring: name -> text."""
   found = re.search(r'^(?:Args|Attributes):\n((?:  .*\n?|\n)*)', text, re.MULTILINE)
   if found is None:
     return {}

@@ -1,4 +1,4 @@
-"""From a block of a config to a frozen dataclass, block within block."""
+"""Parses a block of a config, and the blocks nested in it, into frozen dataclasses."""
 
 import dataclasses
 import typing
@@ -12,16 +12,16 @@ T = TypeVar('T')
 
 
 def parse(kind: type[T], block: Any, where: str) -> T:
-  """Builds a dataclass from a block of a config, and those of the blocks in it.
+  """Builds a dataclass from a block of a config, including nested blocks.
 
   Args:
-    kind: a dataclass whose annotations say what each key may be, see `l2o.arguments`; a field may
-      be another such dataclass, or a mapping or sequence of them.
+    kind: a dataclass whose annotations define what each key may be, see `l2o.arguments`; a field
+      may be another such dataclass, or a mapping or sequence of them.
     block: the keys.
     where: the dotted key of the block, for the error message.
 
   Raises:
-    InputError: an unknown or a missing key, or a value that its annotation does not allow.
+    InputError: a key is unknown or missing, or a value is not allowed by its annotation.
 
   Example:
     >>> from l2o.arguments import Count
@@ -47,12 +47,12 @@ num_steps
 
 
 def hints(kind: type) -> dict[str, Any]:
-  """The annotations of a dataclass: field -> type with its bounds and meaning."""
+  """The annotations of a dataclass: field -> type, with bounds and meaning."""
   return typing.get_type_hints(kind, include_extras=True)
 
 
 def inner(hint: Any) -> type | None:
-  """The dataclass that a field is, or is a mapping or sequence of; None for other fields."""
+  """The dataclass of a field that holds one, or a mapping or sequence of them; otherwise None."""
   if typing.get_origin(hint) is Annotated:
     return inner(typing.get_args(hint)[0])
   if dataclasses.is_dataclass(hint):

@@ -1,4 +1,4 @@
-"""Steps taken with shapes alone, so that what does not fit shows before anything is computed."""
+"""Traces steps with shapes only, to catch mismatches before anything is computed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from l2o.types import LearnedRule, Params, PyTree, Theta
 
 @contextlib.contextmanager
 def said_of(what: str) -> Iterator[None]:
-  """Turns whatever a part of the run raises into one sentence.
+  """Turns any exception from a part of the run into a one-sentence InputError.
 
   Example:
     >>> with said_of('model'):
@@ -26,7 +26,7 @@ def said_of(what: str) -> Iterator[None]:
     yield
   except InputError:
     raise
-  except Exception as error:  # whatever a network or an optimizer may raise
+  except Exception as error:  # a network or an optimizer may raise anything
     raise InputError(f'{what}: {first_line(error)}') from error
 
 
@@ -37,10 +37,10 @@ def try_rule(
 
   Args:
     rule: the optimizer.
-    theta: its meta-parameters or their shapes; None for what `init` gives.
-    params: shapes.
-    what: what the rule is called, for the error message.
-    compares: whether the loop offers the losses of proposals, which LGL2O needs.
+    theta: its meta-parameters or their shapes; None to use `init`.
+    params: shapes of the parameters.
+    what: name of the rule, for the error message.
+    compares: whether the loop can evaluate the losses of proposals, which LGL2O needs.
 
   Raises:
     InputError: the rule does not fit these parameters.

@@ -1,1 +1,1 @@
-"""Around the steps of every stage: the loop, checkpoints, signals, writers, the run's folder."""
+"""What surrounds the steps of a stage: loop, checkpoints, signals, writers, run folder."""

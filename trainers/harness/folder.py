@@ -1,7 +1,7 @@
-"""A folder of a run: the names in it, and the only place that writes to it.
+"""A run's folder: its file names, and the only code that writes to it.
 
-Checkpoints are Orbax's, and a stage's metrics are appended by its writer; every other file is
-written here, whole or not at all.
+Orbax writes the checkpoints, and each stage's writer appends its metrics; every other file is
+written here, atomically.
 """
 
 import dataclasses
@@ -16,37 +16,37 @@ import numpy as np
 from l2o import atomic
 from l2o.errors import InputError
 
-if TYPE_CHECKING:  # only runs that draw import it
+if TYPE_CHECKING:  # imported only by runs that draw figures
   from matplotlib.figure import Figure
 
 CONFIG = 'config.json'
-DIFF = 'diff.txt'  # of the config to its file's default
+DIFF = 'diff.txt'  # the config against its file's default
 OVERRIDES = 'overrides.json'
 VERSIONS = 'versions.json'
 LOCK = '.lock'
-RESULTS = 'results.json'  # written last: a run that has it is finished
-RECORDS = 'records.csv.gz'  # all that was measured, as one long table
+RESULTS = 'results.json'  # written last: its presence marks a finished run
+RECORDS = 'records.csv.gz'  # every measurement, as one long table
 TABLE = 'table.txt'
-HUB_WEIGHTS = 'hub_weights.txt'  # a second table of a sweep, where there is a HUB
+HUB_WEIGHTS = 'hub_weights.txt'  # second table of a sweep, if it uses HUB
 FIGURES = 'figures'
 OPTIMIZER = 'optimizer.safetensors'  # the learned optimizer of a pipeline
 MODEL = 'model.safetensors'  # the network of a training job
-PICTURE = 'picture.npz'  # what it made of a picture
-METRICS = 'metrics.jsonl'  # of a stage, as all below
+PICTURE = 'picture.npz'  # its reconstruction of a picture
+METRICS = 'metrics.jsonl'  # this and the files below belong to a stage
 PARAMETERS = 'parameters.txt'
 CHECKPOINTS = 'checkpoints'
-BEST = 'best'  # of a training job: the checkpoint with the lowest evaluation loss
+BEST = 'best'  # training job: the checkpoint with the lowest evaluation loss
 BEST_RECORD = 'best.json'
-TRACE = 'trace.npz'  # of meta-evaluation: the diagnostics of the learned rule
+TRACE = 'trace.npz'  # meta-evaluation: the diagnostics of the learned rule
 
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-  """A run's folder, or one in it.
+  """A run's folder, or a folder inside it.
 
   Args:
-    path: where it is.
-    writes: whether this process writes; of several that run one job, only the first does.
+    path: its location.
+    writes: whether this process writes; when several processes run one job, only the first does.
 
   Example:
     >>> import tempfile
@@ -67,21 +67,21 @@ class Folder:
 
   @property
   def name(self) -> str:
-    """Of the folder alone."""
+    """The folder's name, without its parents."""
     return self.path.name
 
   def sub(self, name: str) -> 'Folder':
-    """A folder in this one."""
+    """A folder inside this one."""
     return dataclasses.replace(self, path=self.path / name)
 
   def write(self, name: str, content: bytes) -> None:
-    """Writes a file, and makes the folder if need be."""
+    """Writes a file, creating the folder if needed."""
     if self.writes:
       self.path.mkdir(parents=True, exist_ok=True)
       atomic.replace(self.path / name, content)
 
   def write_text(self, name: str, text: str) -> None:
-    """Writes lines; the last one is ended."""
+    """Writes text, ending it with a newline."""
     self.write(name, f'{text}\n'.encode())
 
   def write_json(self, name: str, value: Any) -> None:
@@ -98,15 +98,15 @@ class Folder:
     """Writes name -> figure as PNG files in `figures`."""
     for name, figure in figures.items():
       content = io.BytesIO()
-      tall = figure.get_figheight() > 6  # two rows of panels: enough to read, and below 200 kB
+      tall = figure.get_figheight() > 6  # two rows of panels: still legible, and below 200 kB
       figure.savefig(content, dpi=90 if tall else 120)
       self.sub(FIGURES).write(f'{name}.png', content.getvalue())
 
   def read_json(self, name: str, remedy: str) -> Any:
-    """What `write_json` wrote.
+    """Reads a file that `write_json` wrote.
 
     Raises:
-      InputError: it cannot be read; the message ends with the remedy.
+      InputError: the file cannot be read; the message ends with the remedy.
     """
     path = self.path / name
     try:

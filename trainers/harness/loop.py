@@ -1,4 +1,4 @@
-"""The outer loop: the only for-loop over steps, generations or evaluation rows."""
+"""The outer loop: the only loop over steps, generations or evaluation rows."""
 
 import time
 from collections.abc import Callable
@@ -20,23 +20,23 @@ def run(
 ) -> Any:
   """Runs `step` from `start` to `stop`, keeping the device busy.
 
-  The metrics of a step are looked at only after the next one has been dispatched, and the next
-  step's input is drawn while this one computes. Before a save they are looked at first: what is
-  saved has been checked, and its metrics are on disk.
+  The metrics of a step are read only after the next step has been dispatched, and the next step's
+  input is drawn while this one computes. Before a save, pending metrics are read first: a saved
+  state has been checked, and its metrics are on disk.
 
   Args:
     step: (state, input) -> (state, metrics); it may donate the state.
-    state: where to begin.
-    feed: number of the step -> its input.
+    state: the initial state.
+    feed: step number -> its input.
     start: steps already done.
-    stop: steps to be done in all.
+    stop: total number of steps.
     on_metrics: called with (steps done, metrics), in order; it may raise to end the run.
     report: called after each step with (steps done, state).
-    save_due: whether it is time to save.
-    save: called then with (steps done, state).
+    save_due: returns whether it is time to save.
+    save: called with (steps done, state) when a save is due.
 
   Returns:
-    The last state.
+    The final state.
   """
   pending = None
   for i in range(start, stop):
@@ -55,7 +55,7 @@ def run(
 
 
 def progress(name: str, unit: str, start: int, stop: int, every_secs: float) -> Action:
-  """An action that prints the rate and the time left, every so many seconds and at the end."""
+  """An action that prints the rate and the time left, every `every_secs` and at the end."""
   begun = time.monotonic()
 
   printed: float | None = None
@@ -64,7 +64,7 @@ def progress(name: str, unit: str, start: int, stop: int, every_secs: float) -> 
     nonlocal printed
     now = time.monotonic()
     if printed is None:
-      printed = now  # the first step compiles: its rate says nothing
+      printed = now  # the first step compiles, so its rate is meaningless
     if now - printed <= every_secs and step != stop:
       return
     printed = now

@@ -1,4 +1,4 @@
-"""SIGTERM as a request: the step in hand is finished and saved before the run ends."""
+"""Graceful SIGTERM: the current step is finished and saved before the run ends."""
 
 import contextlib
 import signal
@@ -10,13 +10,13 @@ from l2o.errors import RunError
 
 
 class TerminatedError(RunError):
-  """The run was asked to end and has saved where it was."""
+  """The run was asked to stop and has saved its state."""
 
   exit_code = 128 + signal.SIGTERM
 
 
 class Request:
-  """Whether the run has been asked to end."""
+  """Whether the run has been asked to stop."""
 
   def __init__(self) -> None:
     self.made = False
@@ -27,9 +27,9 @@ class Request:
 
 @contextlib.contextmanager
 def on_sigterm() -> Iterator[Request]:
-  """Turns SIGTERM into a request for as long as the context lasts.
+  """Turns SIGTERM into a stop request inside the context.
 
-  Python lets only the main thread handle signals; in another the request is never made.
+  Python handles signals only in the main thread; in any other, the request is never set.
   """
   request = Request()
   if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What every training stage does around its step: restore, log, checkpoint, report."""
+"""The code around every training stage's step: restore, log, checkpoint, report."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,12 +20,12 @@ class Options(NamedTuple):
 
 
 def options(config: blocks.Run) -> Options:
-  """What a config says of it."""
+  """The options set in a config."""
   return Options(config.log_every_secs, config.checkpoint_every_secs, config.keep_checkpoints)
 
 
 class Evaluate(NamedTuple):
-  """An evaluation every so many steps, and at the end."""
+  """A periodic evaluation, also run at the end."""
 
   every: int
   measure: Callable[[int, Any], Mapping[str, float]]  # (steps done, state) -> numbers to write
@@ -50,20 +50,20 @@ def run(
   expand: Callable[[Mapping[str, Any]], Mapping[str, float]] = scalars,
   evaluate: Evaluate | None = None,
 ) -> Any:
-  """Runs a stage's loop from its newest checkpoint, if there is one, to the end.
+  """Runs a stage's loop to the end, from its newest checkpoint if there is one.
 
   Args:
     step: (state, input) -> (state, metrics []), compiled.
-    state: the initial state, whose shapes, dtypes and places a checkpoint must have.
-    feed: number of the step -> its input.
-    stop: steps in all.
+    state: the initial state; a checkpoint must match its shapes, dtypes and shardings.
+    feed: step number -> its input.
+    stop: total number of steps.
     check: (steps done, metrics), called for every step; raises to end the run.
-    log_every: steps between two rows of metrics.
-    unit: what a step is called.
-    folder: the stage's; gets `checkpoints` and what `writers.create_writer` writes.
-    options: see there.
-    expand: metrics as fetched -> numbers to write.
-    evaluate: what to look at now and then, if anything.
+    log_every: steps between rows of metrics.
+    unit: name of a step in progress lines.
+    folder: the stage's folder; holds `checkpoints` and the output of `writers.create_writer`.
+    options: see `Options`.
+    expand: fetched metrics -> numbers to write.
+    evaluate: the periodic evaluation, if any.
   """
   saved = Checkpoints(folder / CHECKPOINTS, options.checkpoint_every_secs, options.keep_checkpoints)
   state, start = saved.restore_or(state)

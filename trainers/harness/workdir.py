@@ -1,4 +1,4 @@
-"""The folder of a run: whether it may be used, and what is written before anything is computed."""
+"""The workdir of a run: checks before use, and the files written before anything is computed."""
 
 import contextlib
 import importlib.metadata
@@ -17,8 +17,8 @@ from configs import common
 from l2o.errors import InputError
 from trainers.harness.folder import CONFIG, DIFF, LOCK, OVERRIDES, RESULTS, VERSIONS, Folder
 
-SHOWN = 3  # differences that an error lists
-UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax takes a path with these for a pattern
+SHOWN = 3  # differences listed in an error
+UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax treats a path with these as a pattern
 PACKAGES = (
   'clu',
   'flax',
@@ -42,8 +42,8 @@ def resolve(workdir: str | os.PathLike) -> Folder:
   """The folder that --workdir names, with '~' expanded.
 
   Raises:
-    InputError: no name, a URL, an unknown user's home, or a character that checkpoints cannot have
-      in their path.
+    InputError: the path is empty, a URL, in an unknown user's home, or has a character that
+      checkpoint paths cannot contain.
 
   Example:
     >>> resolve('runs/a[1]')
@@ -70,10 +70,10 @@ def resolve(workdir: str | os.PathLike) -> Folder:
 
 
 def held_config(folder: Folder) -> dict[str, Any] | None:
-  """The config of the run that the workdir holds; None for a folder that a new run may use.
+  """The config of the run in the workdir; None for a folder that a new run may use.
 
   Raises:
-    InputError: the workdir is a file, cannot be written to, or holds something else.
+    InputError: the workdir is a file, is not writable, or holds something other than a run.
   """
   try:
     return _held_config(folder)
@@ -88,7 +88,7 @@ def _held_config(folder: Folder) -> dict[str, Any] | None:
     raise InputError(f'workdir {workdir}: {there} is a symbolic link to nothing; name a folder')
   if not there.is_dir():
     raise InputError(f'workdir {workdir}: {there} is a file; name a folder')
-  # Looked at once: another process may begin the same run at this moment.
+  # Read once: another process may be starting the same run.
   names = {path.name for path in workdir.iterdir()} if workdir.exists() else set()
   if CONFIG in names:
     held = folder.read_json(CONFIG, 'name another workdir')
@@ -106,12 +106,12 @@ def _held_config(folder: Folder) -> dict[str, Any] | None:
 
 
 def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
-  """Whether the workdir holds this very run, completed; a fresh or unfinished one is not.
+  """Whether the workdir holds this exact run, finished.
 
-  Results that cannot be read are reported, and written again from the stages' own.
+  Unreadable results are reported, then rewritten from the stages' files.
 
   Raises:
-    InputError: as `held_config`, or a run with another config.
+    InputError: see `held_config`; also if the workdir holds a run with another config.
   """
   held = held_config(folder)
   if held is None:
@@ -131,7 +131,7 @@ def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
 
 
 def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-  """Raises InputError with the first keys that differ if the config held is not this one."""
+  """Raises InputError, naming the first keys that differ, unless both configs are equal."""
   try:
     differences = common.diff(held, config)
   except RecursionError as error:
@@ -152,20 +152,20 @@ def _short(value: Any, width: int = 80) -> str:
 
 
 class InUseError(InputError):
-  """Another process holds the workdir."""
+  """Another process has locked the workdir."""
 
 
 @contextlib.contextmanager
 def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
-  """Holds the workdir for this process, however it ends; makes the folder.
+  """Locks the workdir, creating it if needed; released however the process ends.
 
   Args:
     folder: the workdir.
-    wait_secs: how long to wait for another process that holds it.
+    wait_secs: how long to wait for a lock held by another process.
 
   Raises:
-    InUseError: another process has it for longer than that.
-    InputError: the folder cannot be made.
+    InUseError: another process still holds the lock after that time.
+    InputError: the folder cannot be created.
   """
   workdir, held = folder.path, filelock.FileLock(folder / LOCK)
   try:
@@ -182,7 +182,7 @@ def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
 
 
 def is_in_use(folder: Folder) -> bool:
-  """Whether another process holds the workdir at this moment."""
+  """Whether another process holds the workdir's lock right now."""
   if not (folder / LOCK).exists():
     return False
   try:
@@ -198,7 +198,7 @@ def describe(
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
 ) -> None:
-  """Writes what the run is: config, overrides, diff to the file's default, versions, revision.
+  """Records the run: config, overrides, diff to the file's default, versions, revision.
 
   Raises:
     InputError: `versions.json` of an earlier start is damaged.
@@ -207,12 +207,12 @@ def describe(
   starts = folder.read_json(VERSIONS, 'delete it') if there else []
   if not isinstance(starts, list):
     raise InputError(f'{folder / VERSIONS} is no list of starts; delete it')
-  folder.write_json(CONFIG, config)  # first: it makes the folder a run
+  folder.write_json(CONFIG, config)  # first: it marks the folder as a run
   changes = common.diff(default, config).items()
   lines = [f'{key}: {old!r} -> {new!r}' for key, (old, new) in changes]
   folder.write_text(DIFF, '\n'.join(lines) or 'as the config file says')
   folder.write_json(OVERRIDES, overrides)
-  folder.write_json(VERSIONS, [*starts, _versions()])  # one entry a start
+  folder.write_json(VERSIONS, [*starts, _versions()])  # one entry per start
 
 
 def _versions() -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _versions() -> dict[str, Any]:
 
 
 def revision() -> str:
-  """The checkout's commit, marked if files differ from it; 'unknown' outside a checkout."""
+  """The checkout's commit, marked if there are local changes; 'unknown' outside a checkout."""
   here = pathlib.Path(__file__).parent
   try:
     described = subprocess.run(

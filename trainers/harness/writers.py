@@ -1,4 +1,4 @@
-"""Metrics of a run: `metrics.jsonl`, and TensorBoard events where TensorFlow is installed."""
+"""Metrics of a run: `metrics.jsonl`, and TensorBoard events if TensorFlow is installed."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from trainers.harness.folder import METRICS, Folder
 
 
 class Writer(Protocol):
-  """What a stage writes its metrics to."""
+  """Where a stage writes its metrics."""
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
   def close(self) -> None: ...
@@ -27,8 +27,8 @@ class JsonLinesWriter:
   """Writes scalars as lines `{"step": …, name: value, …}`.
 
   Args:
-    path: the file. Lines beyond step `start` are dropped: a resumed run writes them again.
-    start: steps that are already done.
+    path: the file. Lines past step `start` are dropped, since a resumed run rewrites them.
+    start: steps already done.
   """
 
   def __init__(self, path: pathlib.Path, start: int = 0):
@@ -65,7 +65,7 @@ class Writers:
 
 
 def create_writer(folder: Folder, start: int = 0) -> Writer:
-  """`metrics.jsonl` and, if clu's writer can be imported, events for TensorBoard, in `folder`."""
+  """Writes `metrics.jsonl` in `folder`, and TensorBoard events if clu's writer can be imported."""
   if not folder.writes:
     return Writers([])
   folder.path.mkdir(parents=True, exist_ok=True)
@@ -74,10 +74,10 @@ def create_writer(folder: Folder, start: int = 0) -> Writer:
   return Writers([event_writer(str(folder.path)), lines]) if event_writer else lines
 
 
-@functools.cache  # what is missing is said once
+@functools.cache  # warns only once
 def _event_writer() -> Callable[[str], Writer] | None:
   try:
-    from clu.metric_writers import SummaryWriter  # TensorFlow: five seconds
+    from clu.metric_writers import SummaryWriter  # imports TensorFlow: five seconds
   except ImportError as error:
     print(
       f'[run] metrics.jsonl alone, without TensorBoard events ({first_line(error)}): they need pip '
@@ -89,6 +89,6 @@ def _event_writer() -> Callable[[str], Writer] | None:
 
 
 def number(x: Any) -> float | None:
-  """A JSON number; JSON has no NaN or infinity."""
+  """x as a JSON number; None for NaN and infinity, which JSON lacks."""
   value = float(np.asarray(x))
   return value if math.isfinite(value) else None

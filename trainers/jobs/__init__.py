@@ -1,1 +1,1 @@
-"""What main.py runs: a pipeline of stages, a training job, a sweep of either."""
+"""The jobs main.py runs: a pipeline of stages, a training job, or a sweep of either."""

@@ -1,4 +1,4 @@
-"""The main job: pretrain, meta-train, meta-evaluate, report; one sub-folder of the workdir each."""
+"""The main job: pretrain, meta-train, meta-evaluate, report; each stage has its own folder."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from trainers.harness.folder import OPTIMIZER, RECORDS, RESULTS, TABLE, Folder
 from trainers.resources import run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
 
-CARD = (  # of each row of the learned optimizer
+CARD = (  # from each row of the learned optimizer
   'experiment',
   'source',
   'num_steps',
@@ -37,23 +37,23 @@ CARD = (  # of each row of the learned optimizer
 
 
 class Pipeline(NamedTuple):
-  """All stages, built."""
+  """All stages, ready to run."""
 
-  pretrain: Mapping[str, training.Train]  # one for each start
+  pretrain: Mapping[str, training.Train]  # by name of the start
   meta_train: meta_training.MetaTrain
   meta_evaluate: meta_evaluation.MetaEvaluate
   options: stage.Options
   seed: int
-  params: Params  # shapes of what theta is for
+  params: Params  # shapes of the parameters that theta optimizes
   classes: Mapping[str, Any]  # part of the class split -> names
   horizons: Mapping[str, int]  # learned optimizer -> the most steps it was meta-trained for
 
 
 def build(config: Mapping[str, Any]) -> Pipeline:
-  """Builds every stage, so that what is wrong with any is said before the first begins.
+  """Builds every stage, so that errors in any of them surface before the first one runs.
 
   Raises:
-    InputError: anything in the config that cannot be done.
+    InputError: the config asks for something impossible.
   """
   typed = blocks.pipeline(config)
   data = run_data.load(typed)
@@ -122,10 +122,10 @@ def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
 
 
 def _horizons(config: blocks.PipelineConfig) -> dict[str, int]:
-  """The most steps each learned optimizer was meta-trained for, in this run or before.
+  """The longest horizon each learned optimizer was meta-trained for, here or in an earlier run.
 
-  One that is made of several files is as good as the shortest of theirs. Optimizers whose files do
-  not tell are left out.
+  For an optimizer built from several files, the shortest of their horizons counts. Optimizers
+  whose files do not record a horizon are left out.
   """
   baselines = config.meta_evaluate.baselines
   own = meta_evaluation.label(config.rule, baselines)
@@ -137,7 +137,7 @@ def _horizons(config: blocks.PipelineConfig) -> dict[str, int]:
 
 
 def _horizon_before(rule: Mapping[str, Any]) -> int:
-  """By the cards of the files that a rule names; 0 where they do not tell."""
+  """The horizon recorded in the cards of a rule's files; 0 if they do not record one."""
   told = []
   for card in seen_classes.cards(rule):
     try:
@@ -150,7 +150,7 @@ def _horizon_before(rule: Mapping[str, Any]) -> int:
 
 
 def _mark_horizon(rows: Results, horizons: Mapping[str, int]) -> None:
-  """Marks rows with more steps than their optimizer was meta-trained for."""
+  """Marks rows that run longer than their optimizer was meta-trained for."""
   for row in rows:
     if row['num_steps'] > horizons.get(row['optimizer'], math.inf):
       row['beyond_horizon'] = True
@@ -159,9 +159,9 @@ def _mark_horizon(rows: Results, horizons: Mapping[str, int]) -> None:
 def _save_optimizer(
   plan: Pipeline, theta: Theta, folder: Folder, config: Mapping[str, Any], rows: Results
 ) -> None:
-  """Writes the learned optimizer, with a card that records where it comes from."""
+  """Writes the learned optimizer, with a card that records its origin."""
   spec = config['rule']
-  if spec['name'] == 'artifact':  # one from a file keeps the name of its rule
+  if spec['name'] == 'artifact':  # an optimizer loaded from a file keeps the name of its rule
     spec = read(spec['path']).spec
   ours = [
     {key: row[key] for key in CARD if key in row}

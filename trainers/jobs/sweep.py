@@ -1,4 +1,4 @@
-"""A sweep: every row's difference to the base as a run of its own, and one table at the end."""
+"""A sweep: each row is a separate run with its changes to the base, then one table for all."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +22,10 @@ from trainers.stages import meta_evaluation
 
 Runner = Callable[..., None]
 Builder = Callable[[Mapping[str, Any], Folder], Any]
-Failed = Mapping[Folder, str]  # the run's folder -> why
-WAIT_SECS = 60.0  # for another process that writes the sweep's own files
-POLL_SECS = 2.0  # between two looks at runs that other processes do
-GROWS = ('sweep', 'sweep_seeds')  # keys that may change in a sweep that is continued
+Failed = Mapping[Folder, str]  # the run's folder -> reason
+WAIT_SECS = 60.0  # for another process to write the sweep's files
+POLL_SECS = 2.0  # between checks on runs that other processes hold
+GROWS = ('sweep', 'sweep_seeds')  # keys that may change when a sweep is resumed
 
 
 def run(
@@ -37,25 +37,25 @@ def run(
   overrides: Mapping[str, Any],
   only: str = '',
 ) -> None:
-  """Runs what is not done yet, row by row, and writes results.json, table.txt and a figure.
+  """Runs the unfinished rows in order, and writes results.json, table.txt and a figure.
 
-  A row that ends without a finite loss is reported as failed, and the others are run. Several
-  processes may run one sweep at the same time, on machines that share the folder: each run has a
-  lock, a run that another process holds is left to it, and the tables are made when all are done.
+  A row that ends without a finite loss is reported as failed, and the others still run. Several
+  processes may work on one sweep at the same time, on machines that share the folder: each run has
+  a lock, runs locked by another process are skipped, and the tables are made once all are done.
 
   Args:
     config: a frozen config with rows in `sweep`.
-    folder: of the sweep; each different run has a folder in it, by its difference and seed.
+    folder: the sweep's folder; each distinct run has its own inside, named by changes and seed.
     runner: runs one config in one folder, `trainers.run.run_one`.
-    build: builds one config without running it; every row passes it before the first is run.
-    default: the config file's own values, to write down what differs.
-    overrides: what the command line set.
-    only: the number of a run to do alone, without a table; 'list' to print all numbers.
+    build: builds one config without running it; every row is built before the first one runs.
+    default: the config file's own values, to record the differences.
+    overrides: values set on the command line.
+    only: number of the single run to do, without a table; 'list' to print all numbers.
 
   Raises:
-    InputError: before any row is run: a row that cannot be built, two rows of one name, an override
-      that every row replaces, a folder that holds something else, a number that no run has.
-    RunError: every row failed, or the one that was asked for.
+    InputError: before any row runs: a row cannot be built, two rows share a name, an override is
+      replaced by every row, the folder holds something else, or no run has that number.
+    RunError: every row failed, or the requested one did.
   """
   plan = sweep_plan.build(config, folder)
   _refuse_replaced(overrides, [*plan.typed.first, *plan.typed.sweep])
@@ -80,7 +80,7 @@ def run(
 
 
 def listed(plan: sweep_plan.Plan, folder: Folder) -> str:
-  """The runs of a sweep with their numbers, and which of them are done."""
+  """Lists the runs of a sweep with their numbers, marking the finished ones."""
   lines = []
   for number, run in enumerate(plan.runs, start=1):
     done = 'done' if files.is_finished(run.folder, run.config) else 'open'
@@ -89,7 +89,7 @@ def listed(plan: sweep_plan.Plan, folder: Folder) -> str:
 
 
 def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict[Folder, str]:
-  """Does the runs in order, and comes back to those that another process holds."""
+  """Does the runs in order, then retries those that another process held."""
   failed: dict[Folder, str] = {}
   waiting, told = list(runs), False
   while waiting:
@@ -113,7 +113,7 @@ def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict
 def _done(
   run: sweep_plan.Run, number: str, folder: Folder, runner: Runner, failed: dict[Folder, str]
 ) -> bool:
-  """Whether a run has ended, one way or the other; False if another process holds it."""
+  """Does a run, noting a failure in `failed`; False if another process holds it."""
   if files.is_in_use(run.folder):  # before its data are loaded
     return False
   try:
@@ -130,7 +130,7 @@ def _done(
 
 
 def _refuse_replaced(overrides: Mapping[str, Any], rows: Sequence[blocks.SweepRow]) -> None:
-  """An override that no row keeps would be ignored."""
+  """Raises InputError for an override that every row replaces, since it would have no effect."""
   for key in overrides:
     if key == 'seed':
       raise InputError('--config.seed has no effect in a sweep: set --config.sweep_seeds')
@@ -153,12 +153,12 @@ def _refuse_other_sweep(config: Mapping[str, Any], folder: Folder) -> None:
 
 
 def _try(plan: sweep_plan.Plan, build: Builder) -> None:
-  """Builds every run of one seed that is not done, so that what is wrong shows before the first."""
+  """Builds every unfinished run of one seed, so that errors surface before the first one runs."""
   for run in plan.runs:
     blocks.typed(run.config)
     done = files.is_finished(run.folder, run.config)
     if run.seed == plan.typed.sweep_seeds[0] and not done:
-      # What a first job leaves is not there yet.
+      # The first job's model does not exist yet.
       build({**run.config, 'start': ''} if plan.first else run.config, run.folder)
 
 
@@ -184,7 +184,7 @@ def _compare_meta_trained(
 
 
 def _measured(run: sweep_plan.Run, spec: blocks.MetaEvaluate) -> pd.DataFrame:
-  """A run's accuracies of its learned optimizer, at the base's longest horizon."""
+  """Accuracies of a run's learned optimizer at the base's longest horizon."""
   changed = blocks.pipeline(run.config)
   name = meta_evaluation.label(changed.rule, changed.meta_evaluate.baselines)
   table = _records(run)
@@ -222,7 +222,7 @@ def _compare_jobs(plan: sweep_plan.Plan, folder: Folder, failed: Failed) -> None
 
 
 def _draw(ended: Mapping[str, Sequence[sweep_plan.Run]], folder: Folder) -> None:
-  """What each row's first seed that ended made of a picture, where it made one."""
+  """Draws the reconstruction by each row's first finished seed, if its data are a picture."""
   found = {}
   for name, runs in ended.items():
     drawn = (run.folder / PICTURE for run in runs)

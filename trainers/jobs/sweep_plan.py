@@ -1,4 +1,4 @@
-"""The runs of a sweep: each row's difference to the base, under each seed, in its own folder."""
+"""The runs of a sweep: each row's changes to the base, for each seed, in separate folders."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,33 +25,33 @@ WHOLE = ('cpu_devices', 'first', 'sweep', 'sweep_seeds')  # keys that no row can
 
 
 class Run(NamedTuple):
-  """A row under one seed."""
+  """A row with one seed."""
 
   folder: Folder
   seed: int
   config: Mapping[str, Any]  # frozen
-  cause: Folder | None  # of the run whose model it starts from
+  cause: Folder | None  # folder of the run whose model it starts from
 
 
 class Planned(NamedTuple):
-  """A row and its runs, one a seed. Rows that come to the same run share its folder."""
+  """A row and its runs, one per seed. Rows that resolve to the same run share a folder."""
 
   row: blocks.SweepRow
-  name: str  # of the folder that its seeds are in
+  name: str  # of the folder with its seeds
   runs: Sequence[Run]
 
 
 class Plan(NamedTuple):
-  """A sweep."""
+  """A planned sweep."""
 
   base: Mapping[str, Any]  # the frozen config without its rows
   typed: blocks.PipelineConfig | blocks.JobConfig  # the same, with its rows
-  first: Sequence[Run]  # those that the others start from, one a seed
+  first: Sequence[Run]  # runs that the others start from, one per seed
   rows: Sequence[Planned]
 
   @property
   def runs(self) -> list[Run]:
-    """Every run once, those that others start from first."""
+    """All distinct runs; those that others start from come first."""
     rows = (run for planned in self.rows for run in planned.runs)
     return list({run.folder: run for run in (*self.first, *rows)}.values())
 
@@ -60,12 +60,12 @@ def build(config: Mapping[str, Any], folder: Folder) -> Plan:
   """Plans a sweep.
 
   Args:
-    config: frozen, with rows in `sweep`.
-    folder: of the sweep.
+    config: a frozen config with rows in `sweep`.
+    folder: the sweep's folder.
 
   Raises:
-    InputError: a key that the base does not have, two rows of one name, rows that would share a
-      folder though they differ.
+    InputError: a key is not in the base, two rows share a name, or different rows would share a
+      folder.
   """
   typed = blocks.typed(config)
   _check(typed)
@@ -78,7 +78,7 @@ def build(config: Mapping[str, Any], folder: Folder) -> Plan:
 
 
 def chosen(plan: Plan, number: str) -> list[Run]:
-  """The run of a number, from 1, after the one that it starts from.
+  """The run with this number, counted from 1, preceded by the run it starts from.
 
   Raises:
     InputError: no such number.
@@ -104,7 +104,7 @@ def _planned(
   name = row.table if _are_jobs(typed) else report.name(changes)
   for seed in typed.sweep_seeds:
     where = folder.sub(name).sub(f'seed_{seed}')
-    # Relative, so that the folder may be moved.
+    # Relative, so that the folder can be moved.
     start = {'start': os.path.relpath(first[seed].path, where.path)} if first else {}
     changed = common.with_diff(base, {**start, **row.diff, 'seed': seed})
     runs.append(Run(where, seed, changed, first.get(seed)))

@@ -29,24 +29,24 @@ HERE = Folder(pathlib.Path())
 
 
 class Job(NamedTuple):
-  """A training job, how often it reports, and what it looks at when it has ended."""
+  """A training job, how often it reports, and what is needed for its results."""
 
   plan: training.Train
   options: stage.Options
   batch_source: batch_sources.BatchSource
   model: nn.Module | None
-  known: Mapping[str, Any]  # what is the same in all its records
+  known: Mapping[str, Any]  # columns that are constant in its records
 
 
 def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
-  """Builds the job; no computation but small ones, nothing written.
+  """Builds the job; computes next to nothing and writes nothing.
 
   Args:
     config: a frozen config with a block `train`.
-    folder: of the run, from which `start` is found.
+    folder: the run's folder; `start` is relative to it.
 
   Raises:
-    InputError: anything in the config that cannot be done.
+    InputError: the config asks for something impossible.
   """
   typed = blocks.job(config)
   if typed.first:
@@ -106,7 +106,7 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
 def _start(config: blocks.JobConfig, folder: Folder) -> tuple[Params, PyTree] | None:
   if not config.start:
     return None
-  # '..' of what is not there yet
+  # '..' in a path that does not exist yet
   where = Folder(pathlib.Path(os.path.normpath(folder / config.start)))
   start = saved_model.load(where)
   held = where.read_json(CONFIG, 'run its job again')
@@ -115,7 +115,7 @@ def _start(config: blocks.JobConfig, folder: Folder) -> tuple[Params, PyTree] | 
   except InputError as error:
     raise InputError(f'start: {where / CONFIG}: {error}; run its job again') from error
   old, new = before.batch_source, config.batch_source
-  # As lists: classes are dealt out in the order of the parts.
+  # As lists: classes are assigned in the order of the parts.
   splits = [(c.seed, [*c.batch_source.get('split', {}).items()]) for c in (before, config)]
   if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
     raise InputError(
@@ -126,10 +126,9 @@ def _start(config: blocks.JobConfig, folder: Folder) -> tuple[Params, PyTree] | 
 
 
 def run(job: Job, folder: Folder) -> None:
-  """Trains, and writes results.json: the last and the best evaluation, and what it took.
+  """Trains, and writes results.json: the last and the best evaluation, test and restarts.
 
-  Beside it lie the records, the best model, and where the data are a picture, what the model makes
-  of it.
+  Also writes the records, the best model and, if the data are a picture, its reconstruction.
   """
   where = folder.sub('train')
   state, evaluation = training.run(job.plan, where, job.options)
@@ -156,7 +155,7 @@ def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | None] | None:
-  """The best model's metrics on the data kept for it."""
+  """The best model's metrics on the held-out test data."""
   if job.batch_source.test is None:
     return None
   measured = jax.device_get(
@@ -176,6 +175,6 @@ def _draw(job: Job, params: Params, model_state: PyTree, folder: Folder) -> None
 def _fresh(
   batch_source: batch_sources.BatchSource, spec: blocks.Train, number: int
 ) -> dict[str, np.ndarray]:
-  """The batches after this step's own as one: as many as `train.comparisons`."""
+  """The next `train.comparisons` batches after this step's batch, concatenated."""
   batches = [batch_source.sample(number + 1 + i) for i in range(spec.comparisons)]
   return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
