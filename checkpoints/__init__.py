@@ -1,4 +1,4 @@
-"""Checkpoints of a stage of a run."""
+"""Checkpoints of a stage."""
 
 from checkpoints.manager import Checkpoints
 

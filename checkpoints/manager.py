@@ -1,7 +1,7 @@
 """Orbax checkpoints of a training state: saved in the background, restored with a check.
 
-Beside each state lies a manifest with a digest of every leaf: file formats find a file that is cut
-short, but a single flipped bit comes back as another number.
+Each state has a manifest with a digest of every leaf: file formats detect a truncated file, but a
+single flipped bit would silently be read as a different number.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from absl import logging
 from l2o.errors import InputError
 from l2o.types import PyTree
 
-STEP = '(step)'  # in a manifest beside the leaves: a folder may have been renamed
+STEP = '(step)'  # stored in the manifest with the leaves, in case a folder was renamed
 
 
 class DamagedError(Exception):
-  """A checkpoint that holds something else than was saved; the message says what."""
+  """A checkpoint differs from what was saved; the message says how."""
 
 
 class Checkpoints:
   """The checkpoints of one stage, in a folder of their own.
 
   Args:
-    folder: where they are; made if need be.
-    every_secs: time between two saves, see `is_due`.
-    keep: how many of the newest are kept.
+    folder: their location; created if needed.
+    every_secs: time between saves, see `is_due`.
+    keep: how many of the newest to keep.
   """
 
   def __init__(self, folder: pathlib.Path, every_secs: float = 60.0, keep: int = 2):
@@ -48,23 +48,23 @@ class Checkpoints:
     self._last = time.monotonic()
 
   def restore_or(self, state: PyTree) -> tuple[PyTree, int]:
-    """The newest sound checkpoint in the shapes, dtypes and places of `state`, or `state` itself.
+    """The newest valid checkpoint, with the shapes, dtypes and shardings of `state`, or `state`.
 
-    A checkpoint that is incomplete, unreadable or unlike its manifest is reported and set aside,
-    in a folder beside this one.
+    A checkpoint that is incomplete, unreadable or does not match its manifest is reported and
+    moved to a folder next to this one.
 
     Returns:
       The state, and the steps it has done (0 if there is no checkpoint).
 
     Raises:
-      InputError: the checkpoint is of another tree; the message names what differs.
+      InputError: the checkpoint holds a different tree; the message names what differs.
     """
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         return self._restore(step, state), step
       except InputError:
         raise
-      except Exception as error:  # whatever Orbax or its file formats raise of a damaged folder
+      except Exception as error:  # Orbax and its file formats may raise anything
         logging.warning(
           'checkpoint %d in %s cannot be read and is moved to %s; the one before it is used (%s)',
           step, self._folder, self._set_aside(step), str(error).split('\n')[0][:200],
@@ -72,11 +72,11 @@ class Checkpoints:
     return state, 0
 
   def is_due(self) -> bool:
-    """Whether the last save is long enough ago."""
+    """Whether `every_secs` have passed since the last save."""
     return time.monotonic() - self._last >= self._every_secs
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves unless `step` is saved already; writing continues in the background."""
+    """Saves unless `step` is already saved; writes in the background."""
     if step in self._manager.all_steps():
       return
     # A copy: the caller's next step may donate these buffers while Orbax still reads them.
@@ -89,11 +89,11 @@ class Checkpoints:
     self._last = time.monotonic()
 
   def close(self) -> None:
-    """Waits for what is being written."""
+    """Waits for pending writes."""
     self._manager.close()
 
   def _set_aside(self, step: int) -> pathlib.Path:
-    """Moves a checkpoint out of the manager's sight; a person may still want it."""
+    """Moves a checkpoint out of the manager's folder, but keeps it for the user."""
     aside = self._folder.with_name(f'{self._folder.name}_unreadable')
     aside.mkdir(exist_ok=True)
     number = len([path for path in aside.iterdir() if path.name.partition('-')[0] == str(step)])
@@ -118,7 +118,7 @@ class Checkpoints:
     return restored.state
 
   def _compare(self, saved: dict[str, str], state: PyTree, step: int) -> None:
-    """Orbax casts to the dtype it is asked for without a word, so what is there is compared."""
+    """Compares the saved dtypes and shapes, since Orbax casts silently to the requested dtype."""
     wanted = _leaves(state)
     for name in sorted(saved.keys() | wanted.keys()):
       if saved.get(name) != wanted.get(name):
@@ -129,7 +129,7 @@ class Checkpoints:
 
 
 def _named(tree: PyTree) -> dict[str, Any]:
-  """Path -> leaf; a field, a key and a position read alike, as Orbax stores them."""
+  """Path -> leaf; fields, keys and positions are written alike, as Orbax does."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in leaves}
 

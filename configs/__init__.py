@@ -1,1 +1,1 @@
-"""Experiments, one page each; `common` holds what they share."""
+"""Experiments, one file each; `common` holds shared code."""

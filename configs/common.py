@@ -1,4 +1,4 @@
-"""What config files share: arguments after the file's name, blocks, freezing and comparing."""
+"""Shared by config files: arguments after the file name, blocks, freezing and comparing."""
 
 import importlib.util
 import math
@@ -16,11 +16,11 @@ def parse(arg: str, **defaults: Any) -> ConfigDict:
   """Parses what follows the colon of `--config=configs/x.py:smoke,width=32`.
 
   Args:
-    arg: words separated by commas; a word alone sets a flag, `key=value` anything else.
-    **defaults: the arguments the file knows; the type of a default is the type of its value.
+    arg: comma-separated words; a bare word sets a flag, `key=value` sets anything else.
+    **defaults: the arguments the file accepts; a value must have the type of its default.
 
   Raises:
-    InputError: a word the file does not know, or a value of another type.
+    InputError: the file does not accept a word, or a value has the wrong type.
 
   Example:
     >>> parse('smoke,width=32', smoke=False, width=64).to_dict()
@@ -49,26 +49,26 @@ def _converted(kind: type, text: str) -> Any:
 
 
 def base() -> ConfigDict:
-  """The blocks that every experiment has, with their usual values."""
+  """The keys that every experiment has, with their usual values."""
   return ConfigDict({
     'seed': 0,
     'cpu_devices': 2,  # a small network keeps one core busy; set it to your number of cores
-    'log_every_secs': 5.0,  # between two progress lines
+    'log_every_secs': 5.0,  # between progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
-    'sweep': [],  # differences from this config, see `sweep_row`, each a run of its own
+    'sweep': [],  # changes to this config, each a separate run; see `sweep_row`
     'sweep_seeds': (0,),
-    'first': [],  # of a sweep of training jobs: at most one row, from which its seed's others start
+    'first': [],  # in a sweep of training jobs: at most one row, whose model the others start from, by seed
   })  # fmt: skip
 
 
 def pipeline_base() -> ConfigDict:
-  """The blocks that every pipeline has, with the values most of them keep."""
+  """The blocks that every pipeline has, with their usual values."""
   c = base()
   c.feed = {
-    'chunk_steps': 0,  # 0: all images are on the device; else steps that the host feeds at once
-    'tasks_at_once': 8,  # of an evaluation fed by the host, whose states stay on the device
-    'threads': 8,  # that read images
+    'chunk_steps': 0,  # 0: all images are on the device; otherwise steps fed by the host at once
+    'tasks_at_once': 8,  # evaluation tasks on the device at once, if the host feeds them
+    'threads': 8,  # for reading images
   }
   return c
 
@@ -79,18 +79,18 @@ def train_base() -> ConfigDict:
   c.update(
     cpu_devices=1,
     batch_source={'name': 'nothing'},  # the data to train on, see datasets.batch_sources
-    model={},  # none, for a task without one
+    model={},  # empty for a task without a model
     task={},
     rule={},
-    start='',  # workdir of a finished job, relative to this run's, whose best model to start from
+    start='',  # workdir of a finished job to start from (its best model), relative to this run's
     train={
       'num_steps': 1,
       'log_every': 10,  # steps
-      'eval_every': 100,  # steps; 0: at the end alone
+      'eval_every': 100,  # steps; 0: only at the end
       'comparisons': 1,  # batches that LGL2O compares its proposals on
       'nonfinite': {'name': 'stop'},  # or 'increase_steps', 'min_loss': trainers/stages/reinit.py
       'mesh': {'data': 1, 'model': 1},
-      'placement': (),  # of parameters: (regular expression, mesh axis for each array axis)
+      'placement': (),  # for parameters: (regular expression, mesh axis for each array axis)
     },
   )
   return c
@@ -107,7 +107,7 @@ RULES = {
 
 
 def set_rules(c: ConfigDict, args: ConfigDict) -> None:
-  """Sets the rule that the arguments name, and rows for the released weights they name.
+  """Sets the rule named in the arguments, and adds rows for the released weights named there.
 
   Args:
     c: the config.
@@ -116,7 +116,7 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
       weights, evaluated on all parameters and on the head.
 
   Raises:
-    InputError: `velo_ft` or `celo_ft` without the weights.
+    InputError: `velo_ft` or `celo_ft` is given without weights.
   """
   weights = {'velo': args.velo, 'celo': args.celo}
   if args.rule in RULES:
@@ -158,14 +158,14 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
 
 
 def hand_designed(optimizer: str, **arguments: Any) -> dict[str, Any]:
-  """An optimizer of optax as a rule."""
+  """An optax optimizer as a rule."""
   return {'name': 'hand_designed', 'optimizer': optimizer, **arguments}
 
 
 def baseline(
   optimizer: str, schedule: str, trainable: str, learning_rates: tuple[float, ...]
 ) -> dict[str, Any]:
-  """One family of hand-designed settings: a compiled program, mapped over its learning rates."""
+  """A family of hand-designed settings: one compiled program, mapped over its learning rates."""
   rule = hand_designed(optimizer, schedule=schedule, trainable=trainable)
   return {'rule': rule, 'learning_rates': learning_rates}
 
@@ -175,8 +175,8 @@ def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[
 
   Args:
     table: the table it belongs to.
-    paper: the accuracy in % that a paper has for it, if any.
-    diff: dotted key -> value, the difference from the sweep's base.
+    paper: the accuracy in % reported by a paper, if any.
+    diff: dotted key -> value, the changes to the sweep's base.
   """
   return {'table': table, 'paper': paper, 'diff': dict(diff)}
 
@@ -189,7 +189,7 @@ def with_diff(config: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, A
     diff: dotted key -> value.
 
   Raises:
-    InputError: a key that the config does not have.
+    InputError: a key is not in the config.
 
   Example:
     >>> with_diff({'seed': 0, 'rule': {'name': 'l3rs'}}, {'rule.name': 'velo'})
@@ -205,7 +205,7 @@ def with_diff(config: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, A
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Nested dicts as one dict of dotted keys; a dict without entries stays a value.
+  """Flattens nested dicts to one dict of dotted keys; an empty dict stays a value.
 
   Example:
     >>> flatten({'a': {'b': 1, 'c': {}}, 'd': 2})
@@ -221,7 +221,7 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-  """How `new` differs from `old`: dotted key -> (old, new), None for no such key.
+  """How `new` differs from `old`: dotted key -> (old, new), with None for a missing key.
 
   Example:
     >>> diff({'seed': 0, 'a': {'b': 1}}, {'seed': 1, 'a': {'b': 1}})
@@ -233,11 +233,11 @@ def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any,
 
 
 def freeze(config: ConfigDict) -> dict[str, Any]:
-  """The config as plain data: dicts, lists, numbers, strings; the form that is saved and built.
+  """The config as plain data: dicts, lists, numbers, strings; the form that is saved and built from.
 
   Raises:
-    InputError: not a ConfigDict, a number that is not finite, or a list with a string that has a
-      comma, as `--config.names=a,b` makes it.
+    InputError: it is not a ConfigDict, a number is not finite, or a string in a list has a comma,
+      as after `--config.names=a,b`.
   """
   if not isinstance(config, ConfigDict):
     raise InputError(
@@ -263,7 +263,7 @@ def _plain(value: Any, key: str) -> Any:
 
 
 def load_default(path: str) -> ConfigDict:
-  """The config of a file as it stands, without arguments (`x.py:smoke`) or overrides."""
+  """The default config of a file, without arguments (`x.py:smoke`) or overrides."""
   path = config_path(path)
   spec = importlib.util.spec_from_file_location('default_config', path)
   assert spec is not None
@@ -274,10 +274,10 @@ def load_default(path: str) -> ConfigDict:
 
 
 def config_path(path: str) -> str:
-  """The config file that --config names, without its arguments.
+  """The path of the config file in --config, without its arguments.
 
   Raises:
-    InputError: no such file, or not a Python file.
+    InputError: there is no such file, or it is not a Python file.
   """
   path = path.partition('.py:')[0] + '.py' if '.py:' in path else path
   if not path.endswith('.py') or not pathlib.Path(path).is_file():
@@ -288,7 +288,7 @@ def config_path(path: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-  r"""The message of a flag parser's error, without its quoting and its trace.
+  r"""The message of a flag parser's error, without quoting and traceback.
 
   Example:
     >>> one_line(AttributeError('\'sed\'\nDid you mean "seed" instead of "sed"?'))
@@ -298,7 +298,7 @@ def one_line(error: Exception) -> str:
   text = text[1:-1] if text[:1] == text[-1:] == "'" else text
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   if 'Error whilst parsing config file' in text and 'InputError: ' not in lines[-1]:
-    return text  # a mistake in the file itself: its trace says where
+    return text  # an error in the file itself: the traceback shows where
   if isinstance(error, (AttributeError, KeyError)):
     return 'no such key: ' + '. '.join(lines)
   return lines[-1].partition('InputError: ')[2] or lines[-1]

@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 from configs import common
 
 RATES = (3e-2, 1e-2, 3e-3, 1e-3)
-HUB_RATE = 1e-2  # of the AdamW in HUB and LGL2O: the best of these
+HUB_RATE = 1e-2  # for AdamW in HUB and LGL2O: the best of these
 
 
 def adamw(learning_rate: float) -> dict:
-  """The hand-designed side."""
+  """The hand-designed optimizer."""
   schedule = {'name': 'cosine', 'warmup': 0.1}
   return {
     'name': 'hand_designed',

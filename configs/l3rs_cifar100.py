@@ -36,7 +36,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'rule': common.hand_designed('adam', schedule='cosine', learning_rate=3e-3),
     'mesh': {'data': 1},
     'log_every': 100,
-    'starts': {  # networks to start from, by the number of their random draws
+    'starts': {  # networks to start from
       'main': {'source': 'cifar100', 'classes': 'pretrain', 'number': 0},
       'other': {'source': 'cifar100', 'classes': 'pretrain', 'number': 1},
     },
@@ -51,7 +51,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'meta_batch': 4,
     'min_steps': 10,  # K ~ U{10..50}
     'max_steps': 50,
-    'optimizer': {  # of theta
+    'optimizer': {  # for theta
       'name': 'adam',
       'learning_rate': 0.02,
       'schedule': {'name': 'halving', 'every': 500},  # generations
@@ -106,5 +106,5 @@ def _meta_evaluate() -> dict:
       'sgd_constant': common.baseline('sgd', 'constant', 'all', (3e-1, 1e-1, 3e-2, 1e-2)),
     },
     'bootstrap_samples': 10_000,
-    'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation
+    'allow_seen_classes': False,  # whether evaluation may use classes seen in training
   }

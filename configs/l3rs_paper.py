@@ -72,7 +72,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'meta_batch': 4,
     'min_steps': 10,  # K ~ U{10..500}
     'max_steps': 500,
-    'optimizer': {  # of theta
+    'optimizer': {  # for theta
       'name': 'adam',
       'learning_rate': 0.02,
       'schedule': {'name': 'halving', 'every': 500},  # generations
@@ -120,7 +120,7 @@ def _meta_evaluate() -> dict:
     'paper': {experiment: {'l3rs': row} for experiment, row in PAPER.items()},
     'baselines': BASELINES,
     'bootstrap_samples': 10_000,
-    'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation
+    'allow_seen_classes': False,  # whether evaluation may use classes seen in training
   }
 
 

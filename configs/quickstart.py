@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-SHIPPED = 'l3rs-quickstart'  # in l2o/artifacts/zoo, of this config
-# Wide enough that the best of each family is inside at every horizon.
+SHIPPED = 'l3rs-quickstart'  # in l2o/artifacts/zoo, made with this config
+# Wide enough that the best of each family is inside the grid at every horizon.
 ADAM = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 ADAM_HEAD = (3.0, 1.0, 3e-1, 1e-1, 3e-2, 1e-2)
 SGD = (1.0, 5e-1, 2e-1, 1e-1, 5e-2, 2e-2)
@@ -49,16 +49,16 @@ def get_config(arg: str = '') -> ConfigDict:
     'classes': 'meta_train',
     'start': 'main',
     'num_generations': 60,
-    'meta_batch': 4,  # tasks of a generation, common to all candidates
+    'meta_batch': 4,  # tasks per generation, shared by all candidates
     'min_steps': 10,  # K ~ U{10..50}
     'max_steps': 50,
-    'optimizer': {  # of theta
+    'optimizer': {  # for theta
       'name': 'adam',
       'learning_rate': 0.02,
       'schedule': {'name': 'halving', 'every': 500},  # generations
     },
     'mapping': 'auto',  # how a device runs its candidates
-    'task_mapping': 'auto',  # and a candidate its tasks
+    'task_mapping': 'auto',  # how a candidate runs its tasks
     'mesh': {'population': -1, 'data': 1},
   }
   c.meta_evaluate = _meta_evaluate()
@@ -76,16 +76,16 @@ def _meta_evaluate() -> dict:
   return {
     'num_steps': (10, 25, 50, 100),  # 100 is beyond what meta-training saw
     'num_tasks': 50,
-    'trace_tasks': 8,  # whose mu and lambda are recorded
+    'trace_tasks': 8,  # tasks on which mu and lambda are recorded
     'trace_steps': 50,
     'mapping': 'auto',  # how a device runs its tasks
-    'setting_mapping': 'vectorized',  # and a task the settings of a family
+    'setting_mapping': 'vectorized',  # how a task runs the settings of a family
     'mesh': {'population': -1, 'data': 1},
     'experiments': {
       'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'},
       'B': {'source': 'digits', 'classes': 'all', 'start': 'main'},
     },
-    'paper': {},  # experiment -> optimizer -> accuracies in % at num_steps, to stand beside ours
+    'paper': {},  # experiment -> optimizer -> accuracies in % at num_steps, to compare with ours
     'baselines': {
       'adam_cosine': common.baseline('adam', 'cosine', 'all', ADAM),
       'adam_constant': common.baseline('adam', 'constant', 'all', ADAM),
@@ -95,12 +95,12 @@ def _meta_evaluate() -> dict:
       'sgd_constant_head': common.baseline('sgd', 'constant', 'head', SGD_HEAD),
     },
     'bootstrap_samples': 10_000,
-    'allow_seen_classes': False,  # of pretraining or meta-training, in an evaluation
+    'allow_seen_classes': False,  # whether evaluation may use classes seen in training
   }
 
 
 def _smoke(c: ConfigDict) -> None:
-  """A few steps of everything: it shows that the parts fit, not that anything is learned."""
+  """A few steps of everything: shows that the parts fit together, not that anything is learned."""
   c.sources.glyphs.per_font = 4
   c.episodes.eval_size = 64
   c.pretrain.update(num_steps=20, log_every=5)

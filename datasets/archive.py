@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from l2o.errors import InputError, first_line
 
-MAX_BYTES = 8 << 20  # of one file: photographs have some hundred kB
-MAX_RATIO = 200  # unpacked to packed size of a zip member
+MAX_BYTES = 8 << 20  # per file: photographs have a few hundred kB
+MAX_RATIO = 200  # unpacked over packed size of a zip member
 UNREADABLE = (
   OSError,
   EOFError,
@@ -23,7 +23,7 @@ UNREADABLE = (
   SyntaxError,
   ValueError,
   struct.error,
-  RuntimeError,  # an encrypted member, or a compression zipfile does not know
+  RuntimeError,  # an encrypted member, or an unsupported compression
   zlib.error,
   zipfile.BadZipFile,
   UnidentifiedImageError,
@@ -32,11 +32,11 @@ UNREADABLE = (
 
 
 class BadRecordError(Exception):
-  """A file that is not what its name and place promise; the message names it."""
+  """A file does not match its name and location; the message names it."""
 
 
 class Files(NamedTuple):
-  """What lies in a folder or a zip file."""
+  """The files in a folder or a zip file."""
 
   names: Sequence[str]  # sorted, with '/' between folders
   read: Callable[[str], bytes]
@@ -46,8 +46,8 @@ def open_files(where: pathlib.Path) -> Files:
   """Lists a folder or a zip file.
 
   Raises:
-    InputError: neither of the two, or a zip file with a member whose path leaves the folder or
-      that unpacks to an absurd size.
+    InputError: it is neither, or a member of the zip file has a path outside the folder or unpacks
+      to an absurd size.
   """
   if os.path.isdir(where):
     names = sorted(p.relative_to(where).as_posix() for p in where.rglob('*') if p.is_file())
@@ -78,7 +78,7 @@ def below(files: Files, marker: str) -> Files:
 
 
 def read_text(files: Files, name: str, where: pathlib.Path) -> str:
-  """A text file; raises InputError if it cannot be read or is not in UTF-8."""
+  """Reads a text file; raises InputError if it cannot be read or is not UTF-8."""
   try:
     return files.read(name).decode()
   except UNREADABLE as error:
@@ -89,12 +89,12 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
   """Reads an image as [H, W, 3] uint8, greyscale as colour.
 
   Args:
-    files: where it lies.
-    name: its name there.
+    files: the files it is in.
+    name: its name among them.
     max_side: pixels; a larger one is not decoded.
 
   Raises:
-    BadRecordError: it is truncated, larger, or not a JPEG.
+    BadRecordError: it is truncated, too large, or not a JPEG.
   """
   try:
     with Image.open(io.BytesIO(files.read(name)), formats=['JPEG']) as image:

@@ -1,4 +1,4 @@
-"""Batch sources of training jobs, step number -> batch; the smallest of them are defined here."""
+"""Batch sources of training jobs, step number -> batch; the small ones are defined here."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -27,8 +27,8 @@ class BatchSource(NamedTuple):
   sample: Callable[[int], Arrays]  # step number -> its batch, always the same
   evaluation: Arrays
   example: Arrays
-  test: Arrays | None = None  # seen once, by the model that was best in the evaluation
-  num_classes: int = 0  # of the labels, if there are labels
+  test: Arrays | None = None  # used once, for the model with the best evaluation
+  num_classes: int = 0  # number of label classes; 0 without labels
   grid: tuple[int, ...] = ()  # shape of the picture that the evaluation's targets form
 
 
@@ -36,7 +36,7 @@ def load(spec: Mapping[str, Any], seed: int) -> BatchSource:
   """Builds the batch source that `spec` names.
 
   Raises:
-    InputError: no such batch source, or an argument it does not take.
+    InputError: there is no such batch source, or it does not take an argument.
   """
   return build(BATCH_SOURCES, spec, 'batch_source', seed=seed)
 
@@ -66,17 +66,17 @@ def sines(
       inputs = sin(t + p), sin(2 t + p), sin(3 t + p),     target = sin(t + p) cos(2 t)
 
   The evaluation has 64 other phases and no noise. Curves and phases are ours: HUB (arXiv
-  2305.16823) describes its own no further than the first line.
+  2305.16823) gives no more detail than the first line.
 
   Args:
-    seed: of phases and noise.
+    seed: seed of phases and noise.
     num_steps: T, points of a sequence.
     batch_size: sequences of a batch.
     noise: standard deviation of the noise on inputs and targets of training batches.
-    periods: covered by a sequence.
+    periods: periods covered by a sequence.
 
   Raises:
-    InputError: a number below 1, or noise below 0.
+    InputError: a number is below 1, or the noise is below 0.
 
   Example:
     >>> batch = sines(seed=0, num_steps=16, batch_size=2).sample(0)
@@ -107,7 +107,7 @@ def spiral(
   batch_size: Count = 1,
   noise: NotNegative = 0.0,
 ) -> BatchSource:
-  """One trajectory in the plane, for an ordinary differential equation to be fitted to.
+  """One trajectory in the plane, to fit an ordinary differential equation to.
 
       dy/dt = y³ A,    A = [[-0.1, 2], [-2, -0.1]],    y(0) = (2, 0), t from 0 to 5
 
@@ -115,13 +115,13 @@ def spiral(
   the evaluation has none.
 
   Args:
-    seed: of the noise.
-    num_steps: T, times.
+    seed: seed of the noise.
+    num_steps: T, number of times.
     batch_size: copies of the curve, each with its own noise.
     noise: standard deviation of the noise on targets of training batches.
 
   Raises:
-    InputError: fewer than 2 times, no copies, or noise below 0.
+    InputError: there are fewer than 2 times or no copies, or the noise is below 0.
 
   Example:
     >>> batch = spiral(seed=0, num_steps=5).sample(0)

@@ -29,15 +29,15 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
   """The middle of a volume: {'coordinates' [B, 3], 'target' [B, 1]}, scaled to its own range.
 
   Args:
-    seed: of the batches.
+    seed: seed of the batches.
     path: a file that nibabel reads, such as brain.nii.gz; if empty, nilearn's MNI152 T1 template,
       a brain at 1 mm.
-    crop: its side, in voxels.
+    crop: side of the crop, in voxels.
     batch_size: B.
 
   Raises:
-    InputError: the extra 'volumes' is not installed, a file that is no finite volume, smaller than
-      the crop or constant, or a number below 1.
+    InputError: the extra 'volumes' is not installed, the file is not a finite volume, the volume is
+      constant or smaller than the crop, or a number is below 1.
   """
   values = _template() if not path else _read(path)
   if values.ndim != 3 or not np.all(np.isfinite(values)):
@@ -55,16 +55,16 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
 def photograph(
   seed: Whole, picture: str = 'china.jpg', crop: Crop = 256, batch_size: Count = 4_096
 ) -> BatchSource:
-  """The middle of a photograph of scikit-learn: {'coordinates' [B, 2], 'target' [B, 3]}.
+  """The middle of a scikit-learn sample photograph: {'coordinates' [B, 2], 'target' [B, 3]}.
 
   Args:
-    seed: of the batches.
+    seed: seed of the batches.
     picture: 'china.jpg' or 'flower.jpg', both 427 x 640.
     crop: height and width, in pixels.
     batch_size: B.
 
   Raises:
-    InputError: no such photograph, smaller than the crop, or a number below 1.
+    InputError: there is no such photograph, it is smaller than the crop, or a number is below 1.
 
   Example:
     >>> batch_source = photograph(seed=0, crop=32, batch_size=5)
@@ -87,7 +87,7 @@ def _read(path: str) -> np.ndarray:
     if np.iscomplexobj(np.asanyarray(image.dataobj)):
       raise ValueError('its values are complex')
     return np.asarray(image.get_fdata())
-  except Exception as error:  # nibabel raises almost anything at damaged files
+  except Exception as error:  # nibabel raises almost anything for damaged files
     reason = first_line(error)
     raise InputError(f'batch_source.path: {path} cannot be read as a volume ({reason})') from error
 

@@ -1,7 +1,7 @@
 """`digits`: scikit-learn's 1,797 handwritten digits, enlarged from 8x8.
 
-Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI (1998); the
-copy inside scikit-learn's wheel, so nothing is downloaded.
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI (1998); uses
+the copy inside scikit-learn's wheel, so nothing is downloaded.
 """
 
 from typing import Annotated
@@ -25,17 +25,17 @@ def digits(split: str, size: Side = 28, seed: Whole = 0, validation: Share = 0.4
   Args:
     split: 'train' or 'validation'.
     size: height and width in pixels after enlarging.
-    seed: of the split.
+    seed: seed of the split.
     validation: fraction of the images that are held out.
 
   Raises:
-    InputError: no such split, or a fraction that leaves one of them without images.
+    InputError: there is no such split, or the fraction leaves one of them without images.
 
   Example:
     >>> len(digits('train')), len(digits('validation')), digits('train').image_shape
     (1078, 719, (28, 28, 1))
   """
-  from sklearn.datasets import load_digits  # takes half a second: imported only when asked for
+  from sklearn.datasets import load_digits  # takes half a second, so imported only when needed
 
   choose(split, ('train', 'validation'), 'split')
   bunch = load_digits()
@@ -51,6 +51,6 @@ def digits(split: str, size: Side = 28, seed: Whole = 0, validation: Share = 0.4
 
 
 def _enlarged(image: np.ndarray, size: int) -> np.ndarray:
-  """An 8x8 image of values 0..16 as size x size of 0..255."""
+  """Enlarges an 8x8 image with values 0..16 to size x size with values 0..255."""
   levels = np.rint(image * (255 / 16)).astype(np.uint8)
   return np.asarray(Image.fromarray(levels).resize((size, size), Image.BICUBIC))

@@ -20,12 +20,12 @@ from l2o.registry import choose
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SIZE = 28
 CANVAS = 3 * SIZE  # drawn large and then resampled, so that edges come out smooth
-ANGLE = 15.0  # degrees, at most, either way
-SHIFT = 3.0  # pixels, at most, either way
+ANGLE = 15.0  # maximum, degrees, either way
+SHIFT = 3.0  # maximum, pixels, either way
 ZOOM = (0.65, 1.15)
-NOISE = 40.0  # standard deviation, of 255
+NOISE = 40.0  # standard deviation, out of 255
 
-# Five families, one of each kind of face: sans, mono, serif, book and typewriter.
+# Five families, one for each kind of typeface: sans, mono, serif, book and typewriter.
 VALIDATION_FONTS = (
   'DejaVuSans-Oblique',
   'DejaVuSansMono-Bold',
@@ -61,7 +61,7 @@ def glyphs(split: str, seed: Whole = 0, per_font: Count = 12) -> ArraySource:
 
   Args:
     split: 'train' (17 fonts) or 'validation' (5 other fonts).
-    seed: of every distortion.
+    seed: seed of all distortions.
     per_font: images of each character in each font; the validation split has twice as many, so
       that every class fills its share of an evaluation batch.
 
@@ -72,7 +72,7 @@ def glyphs(split: str, seed: Whole = 0, per_font: Count = 12) -> ArraySource:
   """
   fonts = FONTS[choose(split, FONTS, 'split')]
   copies = per_font * (2 if split == 'validation' else 1)
-  # As floating-point numbers, while noise is added.
+  # In floating point while noise is added.
   check_fits(8 * len(fonts) * len(CHARACTERS) * copies * SIZE**2, 'data set glyphs', 'per_font')
   rng = np.random.default_rng([seed, list(FONTS).index(split)])
   images, labels = [], []

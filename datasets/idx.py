@@ -19,7 +19,7 @@ from l2o.errors import InputError, first_line
 from l2o.registry import choose
 
 PREFIX = {'train': 'train', 'validation': 't10k'}
-TRAIN_LABELS = 'train-labels-idx1-ubyte'  # they say how many classes there are
+TRAIN_LABELS = 'train-labels-idx1-ubyte'  # they determine the number of classes
 VARIABLE = 'L2O_IDX_DIR'
 
 
@@ -32,8 +32,8 @@ def idx(split: str, folder: str = '') -> ArraySource:
     folder: where the four files are; if empty, the environment variable L2O_IDX_DIR names it.
 
   Raises:
-    InputError: a file that is missing, truncated or of another format, with its name; validation
-      images of classes that training has none of.
+    InputError: a file, named in the message, is missing, truncated or in another format; validation
+      has classes that training does not.
   """
   prefix = PREFIX[choose(split, PREFIX, 'split')]
   where = pathlib.Path(folder or os.environ.get(VARIABLE, ''))

@@ -17,9 +17,9 @@ def check_fits(num_bytes: int, where: str, key: str) -> None:
   """Raises InputError if images need more memory than this machine has.
 
   Args:
-    num_bytes: memory that they need.
-    where: what they are, for the error message.
-    key: the argument that decides.
+    num_bytes: memory they need.
+    where: name of the images, for the error message.
+    key: the argument that controls their size.
   """
   if num_bytes > os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'):
     raise InputError(

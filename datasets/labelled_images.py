@@ -30,7 +30,7 @@ def images(
       image [B, H, W, C] uint8,    label [B] int32
 
   Batches are shuffled epochs over the source's training images. A random part of its
-  validation images is for evaluation, the rest for the test. All are held in memory.
+  validation images is used for evaluation, the rest for the test. All are held in memory.
 
   Args:
     seed: of the class split, the shuffles, and the choice of images to evaluate; the parts of one
@@ -39,11 +39,11 @@ def images(
     split: part -> number of classes, as `split_classes` takes it.
     classes: a part of the split.
     batch_size: B.
-    num_evaluated: validation images of these classes that are for evaluation.
+    num_evaluated: validation images of these classes to use for evaluation.
 
   Raises:
-    InputError: as `datasets.load` and `split_classes`, no such part, a number below 1, or more
-      images asked for than there are.
+    InputError: see `datasets.load` and `split_classes`; also if there is no such part, a number is
+      below 1, or more images are requested than there are.
 
   Example:
     >>> split = {'old': 6, 'new': 4}

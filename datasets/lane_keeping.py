@@ -38,25 +38,25 @@ class _Video(NamedTuple):
 def lane_keeping(
   seed: Whole, path: str = '', num_steps: Count = 11, batch_size: Count = 4, unit: Positive = 1.0
 ) -> BatchSource:
-  """Sequences of frames in, steering angles out; split in time, since neighbours are alike.
+  """Sequences of frames in, steering angles out; split by time, since adjacent frames are alike.
 
       frames [B, T, 66, 200, 3] in [-1, 1],    target [B, T, 1] = (angle - 90) / unit
 
   The first 75 % of each video are for training, in batches of sequences that start anywhere; the
-  next 10 % are for evaluation and the last 15 % for the test, cut into consecutive sequences, of
-  which an incomplete last one is dropped. Only the lower half of a frame is used: it shows the
+  next 10 % are for evaluation and the last 15 % for the test, cut into consecutive sequences; an
+  incomplete last one is dropped. Only the lower half of a frame is used: it shows the
   road.
 
   Args:
-    seed: of the choice of sequences.
+    seed: seed of the choice of sequences.
     path: the folder or zip file; if empty, the variable L2O_LANE_KEEPING names it.
     num_steps: T, frames of a sequence.
     batch_size: sequences of a batch.
     unit: degrees per target unit.
 
   Raises:
-    InputError: no data, a frame that is misnamed, misnumbered or unreadable, a block too short for
-      a sequence, or a number out of bounds.
+    InputError: there are no data, a frame is misnamed, misnumbered or unreadable, a block is too
+      short for a sequence, or a number is out of bounds.
   """
   if not (path or os.environ.get(VARIABLE)):
     raise InputError(

@@ -1,7 +1,7 @@
 """Batches fed by the host, for data sets that do not fit on the device.
 
-A sampler draws positions; here they are read from the source, a chunk of steps at a time, by
-threads that run ahead of the device. What is read is a function of the draw alone.
+A sampler draws positions; threads read them from the source here, a chunk of steps at a time, ahead
+of the device. What is read depends only on the draw.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ import numpy as np
 from datasets.source import Source, on_demand
 from l2o.inner.step import fetch
 
-AHEAD = 2  # chunks that are read while the device computes
+AHEAD = 2  # chunks to read while the device computes
 
 
 def chunks(
@@ -25,8 +25,8 @@ def chunks(
     source: where the images are.
     drawn: 'index' and 'label' [b, K, B], K >= num_steps.
     num_steps: how many steps are taken.
-    chunk_steps: C; the last chunk is filled up with its last batch, so that all have one shape.
-    threads: that read.
+    chunk_steps: C; the last chunk is padded with its last batch, so that all have one shape.
+    threads: number of reading threads.
 
   Yields:
     (number of the chunk's first step, {'image' [C, b, B, H, W, C'], 'label' [C, b, B]}).

@@ -1,7 +1,7 @@
 """Draws tasks and batches as positions in any data set.
 
-Everything drawn is a function of (seed, number of the draw): a run resumed at draw n sees
-what an uninterrupted one would have seen.
+Every draw is a function of (seed, draw number): a run resumed at draw n sees the same data as an
+uninterrupted one.
 """
 
 from collections.abc import Sequence
@@ -25,15 +25,15 @@ class TaskSampler:
     train: source of the training batches.
     validation: source of the evaluation batches, of the same classes.
     classes: the subset to draw from.
-    num_ways: classes of a task.
+    num_ways: classes per task.
     batch_size: B, examples of a training batch, drawn with replacement from the task's classes.
     eval_size: E, examples of the evaluation batch, without replacement.
-    seed: of all draws.
-    part: what the config calls the subset, for the error message.
+    seed: seed of all draws.
+    part: the subset's name in the config, for the error message.
 
   Raises:
-    InputError: more ways than classes, or fewer validation examples than the evaluation batch
-      needs, or a class without training examples.
+    InputError: there are more ways than classes, too few validation examples for the evaluation
+      batch, or no training examples of a class.
   """
 
   def __init__(
@@ -72,7 +72,7 @@ class TaskSampler:
     """Draws `num_tasks` tasks.
 
     Args:
-      draw: number of the draw; the same one gives the same tasks.
+      draw: draw number; the same number gives the same tasks.
       num_tasks: b.
       num_steps: K, training batches of each.
 
@@ -106,11 +106,11 @@ class BatchSampler:
     source: where the examples are.
     classes: the subset.
     batch_size: B.
-    seed: of the shuffles.
-    key: what the config calls the batch size, for the error message.
+    seed: seed of the shuffles.
+    key: the batch size's key in the config, for the error message.
 
   Raises:
-    InputError: fewer examples than a batch needs.
+    InputError: there are fewer examples than a batch needs.
   """
 
   def __init__(

@@ -35,7 +35,7 @@ class Source(Protocol):
 
 
 class OnDemand:
-  """The images of a source as an array that decodes what is looked up, for `l2o.inner.step.fetch`.
+  """The images of a source as an array that decodes on lookup, for `l2o.inner.step.fetch`.
 
   Args:
     source: where the images are.
@@ -56,7 +56,7 @@ class OnDemand:
 
 
 def on_demand(source: Source) -> dict[str, OnDemand]:
-  """In the place of `Source.arrays`, for a source whose images stay on disk."""
+  """Replaces `Source.arrays` for a source whose images stay on disk."""
   return {'image': OnDemand(source)}
 
 

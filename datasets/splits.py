@@ -12,7 +12,7 @@ from l2o.registry import call
 
 
 class _First(NamedTuple):
-  """A part that has the first classes."""
+  """A part that takes the first classes."""
 
   first: Count
 
@@ -26,14 +26,14 @@ def split_classes(
     num_classes: classes of the data set.
     sizes: part -> number of classes, drawn at random, or `{'first': n}` for the first n in the
       order of the data set, in one part at most; classes left over are in no part.
-    seed: of the shuffle.
-    key: what the config calls `sizes`, for the error message.
+    seed: seed of the shuffle.
+    key: the key of `sizes` in the config, for the error message.
 
   Returns:
     part -> its classes, ascending; no class is in two parts.
 
   Raises:
-    InputError: a part that does not say how many classes it has, or more asked for than there are.
+    InputError: a part does not give its number of classes, or more are requested than exist.
 
   Example:
     >>> parts = split_classes(10, {'pretrain': 5, 'meta_train': 3, 'meta_test': 2}, seed=0)

@@ -40,21 +40,21 @@ def tfds(
 
   Args:
     split: 'train' or 'validation'.
-    dataset: its name, with a configuration or version if need be: 'cifar100', 'mnist:3.0.1'.
+    dataset: its name, with a configuration or version if needed: 'cifar100', 'mnist:3.0.1'.
     image: key of the image feature.
     label: key of the label feature.
-    train_split: what the data set calls its train split.
-    validation_split: what it calls the split to validate on; slices such as 'train[:10%]' work too.
+    train_split: the data set's name for its train split.
+    validation_split: its name for the validation split; slices such as 'train[:10%]' work too.
     size: height and width to resize to; 0 leaves the images as they are.
-    in_memory: whether all images are decoded now. If not, only labels are, which still reads every
-      record once, and the config must set `feed.chunk_steps`.
+    in_memory: whether to decode all images now. If not, only labels are decoded, which still reads
+      every record once, and the config must set `feed.chunk_steps`.
     download: whether tensorflow-datasets may fetch and prepare what is missing, for which it needs
       TensorFlow.
 
   Raises:
-    InputError: a data set that does not exist, cannot be downloaded or read, a split or feature it
-      does not have, labels outside its classes, or no `size` where images differ in size or are not
-      decoded yet.
+    InputError: the data set does not exist or cannot be downloaded or read, it lacks the split or
+      feature, labels are outside its classes, or there is no `size` and images differ in size or
+      are not decoded yet.
   """
   splits = {'train': train_split, 'validation': validation_split}
   part = splits[choose(split, splits, 'split')]
@@ -108,9 +108,9 @@ class RecordSource:
   """A data set read record by record.
 
   Args:
-    builder: of tensorflow-datasets, prepared.
-    split: its name.
-    keys: of the image and the label feature.
+    builder: a prepared tensorflow-datasets builder.
+    split: name of the split.
+    keys: keys of the image and the label feature.
     size: height and width to resize to.
   """
 
@@ -141,16 +141,18 @@ class RecordSource:
     return [np.flatnonzero(self._labels == c) for c in range(len(self.class_names))]
 
   def arrays(self) -> dict[str, np.ndarray]:
-    """Refused: this class is for data sets that do not fit in memory."""
+    """Always raises: this class is for data sets that do not fit in memory."""
     raise InputError('a data set with in_memory = False is fed by the host: set feed.chunk_steps')
 
 
 def _prepared(dataset: str, download: bool) -> Any:
-  import tensorflow_datasets  # takes a second: imported only when asked for
+  import tensorflow_datasets  # takes a second, so imported only when needed
 
   folder = os.environ.get(VARIABLE)  # tensorflow-datasets itself reads it once, at import
   where = folder or '~/tensorflow_datasets'
-  written = {'file_format': 'array_record'} if download else {}  # for what is not prepared yet
+  written = (
+    {'file_format': 'array_record'} if download else {}
+  )  # for data that are not prepared yet
   try:
     builder = tensorflow_datasets.builder(dataset, data_dir=folder, **written)
   except Exception as error:

@@ -40,7 +40,7 @@ def tiny_imagenet(
       'skip' leaves such files out and logs their number.
 
   Raises:
-    InputError: no data, another layout, a bad file, or a zip file that is not to be trusted.
+    InputError: there are no data, the layout differs, a file is bad, or the zip file is unsafe.
   """
   choose(split, ('train', 'validation'), 'split')
   choose(on_bad_record, ON_BAD_RECORD, 'on_bad_record')

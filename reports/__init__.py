@@ -1,1 +1,1 @@
-"""What a run shows to its reader: rows, a table, figures."""
+"""Reports of a run: rows, tables, figures."""

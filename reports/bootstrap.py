@@ -15,7 +15,7 @@ def interval(
   Args:
     values: [n], independent.
     samples: resamples drawn.
-    seed: of the resampling.
+    seed: seed of the resampling.
     level: coverage probability of the interval.
 
   Example:
@@ -28,18 +28,18 @@ def interval(
 def nested_interval(
   groups: Sequence[np.ndarray], samples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
-  """As `interval`, of values in groups that are alike: the tasks of several runs, say.
+  """Like `interval`, for values in exchangeable groups, such as the tasks of several runs.
 
-  Groups are resampled, then values within each, so that the interval knows of another group. With
-  one group it is that of its values.
+  Groups are resampled, then values within each, so the interval includes the variance between
+  groups. With one group it is the interval of its values.
 
   Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, 3.8.
 
   Args:
-    groups: each [n], of one length.
+    groups: each [n], all of the same length.
     samples: resamples drawn.
-    seed: of the resampling.
-    level: probability that the interval covers.
+    seed: seed of the resampling.
+    level: coverage probability of the interval.
 
   Example:
     >>> nested_interval([np.array([1.0, 1.0]), np.array([3.0, 3.0])], samples=1000, seed=0)

@@ -17,11 +17,11 @@ def render(rows: pd.DataFrame) -> str:
   """A Markdown table for each experiment.
 
   Learned optimizers have mean ± standard deviation over tasks in %, and their paired difference to
-  the best hand-designed setting of the column; a family has its best accuracy, with the setting it
-  took and '<' where that is at an edge of the family's grid. The best family is bold.
+  the best hand-designed setting of the column; a family shows its best accuracy, with its
+  setting and '<' where that is at an edge of the family's grid. The best family is bold.
 
   Args:
-    rows: of `results.frame`.
+    rows: from `results.frame`.
   """
   return '\n\n'.join(_experiment(of_one) for _, of_one in rows.groupby('experiment', sort=False))
 

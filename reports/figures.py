@@ -16,12 +16,12 @@ from reports import results, speedup
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#999999', '#CC79A7', '#56B4E9', '#000000')
-NAMED_LAYERS = 12  # with more, they are told apart by colour alone
-DASHES = ('-', '--', ':', '-.')  # one for each round through the colours
-# Styles of further learned optimizers, beside the run's own.
+NAMED_LAYERS = 12  # with more, only colour distinguishes them
+DASHES = ('-', '--', ':', '-.')  # one for each cycle through the colours
+# Styles of learned optimizers other than the run's own.
 ALSO_LEARNED = (('#7F3B08', '--'), ('#F4A15D', '-'), ('#7F3B08', ':'), ('#B22222', '-.'))
 SMOOTHED = 9  # generations in a running mean
-COLUMNS = 3  # of a figure with a panel for each experiment
+COLUMNS = 3  # in a figure with a panel for each experiment
 STYLE = {
   'axes.spines.right': False,
   'axes.spines.top': False,
@@ -79,7 +79,7 @@ def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
 def mixture_against_step(
   mu: Mapping[str, np.ndarray], step_norm: np.ndarray, layers: Sequence[str]
 ) -> Figure:
-  """What an L3RS did: mu and lambda against the step, averaged and layer by layer.
+  """The choices of an L3RS: mu and lambda against the step, averaged and by layer.
 
   Args:
     mu: direction -> its share [tasks, K, layers].

@@ -21,10 +21,10 @@ class Picture(NamedTuple):
 
 
 def compared(pictures: Mapping[str, Picture]) -> Figure:
-  """The original and each reconstruction with its PSNR; of a volume, the middle slice.
+  """The original and each reconstruction with its PSNR; for a volume, its middle slice.
 
   Args:
-    pictures: label -> picture, all of one target.
+    pictures: label -> picture, all with the same target.
   """
   first = next(iter(pictures.values()))
   shown = {'original': first.target}

@@ -1,4 +1,4 @@
-"""The long table of a run: one row for each value measured, whichever stage measured it."""
+"""The long table of a run: one row for each measured value, from any stage."""
 
 import gzip
 import io
@@ -25,13 +25,13 @@ SCHEMA = {
   'value': 'float32',
 }
 ENDS = ('final', 'best', 'test')  # parts of a job's results; their measures are 'best/loss'
-_DIGITS = '%.9g'  # tell any float32 from its neighbours, also after a parser's rounding
+_DIGITS = '%.9g'  # distinguishes any float32 from its neighbours, even after a parser's rounding
 
 
 def of_tasks(
   measured: Mapping[str, np.ndarray], settings: Sequence[str], **known: Any
 ) -> pd.DataFrame:
-  """The table of an optimizer's settings on the same tasks.
+  """The table of an optimizer's settings, all on the same tasks.
 
   Args:
     measured: measure -> [tasks, settings].
@@ -88,7 +88,7 @@ def of_job(
   ]
   found = pd.DataFrame(cells, columns=['K', 'measure', 'value'])
   found['value'] = pd.to_numeric(found['value'], errors='coerce')
-  found = found.drop_duplicates(['K', 'measure'], keep='last')  # of a log that was damaged
+  found = found.drop_duplicates(['K', 'measure'], keep='last')  # a damaged log may repeat steps
   return _typed({'experiment': 'train', 'source': '', 'setting': '', 'task': 0, **known, **found})
 
 
@@ -105,7 +105,7 @@ def gather(tables: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:
 
 
 def pack(table: pd.DataFrame) -> bytes:
-  """The content of a table's file; equal tables have equal ones."""
+  """The bytes of a table's file; equal tables give equal bytes."""
   text = table[list(SCHEMA)].to_csv(
     index=False, float_format=_DIGITS, na_rep='nan', lineterminator='\n'
   )
@@ -113,16 +113,16 @@ def pack(table: pd.DataFrame) -> bytes:
 
 
 def read(path: pathlib.Path, remedy: str) -> pd.DataFrame:
-  """The table of a file that `pack` made.
+  """Reads the table from a file made by `pack`.
 
   Raises:
-    InputError: it is missing, damaged or another table; the message ends with the remedy.
+    InputError: it is missing, damaged or not such a table; the message ends with the remedy.
   """
   try:
     return _parse(gzip.decompress(path.read_bytes()).decode())
   except FileNotFoundError as error:
     raise InputError(f'{path} is missing; {remedy}') from error
-  except OSError as error:  # BadGzipFile is one, without an errno
+  except OSError as error:  # includes BadGzipFile, which has no errno
     reason = error.strerror or str(error)
   except (ValueError, OverflowError, EOFError, zlib.error) as error:
     reason = first_line(error)

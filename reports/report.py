@@ -1,4 +1,4 @@
-"""Everything a finished run shows: its table and its figures."""
+"""The report of a finished run: its table and its figures."""
 
 import pathlib
 
@@ -12,12 +12,12 @@ def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Fi
   """The table of a run with its speed-up lines, and its figures by name.
 
   Args:
-    rows: of results.json.
-    folder: the run's; its stages' metrics and traces are read from it.
+    rows: the rows of results.json.
+    folder: the run's folder, with its stages' metrics and traces.
   """
   read = results.frame(rows)
   text, drawn = table.render(read), {'accuracy': figures.accuracy_against_steps(read)}
-  if read['hand_designed'].any():  # baselines to be faster than
+  if read['hand_designed'].any():  # baselines to compare the speed with
     lines = [
       speedup.line(read, experiment, optimizer)
       for experiment in results.experiments(read)

@@ -1,4 +1,4 @@
-"""From the table of what each task measured to the rows of results.json, and what they say."""
+"""Summarizes each task's measurements as the rows of results.json, and queries those rows."""
 
 import contextlib
 import json
@@ -15,8 +15,8 @@ from reports import bootstrap
 Results = list[dict[str, Any]]
 
 CELL = ['experiment', 'source', 'optimizer', 'setting', 'hand_designed', 'K']  # a row of results
-COLUMN = ['experiment', 'K']  # of the table: the cells that are compared
-OPTIONAL = (  # keys that not every row has
+COLUMN = ['experiment', 'K']  # of the table: cells in one column are compared
+OPTIONAL = (  # keys that only some rows have
   'difference_mean', 'difference_low', 'difference_high', 'at_edge', 'paper', 'seen_classes',
   'beyond_horizon',
 )  # fmt: skip
@@ -29,9 +29,9 @@ def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
   strongest opponent in the grid. The difference is accuracy minus that row's on the same tasks.
 
   Args:
-    records: of `reports.records`, with accuracy and loss.
+    records: a table of `reports.records`, with accuracy and loss.
     samples: bootstrap resamples for the 95 % interval of the difference.
-    seed: of the resampling.
+    seed: seed of the resampling.
 
   Returns:
     One dict a row, in the order of the records; a loss that is not finite is None.
@@ -75,7 +75,7 @@ def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[i
   """Adds a paper's accuracy to the rows it reports on, as 'paper', a fraction of 1.
 
   Args:
-    rows: changed in place.
+    rows: modified in place.
     paper: experiment -> optimizer -> accuracy in % at each horizon.
     num_steps: the horizons.
 

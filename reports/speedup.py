@@ -17,11 +17,11 @@ def steps_to_reach(steps: Sequence[int], accuracy: Sequence[float], target: floa
   Args:
     steps: ascending.
     accuracy: at these steps.
-    target: the accuracy asked for.
+    target: the requested accuracy.
 
   Returns:
     Steps, interpolated linearly in their logarithm; the first of `steps` if the curve begins
-    above the target, infinity if it never gets there.
+    above the target, infinity if it never reaches it.
 
   Example:
     >>> round(steps_to_reach([10, 1000], [0.5, 0.7], 0.6), 6)
@@ -43,14 +43,14 @@ def over(rows: pd.DataFrame, experiment: str, optimizer: str, family: str) -> fl
   """Steps a family takes to its highest accuracy, over those a learned optimizer needs for it.
 
   Args:
-    rows: of `results.frame`.
-    experiment: whose tasks.
+    rows: from `results.frame`.
+    experiment: the experiment whose tasks are compared.
     optimizer: the learned one.
     family: the hand-designed one.
 
   Returns:
-    The ratio; infinity if the learned optimizer is above that accuracy at its first horizon
-    already, where the ratio is unknown, and 0 if it never gets there.
+    The ratio; infinity if the learned optimizer is already above that accuracy at its first
+    horizon, where the ratio is unknown, and 0 if it never reaches it.
   """
   theirs = results.envelope(rows, experiment, family)
   ours = results.curve(rows, experiment, optimizer)

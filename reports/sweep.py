@@ -1,4 +1,4 @@
-"""The table and the figure of a sweep: each row beside the base and beside a paper's figure."""
+"""The table and the figure of a sweep: each row compared with the base and a paper's figure."""
 
 import hashlib
 import re
@@ -50,16 +50,16 @@ def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
 def summarize(
   rows: Sequence[Row], records: pd.DataFrame, samples: int, seed: int
 ) -> list[dict[str, Any]]:
-  """Means over tasks and seeds, and paired differences to the base on the same tasks.
+  """Means over tasks and seeds, and paired differences from the base on the same tasks.
 
   Args:
     rows: all rows; the base is the one without a difference.
-    records: accuracies of the runs that ended, one of each task; 'row' is the row's difference.
+    records: accuracies of the finished runs, one per task; 'row' is the row's difference.
     samples: bootstrap resamples for the 95 % intervals, over seeds and then over tasks.
-    seed: of the resampling.
+    seed: seed of the resampling.
 
   Returns:
-    One dict a row; 'accuracy_mean' is None where no run ended.
+    One dict a row; 'accuracy_mean' is None where no run finished.
   """
   of_seeds = {row.diff: _of_seeds(records[records['row'] == row.diff]) for row in rows}
   base = of_seeds.get(BASE, {})
@@ -120,9 +120,11 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-  """Differences to the base with their intervals, beside the paper's."""
+  """Differences from the base with their intervals, next to the paper's."""
   shown = _frame(rows).dropna(subset='difference_mean')
-  parts = dict(list(shown.groupby('table', sort=False))) or {'': shown}  # none: all but it failed
+  parts = dict(list(shown.groupby('table', sort=False))) or {
+    '': shown
+  }  # empty if every row but the base failed
   counts = [max(1, len(chosen)) for chosen in parts.values()]
   with mpl.rc_context(STYLE):
     drawn = Figure(figsize=(7.2, 1.1 + 0.24 * sum(counts) + 0.5 * len(parts)))

@@ -22,7 +22,7 @@ def render(rows: pd.DataFrame) -> str:
   of each column, in points, with the 95 % bootstrap interval.
 
   Args:
-    rows: of `results.frame`.
+    rows: from `results.frame`.
   """
   parts = [_experiment(of_one) for _, of_one in rows.groupby('experiment', sort=False)]
   return '\n\n'.join([*parts, LEGEND])
@@ -68,7 +68,7 @@ def _paper(row: Any) -> str:
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-  """A line for each optimizer that had been trained on classes it is evaluated on."""
+  """A line for each optimizer that is evaluated on classes it was trained on."""
   seen = rows.dropna(subset='seen_classes').drop_duplicates('optimizer', keep='last')
   return [
     f'note: {row.optimizer} is evaluated on {row.seen_classes:.0f} classes that it or its network '

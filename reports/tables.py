@@ -1,4 +1,4 @@
-"""One renderer for every table."""
+"""Renders every table."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """The table and the figures of training jobs that differ in their optimizer, over seeds.
 
-They read the records of the jobs that ended, of `reports.records.gather`: 'row' is a row's label.
+They read the records of finished jobs, from `reports.records.gather`: 'row' is a row's label.
 """
 
 import itertools
@@ -26,7 +26,7 @@ class Row(NamedTuple):
   """One row of a sweep: the runs of one optimizer."""
 
   label: str
-  failed: Sequence[str] = ()  # the error messages of the runs that did not end
+  failed: Sequence[str] = ()  # error messages of the failed runs
 
 
 def summarize(rows: Sequence[Row], records: pd.DataFrame) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def summarize(rows: Sequence[Row], records: pd.DataFrame) -> list[dict[str, Any]
   other measures of the model with the lowest one, in the evaluation and in the test.
 
   Returns:
-    One dict a row; its losses are None where no seed ended.
+    One dict a row; its losses are None where no seed finished.
   """
   wide = records.astype({'value': float})  # statistics in double precision
   return [_summary(row, wide[wide['row'] == row.label]) for row in rows]
@@ -93,7 +93,7 @@ def hub_weights(records: pd.DataFrame) -> str:
 def curves(
   labels: Sequence[str], records: pd.DataFrame, name: str, label: str, log: bool = True
 ) -> Figure:
-  """A measure against the step: mean over seeds, and a band from the lowest to the highest."""
+  """A measure against the step: mean over seeds, with a band from lowest to highest."""
   styles = itertools.chain.from_iterable(
     itertools.repeat(x, len(COLOURS)) for x in ('-', '--', ':')
   )
@@ -162,13 +162,13 @@ def _draw(axes: Axes, records: pd.DataFrame, **style: Any) -> None:
 
 
 def _measures(names: Iterable[str], part: str) -> list[str]:
-  """The measures of one of the evaluations, apart from the loss."""
+  """The measures of one of the evaluations, except the loss."""
   found = [name.removeprefix(f'{part}/') for name in names if name.startswith(f'{part}/')]
   return [name for name in found if name != 'loss']
 
 
 def _mean_std(values: Sequence[float]) -> dict[str, float] | None:
-  """None where there are no values or one is not finite."""
+  """Mean and standard deviation; None if there are no values or one is not finite."""
   if not len(values) or not np.all(np.isfinite(values)):
     return None
   return {'mean': float(np.mean(values)), 'std': float(np.std(values))}

@@ -1,4 +1,4 @@
-"""From a frozen config to a finished run."""
+"""Runs a frozen config."""
 
 import os
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ def run(
   overrides: Mapping[str, Any],
   sweep_row: str = '',
 ) -> None:
-  """Checks everything, says what the run is, and runs it.
+  """Checks everything, records the run's config, and runs it.
 
   Args:
     config: a frozen config, see `configs.common.freeze`.
-    workdir: folder of the run; an unfinished run of the same config in it is continued.
-    default: the config file's own values, to write down what differs.
-    overrides: what the command line set.
-    sweep_row: of a sweep, the number of the run to do alone, or 'list'.
+    workdir: the run's folder; an unfinished run of the same config in it is resumed.
+    default: the config file's own values, to record the differences.
+    overrides: values set on the command line.
+    sweep_row: in a sweep, number of the single run to do, or 'list'.
 
   Raises:
     InputError: before anything is computed or written.
-    RunError: when a stage cannot be continued, or the disk is full.
+    RunError: a stage cannot continue, or the disk is full.
   """
   folder = files.resolve(workdir)
   blocks.typed(config)
   try:
     if config['sweep']:
-      from trainers.jobs import sweep  # matplotlib: only for sweeps and reports
+      from trainers.jobs import sweep  # imports matplotlib, only for sweeps and reports
 
       sweep.run(config, folder, run_one, build, default, overrides, sweep_row)
     elif sweep_row:
@@ -57,7 +57,7 @@ def run_one(
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
 ) -> None:
-  """`run` of a config that is no sweep."""
+  """`run` for a config that is not a sweep."""
   if files.is_finished(folder, config):
     print(f'{folder} holds this run, finished; its results are in {folder / RESULTS}')
     return
@@ -67,7 +67,7 @@ def run_one(
   )
   go = build(config, folder)
   with files.lock(folder):
-    if files.is_finished(folder, config):  # another process may have run it in the meantime
+    if files.is_finished(folder, config):  # another process may have finished it meanwhile
       return
     files.describe(folder, config, default, overrides)
     go()
@@ -75,8 +75,8 @@ def run_one(
 
 
 def build(config: Mapping[str, Any], folder: Folder) -> partial[None]:
-  """Builds the job or the pipeline of a config; returns what runs it in `folder`."""
-  from trainers.jobs import pipeline, training_job  # TensorFlow and Orbax: only to compute
+  """Builds the job or the pipeline of a config; returns a function that runs it in `folder`."""
+  from trainers.jobs import pipeline, training_job  # imports TensorFlow and Orbax
   from trainers.resources import meshes
 
   meshes.set_cpu_devices(config['cpu_devices'])

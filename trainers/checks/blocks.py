@@ -186,7 +186,7 @@ class JobConfig(Run):
   task: Annotated[Spec, 'what is trained, a task']
   rule: Annotated[Spec, 'the optimizer, a rule']
   start: Annotated[
-    str, 'workdir of a finished job, relative to this one, whose best model to start from'
+    str, 'workdir of a finished job to start from (its best model), relative to this one'
   ]
   train: Annotated[Train, 'the training loop']
 

@@ -1,4 +1,4 @@
-"""Whether a state fits in the memory of a device, before it is made."""
+"""Checks that a state fits in a device's memory before it is allocated."""
 
 import math
 import os
@@ -11,18 +11,18 @@ from l2o.types import PyTree
 
 
 def device_bytes() -> int:
-  """The memory of one device; on a CPU that of the machine."""
+  """The memory of one device in bytes; for a CPU, the machine's memory."""
   stats = jax.devices()[0].memory_stats() or {}
   return stats.get('bytes_limit') or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
 def check_fits(tree: PyTree, places: PyTree, what: str) -> None:
-  """Raises InputError if what a device holds of `tree` is more than its memory.
+  """Raises InputError if a device's share of `tree` exceeds its memory.
 
   Args:
     tree: arrays or their shapes.
-    places: the sharding of each.
-    what: what it is, and how to make it smaller, for the error message.
+    places: the sharding of each array.
+    what: name of the tree and how to shrink it, for the error message.
   """
 
   def size(x: Any, place: Any) -> int:

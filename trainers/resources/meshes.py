@@ -1,4 +1,4 @@
-"""Meshes, and the spreading of independent work over them."""
+"""Device meshes, and how to spread independent work over them."""
 
 import math
 import re
@@ -17,14 +17,14 @@ from l2o.errors import InputError
 from l2o.registry import call, choose
 from l2o.types import MapFn, PyTree
 
-Size = Annotated[int, Range(at_least=-1)]  # of an axis of a mesh
+Size = Annotated[int, Range(at_least=-1)]  # size of a mesh axis
 
 
 def set_cpu_devices(count: int) -> None:
-  """Splits the CPU into `count` devices; without effect on other backends.
+  """Splits the CPU into `count` devices; no effect on other backends.
 
   A small network keeps one core busy, so members of a population run faster side by side. JAX
-  takes this only before its first computation; later calls keep what there is, with a warning.
+  accepts this only before its first computation; later calls change nothing and warn.
   """
   try:
     jax.config.update('jax_num_cpu_devices', count)
@@ -34,10 +34,10 @@ def set_cpu_devices(count: int) -> None:
 
 
 def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
-  """A mesh ('population', 'data', 'model') over the first devices; -1: all that the others leave.
+  """A mesh ('population', 'data', 'model') over the first devices; -1: all that are left.
 
   Raises:
-    InputError: more devices asked for than there are, or two axes of -1.
+    InputError: more devices are requested than exist, or two axes are -1.
   """
   there, axes = jax.device_count(), {'population': population, 'data': data, 'model': model}
   free = [name for name, size in axes.items() if size == -1]
@@ -57,10 +57,10 @@ def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
 
 
 def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] = ()) -> Mesh:
-  """The mesh of a stage's block `mesh`, over whose 'data' axis batches of these sizes are split.
+  """The mesh of a stage's `mesh` block, checked to split batches of these sizes over 'data'.
 
   Raises:
-    InputError: a mesh that cannot be, or a batch that it cannot split evenly.
+    InputError: the mesh is impossible, or it cannot split a batch evenly.
   """
   try:
     mesh = call(make_mesh, spec, 'mesh')
@@ -75,12 +75,12 @@ def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] =
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device of the mesh holds whole."""
+  """The sharding of arrays replicated on every device of the mesh."""
   return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh, axis: int) -> NamedSharding:
-  """The sharding of batches whose axis number `axis` is spread over the mesh's 'data' axis."""
+  """The sharding of batches with axis `axis` split over the mesh's 'data' axis."""
   return NamedSharding(mesh, P(*[None] * axis, 'data'))
 
 
@@ -88,15 +88,15 @@ def placed(mesh: Mesh, rules: Sequence[tuple[str, Sequence[str | None]]], tree: 
   """Shardings for a state, by rules on the paths of its leaves.
 
   Args:
-    mesh: of the job.
-    rules: (regular expression, axis of the mesh or None for each axis of the array). The first
-      rule applies that is found in a leaf's path and has its rank; other leaves are replicated. An
-      optimizer's moments have their parameter's path at the end of their own.
+    mesh: the job's mesh.
+    rules: (regular expression, mesh axis or None for each array axis). A leaf takes the first rule
+      that is found in its path and has its rank; other leaves are replicated. The path of an
+      optimizer's moment ends with the path of its parameter.
     tree: arrays or their shapes.
 
   Raises:
-    InputError: a rule that is no (regular expression, axes), an axis that the mesh does not have or
-      that does not divide the array's, or a rule that applies to nothing.
+    InputError: a rule is not (regular expression, axes), an axis is not in the mesh or does not
+      divide the array's axis, or a rule matches nothing.
   """
   _check_placement(rules)
   used = set()
@@ -138,8 +138,8 @@ def _check_placement(rules: Sequence[Any]) -> None:
 def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:
   """Spreads a map over the mesh's 'population' axis; `on_device` runs each device's share.
 
-  The leading axis need not be divisible by the devices: it is filled up with copies of its last
-  entry, whose results are dropped. Nothing crosses devices but the results.
+  The leading axis need not be divisible by the devices: it is padded with copies of its last
+  entry, whose results are dropped. Only the results cross devices.
   """
 
   def map_fn(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
@@ -151,7 +151,7 @@ def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:
       mesh=mesh,
       in_specs=(P('population'), P()),
       out_specs=P('population'),
-      axis_names={'population'},  # 'data' stays with the compiler
+      axis_names={'population'},  # 'data' is left to the compiler
       check_vma=False,
     )
     return jax.tree.map(lambda y: y[:count], spread(filled, shared))

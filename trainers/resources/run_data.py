@@ -1,4 +1,4 @@
-"""The data of a run: every source loaded once, its classes dealt out."""
+"""The data of a run: every source is loaded once and its classes are split."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from trainers.checks import blocks
 
 
 class Data(NamedTuple):
-  """All that a run reads."""
+  """All data that a run reads."""
 
   sources: Mapping[str, Mapping[str, datasets.Source]]  # name -> split -> source
   parts: Mapping[str, Mapping[str, np.ndarray]]  # source -> part of its split -> classes
@@ -25,9 +25,9 @@ class Data(NamedTuple):
 
 
 def stream_seed(seed: int, use: str) -> int:
-  """A seed of 31 bits for one use of randomness in a run, apart from its others.
+  """A 31-bit seed for one use of randomness in a run, independent of its other uses.
 
-  It depends on the use's name alone: another experiment beside it changes nothing.
+  It depends only on the seed and the name, so adding another experiment changes nothing.
   """
   return zlib.crc32(f'{seed}/{use}'.encode()) & 0x7FFFFFFF
 
@@ -36,7 +36,7 @@ def load(config: blocks.PipelineConfig) -> Data:
   """Loads the sources a config names and splits their classes.
 
   Raises:
-    InputError: data that is not there, a split larger than the data set, images of several shapes.
+    InputError: data is missing, a split is larger than the data set, or image shapes differ.
   """
   names = config.sources
   sources = {
@@ -56,10 +56,10 @@ def load(config: blocks.PipelineConfig) -> Data:
 
 
 def classes_of(data: Data, source: str, part: str) -> np.ndarray:
-  """The classes of one part of a source's split, or 'all' of them.
+  """The classes in one part of a source's split, or all of them for 'all'.
 
   Raises:
-    InputError: no such source, or no such part of its split.
+    InputError: there is no such source, or no such part of its split.
   """
   split = data.parts.get(choose(source, data.sources, 'source'), {})
   if choose(part, (*split, 'all'), f'part of class_split.{source}') == 'all':
@@ -77,7 +77,7 @@ def dealt_classes(data: Data, *more: tuple[str, str]) -> dict[str, dict[str, lis
   """The names of the classes of each part of each split: source -> part -> names.
 
   Args:
-    data: what was loaded.
+    data: the loaded data.
     *more: (source, part) to list as well, such as 'all' classes of a source without a split.
   """
   pairs = [(source, part) for source, split in data.parts.items() for part in split]
@@ -88,21 +88,21 @@ def dealt_classes(data: Data, *more: tuple[str, str]) -> dict[str, dict[str, lis
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
-  """(H, W, C) of all sources."""
+  """The image shape (H, W, C) shared by all sources."""
   return next(iter(data.sources.values()))['train'].image_shape
 
 
 def task_sampler(
   data: Data, spec: blocks.Episodes, source: str, part: str, seed: int
 ) -> TaskSampler:
-  """Tasks over a part of a source's classes.
+  """A sampler of tasks over one part of a source's classes.
 
   Args:
-    data: what was loaded.
-    spec: the config's block `episodes`.
+    data: the loaded data.
+    spec: the config's `episodes` block.
     source: name of the source.
     part: a part of the source's class split, or 'all' classes.
-    seed: of the draws, a `stream_seed`.
+    seed: seed of the draws, from `stream_seed`.
   """
   classes = classes_of(data, source, part)
   splits = data.sources[source]
@@ -121,8 +121,8 @@ def task_sampler(
 def stores(data: Data, names: Sequence[str]) -> dict[str, dict[str, PyTree]]:
   """The images that tasks look up: name -> {'train', 'evaluation'}, empty if the host feeds them.
 
-  Shorter ones are filled up with black images that no task refers to: stores of one shape share
-  their compiled programs.
+  Shorter stores are padded with black images that no task refers to, since stores of one shape
+  share compiled programs.
   """
   chosen = {name: data.sources[choose(name, data.sources, 'source')] for name in names}
   if data.feed.chunk_steps:

@@ -1,4 +1,4 @@
-"""What a training job leaves: the network's parameters and state in one file."""
+"""A training job's saved model: the network's parameters and state in one file."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -18,24 +18,24 @@ class _About(NamedTuple):
   """The description of the file."""
 
   format: Literal[1]
-  parts: Sequence[str]  # those with arrays: an empty state has none, and no place in the file
+  parts: Sequence[str]  # parts with arrays; an empty state has none and is not stored
 
 
 def save(folder: Folder, params: Params, model_state: PyTree) -> None:
-  """Writes a job's model, whole or not at all: nested dicts of arrays on the host."""
+  """Writes a job's model atomically: nested dicts of arrays on the host."""
   tree = {'params': params, 'model_state': model_state}
   parts = [name for name, part in tree.items() if jax.tree.leaves(part)]
   folder.write(MODEL, arrays_file.pack(tree, _About(FORMAT, parts)._asdict()))
 
 
 def load(folder: Folder) -> tuple[Params, PyTree]:
-  """Reads the model of an ended job: (params, model_state).
+  """Reads the model of a finished job: (params, model_state).
 
   Args:
     folder: the job's workdir.
 
   Raises:
-    InputError: there is none, the job has not ended, or the file is damaged or lacks a part.
+    InputError: there is no model, the job is unfinished, or the file is damaged or incomplete.
   """
   path = folder / MODEL
   if not (folder / RESULTS).exists() or not path.exists():

@@ -1,7 +1,7 @@
-"""Classes that an evaluation has in common with what was trained before it.
+"""Finds classes that were already seen in earlier training.
 
-Results on them say nothing of unseen classes, so a run that has such classes must say that it wants
-them: `meta_evaluate.allow_seen_classes`.
+Results on them say nothing about unseen classes, so a run that has such classes must opt in with
+`meta_evaluate.allow_seen_classes`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,16 @@ from reports.results import Results
 from trainers.checks import blocks
 from trainers.resources import run_data
 
-IDENTITY = ('name', 'dataset', 'path', 'folder')  # keys that make a source another data set
+IDENTITY = ('name', 'dataset', 'path', 'folder')  # keys that identify a source's data set
 
 Classes = tuple[tuple, frozenset[str]]  # a data set, and the names of some of its classes
 
 
 class Leak(NamedTuple):
-  """Classes that were trained on before."""
+  """Classes that were seen in earlier training."""
 
   experiment: str  # '' for the tasks of meta-training
-  optimizer: str  # whose meta-training saw them; '' for pretraining, which all optimizers share
+  optimizer: str  # the one meta-trained on them; '' for pretraining, which all share
   classes: frozenset[str]
 
   def __str__(self) -> str:
@@ -41,10 +41,10 @@ def find(
   """All leaks of a run.
 
   Args:
-    config: of the run.
+    config: the run's config.
     data: its sources and class split.
-    places: its experiments.
-    learned: learned optimizer -> the spec of its rule; the run's own comes first.
+    places: the experiments.
+    learned: learned optimizer -> the spec of its rule; the run's own optimizer comes first.
   """
 
   def classes(source: str, part: str) -> Classes:
@@ -73,7 +73,7 @@ def find(
 
 
 def mark(rows: Results, leaks: list[Leak]) -> None:
-  """Writes into each row of results how many of its classes had been seen, as 'seen_classes'."""
+  """Adds to each row of results the number of its classes seen before, as 'seen_classes'."""
   for row in rows:
     found = [
       leak.classes
@@ -93,7 +93,7 @@ def _identity(source: Mapping[str, Any]) -> tuple:
 
 
 def cards(spec: Any) -> Iterator[Mapping[str, Any]]:
-  """The cards of the optimizers in files that a rule's spec names, however deep."""
+  """The cards of all optimizer files named in a rule's spec, at any depth."""
   if not isinstance(spec, Mapping):
     return
   if spec.get('name') == 'artifact':
@@ -103,14 +103,14 @@ def cards(spec: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _meta_trained(spec: Any) -> Iterator[Classes]:
-  """What the optimizers in files were meta-trained on that a rule's spec names."""
+  """The classes that the optimizer files named in a rule's spec were meta-trained on."""
   for card in cards(spec):
     try:
       config = card['config']
-      # Older files: the source has a key of its own, and the part is always `meta_train`.
+      # Older files: the source has its own key, and the part is always `meta_train`.
       main = config['source'] if 'source' in config else config['meta_train']['source']
       part = config['meta_train'].get('classes', 'meta_train')
       source, names = config['sources'][main], card['classes'][main][part]
     except (KeyError, TypeError):
-      continue  # the card does not tell
+      continue  # not recorded in the card
     yield _identity(source), frozenset(names)

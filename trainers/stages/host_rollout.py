@@ -1,8 +1,8 @@
-"""Episodes whose batches come from the host, chunk by chunk.
+"""Runs episodes whose batches come from the host, chunk by chunk.
 
-All (theta, episode) pairs are stepped together through a chunk and their states stay on the device
-until the next one: parameters, model state and optimizer state for each pair. `feed.tasks_at_once`
-bounds that in evaluation, the population and meta-batch in meta-training.
+All (theta, episode) pairs step through a chunk together, and their states stay on the device
+between chunks: parameters, model state and optimizer state of each pair. Their number is bounded by
+`feed.tasks_at_once` in evaluation, and by the population and meta-batch in meta-training.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,13 +25,13 @@ Chunks = Iterator[tuple[int, Batch]]
 
 
 class Host(NamedTuple):
-  """Who reads the images of a source and places them on a mesh."""
+  """Reads the images of a source and places them on a mesh."""
 
   splits: Mapping[str, Source]  # 'train' and 'validation'
   feed: blocks.Feed
 
   def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
-    """What episodes begin with: their evaluation batch, and labels in place of training batches."""
+    """The start of episodes: their evaluation batch, and labels instead of training batches."""
     evaluation = fetch(on_demand(self.splits['validation']), drawn['evaluation'])
     return {
       'train': {'label': drawn['train']['label']},
@@ -39,7 +39,7 @@ class Host(NamedTuple):
     }
 
   def chunks(self, train: Batch, num_steps: int, mesh: Mesh) -> Chunks:
-    """Training batches [b, K, B] as chunks of steps, each inner batch over the 'data' axis."""
+    """Training batches [b, K, B] in chunks of steps, inner batches split over the 'data' axis."""
     settings = self.feed.chunk_steps, self.feed.threads
     spread = meshes.batch_sharding(mesh, axis=2)
     for first, chunk in prefetch.chunks(self.splits['train'], train, num_steps, *settings):
@@ -47,12 +47,12 @@ class Host(NamedTuple):
 
 
 class FedEpisodes:
-  """Runs every theta on every episode, through the same inner loop as data on the device.
+  """Runs every theta on every episode, with the same inner loop as for data on the device.
 
   Args:
     task: the inner problem.
     rule: the optimizer.
-    map_fn: how pairs are run, over devices too.
+    map_fn: maps over pairs, and over devices.
   """
 
   def __init__(self, task: Task, rule: LearnedRule, map_fn: MapFn):
@@ -65,7 +65,7 @@ class FedEpisodes:
 
     Args:
       thetas: leaves [n, ...].
-      episodes: leaves [b, ...], `evaluation` with its images; `train` is not looked at.
+      episodes: leaves [b, ...], `evaluation` with its images; `train` is ignored.
       chunks: (first step, leaves [C, b, B, ...]), see `datasets.prefetch.chunks`.
       num_steps: K.
     """
@@ -78,7 +78,7 @@ class FedEpisodes:
 
 
 def _pairs(thetas: Theta, keys: Any) -> tuple[jax.Array, jax.Array]:
-  """Numbers of the theta and of the episode of each pair: [n b], [n b]."""
+  """Indices of each pair's theta and episode: [n b], [n b]."""
   n, b = jax.tree.leaves(thetas)[0].shape[0], jax.tree.leaves(keys)[0].shape[0]
   return jnp.repeat(jnp.arange(n), b), jnp.tile(jnp.arange(b), n)
 

@@ -1,9 +1,8 @@
 """Meta-evaluation: every optimizer on the same unseen tasks, at every horizon.
 
-The learned rule and the hand-designed ones go through the same inner loop and are measured by the
-same `evaluate`; a family of hand-designed settings is a stack of thetas in one compiled program.
-The state of this stage is the table of what each task measured, so that it resumes at the row it
-was in.
+Learned and hand-designed rules run in the same inner loop and are measured by the same `evaluate`;
+a family of hand-designed settings is a stack of thetas in one compiled program. The state of this
+stage is the table of each task's measurements, so it resumes at the row where it stopped.
 """
 
 import itertools
@@ -36,7 +35,7 @@ from trainers.harness.folder import TRACE, Folder
 from trainers.resources import meshes, run_data, seen_classes
 from trainers.stages.host_rollout import FedEpisodes, Host
 
-RANDOM = 'random'  # the start of a network that was not pretrained
+RANDOM = 'random'  # start name for an untrained network
 MEASURES = ('accuracy', 'loss')
 Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
 
@@ -52,7 +51,7 @@ class Row(NamedTuple):
 
   @property
   def names(self) -> list[str]:
-    """What the settings are called in tables."""
+    """The settings' names in tables."""
     return [results.label(self.family, setting) for setting in self.settings]
 
 
@@ -64,11 +63,11 @@ class Experiment(NamedTuple):
   start: str  # which pretrained network, or RANDOM
   tasks: TaskSampler
   stores: PyTree
-  host: Host | None  # who feeds images that are not on the device
+  host: Host | None  # feeds images that are not on the device
 
 
 class MetaEvaluate(NamedTuple):
-  """A meta-evaluation stage, built; the learned row joins when its theta is known."""
+  """A meta-evaluation stage, ready to run; the learned row is added once its theta is known."""
 
   task: Task
   rule: LearnedRule
@@ -77,15 +76,15 @@ class MetaEvaluate(NamedTuple):
   experiments: Sequence[Experiment]
   spec: blocks.MetaEvaluate
   mesh: Mesh
-  seed: int  # of its own draws
+  seed: int  # seed of this stage's draws
   run_seed: int
-  leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start had seen
+  leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start has seen
 
 
 def build(
   config: blocks.PipelineConfig, data: run_data.Data, task: Task, rule: LearnedRule
 ) -> MetaEvaluate:
-  """Builds the stage; no computation, nothing written. Raises InputError."""
+  """Builds the stage without computing or writing anything. Raises InputError."""
   spec = config.meta_evaluate
   _check(spec)
   places = dict(sorted(spec.experiments.items()))
@@ -112,7 +111,7 @@ def build(
 
 
 def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
-  """One update of every row with shapes alone; `params` are those of a task's network."""
+  """Traces one update of every row with shapes only; `params` belong to a task's network."""
   compares = not any(experiment.host for experiment in plan.experiments)
   trial.try_rule(plan.rule, None, params, 'rule', compares)
   for row in plan.baselines:
@@ -141,13 +140,13 @@ def run(
   folder: Folder,
   options: stage.Options,
 ) -> pd.DataFrame:
-  """Evaluates all rows at all horizons; returns their records, experiment by experiment.
+  """Evaluates all rows at all horizons; returns their records, by experiment.
 
   Args:
     plan: the stage.
-    pretrained: (params, model_state) of each start; RANDOM ones are initialised anew.
-    theta: of the learned rule.
-    folder: the stage's.
+    pretrained: (params, model_state) of each start; RANDOM ones are freshly initialised.
+    theta: the learned rule's theta.
+    folder: the stage's folder.
     options: how often to report.
   """
   map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
@@ -193,7 +192,7 @@ def run(
 def _resident(
   plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
 ) -> Any:
-  """(experiment, row, K) -> metrics [tasks, settings], of images on the device."""
+  """(experiment, row, K) -> metrics [tasks, settings], for images on the device."""
   map_settings = on_device(plan.spec.setting_mapping)
   programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
   whole = meshes.replicated(plan.mesh)
@@ -213,7 +212,7 @@ def _resident(
 def _fed(
   plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
 ) -> Any:
-  """The same, of images that the host feeds, so many tasks at a time."""
+  """Like `_resident`, for images that the host feeds, a few tasks at a time."""
   runners = [FedEpisodes(plan.task, row.rule, map_fn) for row in rows]
   start = jax.jit(partial(start_with_keys, plan.task))
   num_tasks = plan.spec.num_tasks
@@ -242,7 +241,7 @@ def _starter(plan: MetaEvaluate) -> Any:
 
 
 def _empty_table(items: int, tasks: int, settings: int, place: NamedSharding) -> Table:
-  """What each task measured, NaN until it is known: name -> [items, tasks, settings]."""
+  """Each task's measurements, NaN until known: name -> [items, tasks, settings]."""
   empty = np.full((items, tasks, settings), np.nan, np.float32)
   return {name: jax.device_put(empty, place) for name in MEASURES}
 
@@ -256,7 +255,7 @@ def _enter(table: Table, number: jax.Array, metrics: Metrics) -> Table:
 
 
 def _check(spec: blocks.MetaEvaluate) -> None:
-  """What belongs to no row and no experiment alone."""
+  """Checks the settings that all rows and experiments share."""
   horizons = spec.num_steps
   if not horizons or len(set(horizons)) < len(horizons):
     raise InputError(
@@ -283,14 +282,14 @@ def _check_paper(spec: blocks.MetaEvaluate, names: Sequence[str]) -> None:
 
 
 def label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
-  """The name of the learned row: the rule's, or that of the file it comes from.
+  """The name of the learned row: the rule's name, or that of its file.
 
   Args:
-    rule: the config's block.
+    rule: the config's `rule` block.
     taken: baselines by name.
 
   Raises:
-    InputError: a baseline of that name.
+    InputError: a baseline has the same name.
   """
   name = rule['name']
   if name == 'artifact':
@@ -360,7 +359,7 @@ def _records(
 def _trace(
   plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta, map_fn: MapFn
 ) -> dict[str, np.ndarray]:
-  """What the learned rule says it did, step by step, on some tasks of the first experiment.
+  """Records the learned rule's diagnostics at each step, on some tasks of the first experiment.
 
   Returns:
     The rule's diagnostics, each [tasks, K, ...], and 'layers', the layers' names.

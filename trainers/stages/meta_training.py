@@ -40,7 +40,7 @@ from trainers.stages.state import MetaState
 
 
 class MetaTrain(NamedTuple):
-  """A meta-training stage, built."""
+  """A meta-training stage, ready to run."""
 
   task: Task
   rule: LearnedRule
@@ -48,7 +48,7 @@ class MetaTrain(NamedTuple):
   spec: blocks.MetaTrain
   tasks: TaskSampler
   stores: PyTree
-  host: Host | None  # who feeds images that are not on the device
+  host: Host | None  # feeds images that are not on the device
   mesh: Mesh
   seed: int
 
@@ -56,7 +56,7 @@ class MetaTrain(NamedTuple):
 def build(
   config: blocks.PipelineConfig, data: run_data.Data, task: Task, rule: LearnedRule
 ) -> MetaTrain:
-  """Builds the stage; no computation, nothing written. Raises InputError."""
+  """Builds the stage without computing or writing anything. Raises InputError."""
   spec = config.meta_train
   if spec.min_steps > spec.max_steps:
     raise InputError(
@@ -76,7 +76,7 @@ def build(
     mesh=meshes.build_mesh(spec.mesh, 'meta_train', batches),
     seed=seed,
   )
-  _estimator(plan, on_device(spec.mapping))  # its arguments are checked here, not an hour later
+  _estimator(plan, on_device(spec.mapping))  # checks its arguments now, not an hour later
   _meta_optimizer(plan)
   return plan
 
@@ -114,7 +114,7 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
 
 
 def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
-  """A generation with shapes alone.
+  """Traces a generation with shapes only.
 
   Args:
     plan: the stage.
@@ -141,7 +141,7 @@ def _meta_optimizer(plan: MetaTrain) -> optax.GradientTransformation:
 
 
 def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
-  """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, from the seed alone."""
+  """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, determined by the seed."""
   spec = plan.spec
   tasks = plan.tasks.sample(generation, spec.meta_batch, spec.max_steps)
   rng = np.random.default_rng([run_data.stream_seed(plan.seed, 'num_steps'), generation])
@@ -150,7 +150,7 @@ def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
-  """What gives the meta-gradient: a strategy where the host feeds its candidates."""
+  """The meta-gradient estimator: an evolution strategy if the host feeds its candidates."""
   objective = meta_loss(plan.rule, plan.task, on_device(plan.spec.task_mapping))
   built = build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn)
   if plan.host is None:
@@ -166,7 +166,7 @@ def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
 
 
 def _placed(inputs: tuple, mesh: Mesh) -> tuple:
-  """Each inner batch over the mesh's 'data' axis, everything else whole."""
+  """Splits each inner batch over the mesh's 'data' axis and replicates everything else."""
   drawn, num_steps = inputs
   train = jax.device_put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
   evaluation = jax.device_put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
@@ -177,7 +177,7 @@ def _placed(inputs: tuple, mesh: Mesh) -> tuple:
 def _init(
   plan: MetaTrain, estimator: Estimator | EvolutionStrategy, optimizer: Any, mesh: Mesh
 ) -> MetaState:
-  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g has number g + 1
+  key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g uses g + 1
   init = partial(_init_state, plan, estimator, optimizer)
   return jax.jit(init, out_shardings=meshes.replicated(mesh))(key)
 
@@ -185,7 +185,7 @@ def _init(
 def _init_state(
   plan: MetaTrain, estimator: Estimator | EvolutionStrategy, optimizer: Any, key: jax.Array
 ) -> MetaState:
-  # The head of a task is of another shape than the pretrained one; theta is for the task's.
+  # A task's head differs in shape from the pretrained one; theta must fit the task's.
   shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
   theta_key, estimator_key = jax.random.split(key)
   theta = plan.rule.init(theta_key, shapes)
@@ -219,7 +219,7 @@ def _fed_step(
   map_fn: MapFn,
   pretrained: tuple,
 ) -> Any:
-  """A generation whose images the host feeds; to the same end as `_step`."""
+  """A generation whose images the host feeds; the same result as `_step`."""
   pairs = FedEpisodes(plan.task, plan.rule, map_fn)
 
   @jax.jit
@@ -245,7 +245,7 @@ def _fed_step(
 
 
 def _keys(plan: MetaTrain, state: MetaState) -> tuple[jax.Array, jax.Array]:
-  """A generation's keys, for its tasks and for its noise."""
+  """A generation's keys: one for its tasks, one for its noise."""
   key = jax.random.fold_in(jax.random.key(plan.seed), state.generation + 1)
   task_key, noise_key = jax.random.split(key)
   return task_key, noise_key
@@ -254,7 +254,7 @@ def _keys(plan: MetaTrain, state: MetaState) -> tuple[jax.Array, jax.Array]:
 def _descend(
   optimizer: Any, state: MetaState, estimate: tuple, num_steps: Any
 ) -> tuple[MetaState, Metrics]:
-  """The step on theta along an estimate of the meta-gradient."""
+  """Updates theta with an estimate of the meta-gradient."""
   grad, estimator_state, metrics = estimate
   updates, opt_state = optimizer.update(grad, state.opt_state, state.theta)
   theta = optax.apply_updates(state.theta, updates)

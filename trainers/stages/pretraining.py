@@ -19,7 +19,7 @@ from trainers.stages import reinit, training
 
 
 def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> training.Train:
-  """Builds the stage of one start; no computation, nothing written. Raises InputError."""
+  """Builds the stage for one start without computing or writing anything. Raises InputError."""
   spec = config.pretrain
   where = spec.starts[start]
   classes = run_data.classes_of(data, where.source, where.classes)

@@ -1,4 +1,4 @@
-"""What a training job does when its loss is not finite: stop, or restart from a sound state.
+"""Policies for a training job whose loss is not finite: stop, or restart from a sound state.
 
 The two ways to restart are the re-initialisation baselines of HUB, arXiv 2305.16823, sec. 4.
 """
@@ -21,23 +21,23 @@ POLICIES = {
 
 
 class Kept(NamedTuple):
-  """The state to restart from, and how often that was done."""
+  """The state to restart from, and the number of restarts so far."""
 
   inner: InnerState
-  loss: jax.Array  # [] float32, of its parameters
-  num_steps: jax.Array  # [] float32, the horizon the optimizer is told
+  loss: jax.Array  # [] float32, at its parameters
+  num_steps: jax.Array  # [] float32, the horizon passed to the optimizer
   restarts: jax.Array  # [] int32
 
 
 class Policy(NamedTuple):
-  """A policy; `better(loss, kept loss)` says when a sound state replaces the kept one."""
+  """A policy; `better(loss, kept loss)` decides when a sound state replaces the kept one."""
 
   stops: bool
-  factor: float  # of the horizon, at each restart
+  factor: float  # multiplies the horizon at each restart
   better: Callable[[jax.Array, jax.Array], jax.Array]
 
   def init(self, inner: InnerState, num_steps: int) -> Kept | None:
-    """What is kept at the start: a copy, since the state itself is donated."""
+    """The initial kept state: a copy, since the state itself is donated."""
     if self.stops:
       return None
     copied = jax.tree.map(jnp.copy, inner)
@@ -47,7 +47,7 @@ class Policy(NamedTuple):
   def apply(
     self, kept: Kept | None, before: InnerState, after: InnerState, loss: jax.Array
   ) -> tuple[InnerState, Kept | None]:
-    """The next state after a step from `before`, where the loss was `loss`."""
+    """The state after a step from `before`, where the loss was `loss`."""
     if kept is None:
       return after, None
     sound = jnp.isfinite(loss)
@@ -62,25 +62,25 @@ class Policy(NamedTuple):
 
 
 def stop() -> Policy:
-  """End the run with an error that names the step."""
+  """Stop the run with an error that names the step."""
   return Policy(True, 1.0, lambda loss, kept: jnp.array(False))
 
 
 def increase_steps(factor: float = 1.25) -> Policy:
-  """Go on from the last state whose loss was finite, with a longer horizon.
+  """Continue from the last state with a finite loss, with a longer horizon.
 
   Args:
-    factor: of the horizon; above 1.
+    factor: multiplies the horizon; above 1.
 
   Raises:
-    InputError: a factor that does not lengthen it.
+    InputError: the factor does not lengthen the horizon.
   """
   check_bounds({'factor': factor}, 'train.nonfinite', above={'factor': 1})
   return Policy(False, factor, lambda loss, kept: jnp.array(True))
 
 
 def min_loss() -> Policy:
-  """Go on from the state with the lowest loss seen."""
+  """Continue from the state with the lowest loss so far."""
   return Policy(False, 1.0, lambda loss, kept: loss < kept)
 
 

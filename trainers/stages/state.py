@@ -1,4 +1,4 @@
-"""What the outer loops carry from step to step, and what a checkpoint holds."""
+"""The states that outer loops carry from step to step and save in checkpoints."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class TrainState(NamedTuple):
 
   step: jax.Array  # [] int32, steps done
   inner: InnerState  # params, model_state, opt_state
-  kept: Kept | None  # what a policy of `trainers.stages.reinit` falls back to; None for 'stop'
+  kept: Kept | None  # fallback of a policy of `trainers.stages.reinit`; None for 'stop'
 
 
 class MetaState(NamedTuple):
@@ -22,5 +22,5 @@ class MetaState(NamedTuple):
 
   generation: jax.Array  # [] int32, generations done
   theta: Theta
-  opt_state: PyTree  # of the meta-optimizer
+  opt_state: PyTree  # the meta-optimizer's state
   estimator: PyTree

@@ -1,6 +1,6 @@
-"""A training job: any task, any optimizer, by config; pretraining is one.
+"""A training job: any task with any optimizer, by config; also used for pretraining.
 
-Data-parallel over the mesh's axis 'data', parameters placed over its axis 'model' by rules.
+Data-parallel over the mesh's 'data' axis; rules place parameters over its 'model' axis.
 """
 
 import math
@@ -29,41 +29,41 @@ from trainers.stages.state import TrainState
 
 
 class Train(NamedTuple):
-  """A training job, built."""
+  """A training job, ready to be prepared."""
 
-  name: str  # of the config's block, for messages
+  name: str  # name of the config's block, for messages
   task: Task
   rule: LearnedRule
-  theta: Theta | None  # None: what the rule's `init` gives
-  sample: Callable[[int], Batch]  # number of the step -> its batch
-  fresh: Callable[[int], Batch] | None  # likewise what a guard compares on
+  theta: Theta | None  # None: use the rule's `init`
+  sample: Callable[[int], Batch]  # step number -> its batch
+  fresh: Callable[[int], Batch] | None  # step number -> the batch a guard compares on
   store: PyTree  # arrays that batches look up
   evaluation: Batch | None
   num_steps: int
   log_every: int
-  eval_every: int  # 0: at the end alone
+  eval_every: int  # 0: only at the end
   mesh: Mesh
   placement: Sequence[tuple[str, Sequence[str | None]]]  # (regular expression, axes) of parameters
   policy: reinit.Policy
   seed: int
   start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to start from
-  remedy: str  # where the loss is not finite
+  remedy: str  # for the error when the loss is not finite
 
 
 class Given(NamedTuple):
-  """What a compiled step takes beside state and batches; runs that differ in it share programs."""
+  """Other inputs of a compiled step; runs that differ only in these share compiled programs."""
 
   theta: Theta
   store: PyTree
-  key: jax.Array  # of all random draws
+  key: jax.Array  # for all random draws
 
 
 class Ready(NamedTuple):
-  """A job that can take its first step."""
+  """A job that is ready for its first step."""
 
   state: TrainState
   given: Given
-  feed: Callable[[int], tuple]  # number of the step -> what it takes: its batches
+  feed: Callable[[int], tuple]  # step number -> its batches
   step: Callable[..., tuple[TrainState, Metrics]]  # (state, batches) -> (state, metrics), donating
 
 
@@ -71,25 +71,25 @@ class Measured(NamedTuple):
   """An optimizer's state, and the effective learning rate of its last step."""
 
   inner: PyTree
-  effective_learning_rate: jax.Array  # [] float32, norm of the update over that of the gradient
+  effective_learning_rate: jax.Array  # [] float32, norm of the update over norm of the gradient
 
 
 class Ended(NamedTuple):
-  """What a job leaves."""
+  """The result of a job."""
 
   state: TrainState
   evaluation: 'Evaluation | None'  # None without an evaluation batch
 
 
 def run(plan: Train, folder: Folder, options: stage.Options) -> Ended:
-  """Trains, or continues where the folder's checkpoint ends.
+  """Trains, or resumes from the folder's checkpoint.
 
-  Leaves `metrics.jsonl`, `parameters.txt`, and with an evaluation batch `best/`, the model with the
-  lowest evaluation loss.
+  Writes `metrics.jsonl`, `parameters.txt` and, given an evaluation batch, `best/`: the model with
+  the lowest evaluation loss.
 
   Raises:
-    InputError: `best.json` of an earlier start is damaged.
-    RunError: the loss is not finite, under the policy `stop`.
+    InputError: `best.json` from an earlier start is damaged.
+    RunError: the loss is not finite and the policy is `stop`.
   """
   ready = prepare(plan)
   layers = layer_paths(ready.state.inner.params)
@@ -115,7 +115,7 @@ def run(plan: Train, folder: Folder, options: stage.Options) -> Ended:
 
 
 def prepare(plan: Train) -> Ready:
-  """The initial state on its devices, and the step; nothing is compiled before it is called."""
+  """The initial state on its devices, and the step, which is compiled on its first call."""
   given = jax.device_put(_given(plan), meshes.replicated(plan.mesh))
   spread = meshes.batch_sharding(plan.mesh, axis=0)
   advance = jax.jit(_step(plan), donate_argnums=0)
@@ -130,7 +130,7 @@ def prepare(plan: Train) -> Ready:
 
 
 def check_shapes(plan: Train) -> None:
-  """The first step, with shapes alone. Raises what the parts of the job raise."""
+  """Traces the first step with shapes only. Raises whatever the parts of the job raise."""
   given = jax.eval_shape(lambda: _given(plan))
   _check_start(plan)
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
@@ -141,7 +141,7 @@ def check_shapes(plan: Train) -> None:
 
 
 def trained_shapes(plan: Train) -> tuple[Params, PyTree]:
-  """The shapes of what the job trains: (params, model_state)."""
+  """The shapes of the trained (params, model_state)."""
 
   def start() -> tuple[Params, PyTree]:
     inner = _start(plan, _given(plan), plan.start).inner
@@ -151,7 +151,7 @@ def trained_shapes(plan: Train) -> tuple[Params, PyTree]:
 
 
 def _check_start(plan: Train) -> None:
-  """Whether the network to start from is this one, but for what a task draws anew."""
+  """Checks that the network to start from matches, except for layers a task reinitialises."""
   if plan.start is None:
     return
 
@@ -169,12 +169,12 @@ def _check_start(plan: Train) -> None:
 
 
 def best(folder: Folder, last: TrainState) -> tuple[InnerState, int]:
-  """The state with the lowest evaluation loss of a job in `folder`, and its step.
+  """The state with the lowest evaluation loss in a job's folder, and its step.
 
-  If none was kept, since no evaluation was finite, it is the last state, and the step is 0.
+  If no evaluation was finite, none was kept: returns the last state and step 0.
 
   Raises:
-    RunError: the one that was kept is damaged.
+    RunError: the saved state is damaged.
   """
   if not (folder / BEST).exists() and not (folder / BEST_RECORD).exists():
     return last.inner, 0
@@ -189,7 +189,7 @@ def best(folder: Folder, last: TrainState) -> tuple[InnerState, int]:
 
 
 def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
-  """What was trained, on the host: (params, model_state)."""
+  """The trained (params, model_state), on the host."""
   params = plan.rule.eval_params(inner.opt_state.inner, inner.params)
   return jax.device_get((params, inner.model_state))
 
@@ -199,11 +199,11 @@ class Evaluation:
 
   Args:
     plan: the job, with an evaluation batch.
-    folder: the job's.
-    like: a state of the job, whose shapes and places a kept one has.
+    folder: the job's folder.
+    like: a state of the job, with the shapes and shardings of a saved one.
 
   Raises:
-    InputError: the record of the best one so far is damaged.
+    InputError: the record of the best state so far is damaged.
   """
 
   def __init__(self, plan: Train, folder: Folder, like: InnerState):
@@ -229,7 +229,7 @@ class Evaluation:
     return {name: float(value) for name, value in measured.items()}
 
   def _recorded(self, like: InnerState) -> float:
-    """The lowest loss so far; infinity if none was kept."""
+    """The lowest loss so far; infinity if there is none."""
     path = self._folder / BEST_RECORD
     if not path.exists() and (self._folder / BEST).exists():
       kept = Checkpoints(self._folder / BEST)
@@ -252,7 +252,7 @@ class Evaluation:
 
 
 def expand(metrics: Mapping[str, Any], layers: Sequence[str]) -> dict[str, float]:
-  """Metrics as numbers: one a layer where there are as many as layers.
+  """Metrics as numbers; a vector with one entry per layer becomes one number per layer.
 
   Example:
     >>> expand({'loss': np.float32(0.5), 'mu': np.array([1.0, 2.0])}, ['a', 'b/c'])
@@ -272,12 +272,12 @@ def _given(plan: Train) -> Given:
   if plan.theta is not None:
     return Given(plan.theta, plan.store, key)
   shapes = jax.eval_shape(lambda key: plan.task.init(key)[0], key)
-  of_theta = jax.random.fold_in(jax.random.fold_in(key, 0), 1)  # 0: the network's
+  of_theta = jax.random.fold_in(jax.random.fold_in(key, 0), 1)  # 0: used for the network
   return Given(plan.rule.init(of_theta, shapes), plan.store, key)
 
 
 def _bind(plan: Train, theta: Theta, kept: reinit.Kept | None) -> Any:
-  """The optimizer; under a policy that changes the horizon, with the horizon as it is now."""
+  """The optimizer, with the current horizon if a policy changes it."""
   horizon = plan.num_steps if kept is None else kept.num_steps
   return _measured(plan.rule.bind(theta, horizon))
 
@@ -302,7 +302,7 @@ def _init(plan: Train, given: Given) -> TrainState:
 
 
 def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) -> TrainState:
-  key = jax.random.fold_in(given.key, 0)  # step k has number k + 1
+  key = jax.random.fold_in(given.key, 0)  # step k uses k + 1
   params, model_state = plan.task.init(key, pretrained)
   tx = _measured(plan.rule.bind(given.theta, plan.num_steps))
   inner = begin(tx, params, model_state)
