@@ -58,7 +58,7 @@ def base() -> ConfigDict:
     'keep_checkpoints': 2,
     'sweep': [],  # changes to this config, each a separate run; see `sweep_row`
     'sweep_seeds': (0,),
-    'first': [],  # in a sweep of training jobs: at most one row, whose model the others start from, by seed
+    'first': [],  # in a sweep of training jobs: at most one row, which the others start from
   })  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any,
 
 
 def freeze(config: ConfigDict) -> dict[str, Any]:
-  """The config as plain data: dicts, lists, numbers, strings; the form that is saved and built from.
+  """The config as plain data: dicts, lists, numbers, strings; this form is saved and built from.
 
   Raises:
     InputError: it is not a ConfigDict, a number is not finite, or a string in a list has a comma,

@@ -150,9 +150,7 @@ def _prepared(dataset: str, download: bool) -> Any:
 
   folder = os.environ.get(VARIABLE)  # tensorflow-datasets itself reads it once, at import
   where = folder or '~/tensorflow_datasets'
-  written = (
-    {'file_format': 'array_record'} if download else {}
-  )  # for data that are not prepared yet
+  written = {'file_format': 'array_record'} if download else {}  # for data not prepared yet
   try:
     builder = tensorflow_datasets.builder(dataset, data_dir=folder, **written)
   except Exception as error:

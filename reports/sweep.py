@@ -122,9 +122,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
   """Differences from the base with their intervals, next to the paper's."""
   shown = _frame(rows).dropna(subset='difference_mean')
-  parts = dict(list(shown.groupby('table', sort=False))) or {
-    '': shown
-  }  # empty if every row but the base failed
+  parts = dict(list(shown.groupby('table', sort=False))) or {'': shown}  # only the base ended
   counts = [max(1, len(chosen)) for chosen in parts.values()]
   with mpl.rc_context(STYLE):
     drawn = Figure(figsize=(7.2, 1.1 + 0.24 * sum(counts) + 0.5 * len(parts)))
