@@ -70,7 +70,7 @@ class Start:
 
   source: Annotated[str, 'what it is pretrained on, one of sources']
   classes: Annotated[str, "a part of the source's class split, or 'all'"]
-  number: Annotated[Whole, 'of its random draws: each number gives another network'] = 0
+  number: Annotated[Whole, 'number of its random draws; each gives another network'] = 0
 
 
 @block
@@ -137,9 +137,7 @@ class MetaEvaluate:
   ]
   baselines: Annotated[Mapping[str, Baseline], 'name -> optimizer']
   bootstrap_samples: Annotated[Count, 'resamples for each interval']
-  allow_seen_classes: Annotated[bool, 'allow evaluation on classes that were trained on before'] = (
-    False
-  )
+  allow_seen_classes: Annotated[bool, 'allow evaluation on classes seen in training'] = False
 
 
 @block
