@@ -70,7 +70,7 @@ class Start:
 
   source: Annotated[str, 'what it is pretrained on, one of sources']
   classes: Annotated[str, "a part of the source's class split, or 'all'"]
-  number: Annotated[Whole, 'number of its random draws; each gives another network'] = 0
+  number: Annotated[Whole, 'of its random draws: each number gives another network'] = 0
 
 
 @block
