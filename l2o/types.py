@@ -134,9 +134,8 @@ class TaskBatch(NamedTuple):
   num_steps: jax.Array  # [] int32, K: traced, so a new horizon is not a new program
 
 
-Tasks = (
-  Any  # what a meta-loss is computed on: a TaskBatch, unless the meta-loss is the caller's own
-)
+# What a meta-loss is computed on: a TaskBatch, unless the meta-loss is the caller's own.
+Tasks = Any
 # The gradient in theta, the estimator's state and metrics []; among the metrics 'loss',
 # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
 MetaGradient = tuple[Theta, PyTree, Metrics]
@@ -201,5 +200,5 @@ class EvolutionStrategy(NamedTuple):
 class MapFn(Protocol):
   """Strategy for mapping a function over independent inputs: [fn(x, shared) for x in xs]."""
 
-  def __call__(self, fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+  def __call__(self, fn: Callable[[PyTree, PyTree], PyTree], xs: PyTree, shared: PyTree) -> PyTree:
     """Applies `fn` to each entry along the leading axis of `xs`; `shared` is common to all."""

@@ -180,7 +180,7 @@ def unflatten(arrays: Mapping[str, np.ndarray]) -> PyTree:
     >>> unflatten({'a::b': 1, 'c': 2})
     {'a': {'b': 1}, 'c': 2}
   """
-  tree: dict = {}
+  tree: dict[str, Any] = {}
   for name in sorted(arrays):  # an array comes before what would lie below it
     *branch, leaf = name.split(SEPARATOR)
     node = tree

@@ -21,7 +21,7 @@ from l2o.registry import build, call, choose
 from l2o.rules import RULES
 from l2o.rules.velo.weights import load_released, widths
 from l2o.trees import layer_paths
-from l2o.types import LearnedRule, Params, Theta
+from l2o.types import Horizon, LearnedRule, Params, Theta
 
 SUFFIX = '.safetensors'
 ZOO = pathlib.Path(__file__).parent / 'zoo'
@@ -52,7 +52,7 @@ class Artifact(NamedTuple):
 
 @checked
 def save(
-  path: str | os.PathLike,
+  path: str | os.PathLike[str],
   theta: Theta,
   params: Params,
   spec: Mapping[str, Any],
@@ -97,7 +97,7 @@ def save(
     raise InputError(f'{target} cannot be written ({first_line(error)})') from error
 
 
-def read(path_or_name: str | os.PathLike) -> Artifact:
+def read(path_or_name: str | os.PathLike[str]) -> Artifact:
   """Reads what `save` wrote, one of the optimizers that come with l2o, or released weights.
 
   Args:
@@ -117,7 +117,10 @@ def read(path_or_name: str | os.PathLike) -> Artifact:
 
 
 def load(
-  path_or_name: str | os.PathLike, params: Params, num_steps: Any, on_mismatch: str = 'error'
+  path_or_name: str | os.PathLike[str],
+  params: Params,
+  num_steps: Horizon,
+  on_mismatch: str = 'error',
 ) -> optax.GradientTransformationExtraArgs:
   """A learned optimizer as an optax transformation for one training run.
 
@@ -155,7 +158,7 @@ def zoo() -> list[str]:
   return sorted(path.name.removesuffix(SUFFIX) for path in ZOO.glob(f'*{SUFFIX}'))
 
 
-def _find(path_or_name: str | os.PathLike) -> pathlib.Path:
+def _find(path_or_name: str | os.PathLike[str]) -> pathlib.Path:
   path = pathlib.Path(path_or_name)
   if path.suffix == SUFFIX or len(path.parts) > 1 or (path_or_name and os.path.lexists(path)):
     return path

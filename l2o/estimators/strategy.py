@@ -40,7 +40,7 @@ def estimator(
   """
 
   def estimate(theta: Theta, state: PyTree, key: jax.Array, tasks: Tasks) -> MetaGradient:
-    def candidate(number: jax.Array, shared: tuple) -> Metrics:
+    def candidate(number: jax.Array, shared: tuple[PyTree, ...]) -> Metrics:
       theta, state, key, tasks = shared
       return meta_loss(strategy.ask(theta, state, key, number), tasks)
 

@@ -1,7 +1,6 @@
 """Strategies for mapping over independent inputs on one device; each is a `MapFn`."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -9,7 +8,7 @@ from l2o.registry import choose
 from l2o.types import MapFn, PyTree
 
 
-def vectorized(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+def vectorized(fn: Callable[[PyTree, PyTree], PyTree], xs: PyTree, shared: PyTree) -> PyTree:
   """All at once, by `jax.vmap`: needs memory for all of them, and fills an accelerator.
 
   Example:
@@ -20,7 +19,7 @@ def vectorized(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyT
   return jax.vmap(lambda x: fn(x, shared))(xs)
 
 
-def sequential(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+def sequential(fn: Callable[[PyTree, PyTree], PyTree], xs: PyTree, shared: PyTree) -> PyTree:
   """One after another, by `jax.lax.map`: needs memory for one, and keeps a CPU's caches warm.
 
   Example:

@@ -24,6 +24,7 @@ from l2o.types import (
   Metrics,
   Params,
   PyTree,
+  Start,
   Task,
   TaskBatch,
   Theta,
@@ -137,7 +138,7 @@ def rollout(
     state, metrics = inner_step(task, tx, state, key, batch_at(k), partial(fresh_at, k))
     return state, record(state, metrics)
 
-  def recorded(k: Any, carry: tuple) -> tuple:
+  def recorded(k: Any, carry: tuple[InnerState, PyTree]) -> tuple[InnerState, PyTree]:
     state, seen = step(carry[0], k)
     return state, jax.tree.map(lambda all_, now: all_.at[k].set(now), carry[1], seen)
 
@@ -153,7 +154,7 @@ def _batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
 
 
 def start_episodes(
-  task: Task, key: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+  task: Task, key: jax.Array, pretrained: Start | None, draw: dict[str, Batch]
 ) -> Episode:
   """Episodes [b, ...] from a sampler's draw, each with a fresh start and its own key.
 
@@ -168,7 +169,7 @@ def start_episodes(
 
 
 def start_with_keys(
-  task: Task, keys: jax.Array, pretrained: tuple | None, draw: dict[str, Batch]
+  task: Task, keys: jax.Array, pretrained: Start | None, draw: dict[str, Batch]
 ) -> Episode:
   """`start_episodes` for a subset of its episodes, by their keys.
 
@@ -212,7 +213,7 @@ def meta_loss(rule: LearnedRule, task: Task, map_fn: MapFn = vectorized) -> Meta
     A function returning metrics [], whose 'loss' meta-training minimizes.
   """
 
-  def one(episode: Episode, shared: tuple) -> Metrics:
+  def one(episode: Episode, shared: tuple[Theta, PyTree, jax.Array]) -> Metrics:
     theta, data, num_steps = shared
     return run_episode(rule, task, theta, episode, TaskBatch(episode, data, num_steps))
 

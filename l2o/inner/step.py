@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from l2o.types import Batch, Metrics, Params, PyTree, Task
+from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Task
 
 
 class InnerState(NamedTuple):
@@ -73,7 +73,7 @@ def inner_step(
     (2.0, 4.0)
   """
 
-  def loss_on(batch: Batch, params: Params) -> tuple:
+  def loss_on(batch: Batch, params: Params) -> LossAndAux:
     return task.loss(params, state.model_state, key, batch)
 
   on_batch = jax.value_and_grad(partial(loss_on, batch), has_aux=True)
@@ -87,6 +87,6 @@ def inner_step(
   return InnerState(params, model_state, opt_state), metrics | {'loss': loss}
 
 
-def _without_aux(result: tuple) -> tuple:
+def _without_aux(result: tuple[LossAndAux, PyTree]) -> tuple[jax.Array, PyTree]:
   (value, _), grads = result
   return value, grads

@@ -17,12 +17,13 @@ from flax import linen as nn
 from jax import lax
 
 LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+Strides = tuple[int, int]
+Padding = tuple[tuple[int, int], ...]
+Pair = tuple[jax.Array, jax.Array]  # images and kernels, or their gradients
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def canonical_conv(
-  x: jax.Array, w: jax.Array, strides: tuple[int, int], padding: tuple[tuple[int, int], ...]
-) -> jax.Array:
+def canonical_conv(x: jax.Array, w: jax.Array, strides: Strides, padding: Padding) -> jax.Array:
   """Two-dimensional convolution of images [B, H, W, C] with kernels [KH, KW, C, O].
 
   Args:
@@ -43,11 +44,13 @@ def canonical_conv(
   return _conv(x, w, strides, padding)
 
 
-def _forward(x: jax.Array, w: jax.Array, strides: Any, padding: Any) -> tuple:
+def _forward(
+  x: jax.Array, w: jax.Array, strides: Strides, padding: Padding
+) -> tuple[jax.Array, Pair]:
   return _conv(x, w, strides, padding), (x, w)
 
 
-def _backward(strides: Any, padding: Any, saved: tuple, dy: jax.Array) -> tuple:
+def _backward(strides: Strides, padding: Padding, saved: Pair, dy: jax.Array) -> Pair:
   x, w = saved
   return _input_gradient(x, w, dy, strides, padding), _kernel_gradient(x, w, dy, strides, padding)
 
@@ -55,7 +58,9 @@ def _backward(strides: Any, padding: Any, saved: tuple, dy: jax.Array) -> tuple:
 canonical_conv.defvjp(_forward, _backward)
 
 
-def _input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, padding: Any) -> Any:
+def _input_gradient(
+  x: jax.Array, w: jax.Array, dy: jax.Array, strides: Strides, padding: Padding
+) -> jax.Array:
   """dy, dilated by the stride, convolved with the flipped kernel."""
   turned = jnp.flip(w, (0, 1)).transpose(0, 1, 3, 2)
   spread = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)]
@@ -68,7 +73,9 @@ def _input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, pad
   return _conv(dy, turned, (1, 1), margins, lhs_dilation=strides)
 
 
-def _kernel_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, padding: Any) -> Any:
+def _kernel_gradient(
+  x: jax.Array, w: jax.Array, dy: jax.Array, strides: Strides, padding: Padding
+) -> jax.Array:
   """Images convolved with dilated dy; batch and channels swap roles."""
   margins = []
   for size, kernel, outputs, stride, (before, _) in zip(
@@ -80,7 +87,13 @@ def _kernel_gradient(x: jax.Array, w: jax.Array, dy: jax.Array, strides: Any, pa
   return _conv(images, kernels, (1, 1), margins, rhs_dilation=strides).transpose(1, 2, 0, 3)
 
 
-def _conv(x: jax.Array, w: jax.Array, strides: Any, padding: Any, **dilation: Any) -> jax.Array:
+def _conv(
+  x: jax.Array,
+  w: jax.Array,
+  strides: Strides,
+  padding: Sequence[tuple[int, int]],
+  **dilation: Any,
+) -> jax.Array:
   x, w = lax.optimization_barrier((x, w))
   y = lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=LAYOUT, **dilation)
   return lax.optimization_barrier(y)

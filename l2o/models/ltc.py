@@ -107,7 +107,9 @@ def ltc_step(
   return v
 
 
-def _synapses(params: list, adjacency: np.ndarray, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _synapses(
+  params: list[jax.Array], adjacency: np.ndarray, v: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """sum_i w_ij s_ij E_ij and sum_i w_ij s_ij: [B, units] each."""
   w, mu, sigma, erev = (p[None] for p in params)
   present = (adjacency != 0).astype(np.float32)[None]
@@ -164,7 +166,9 @@ class LTC(nn.Module):
 
   def _parameters(self, wiring: Wiring) -> dict[str, jax.Array]:
     size = len(wiring.inputs)
-    shapes: dict[str, tuple] = {name: (bounds, (self.units,)) for name, bounds in RANGES.items()}
+    shapes: dict[str, tuple[tuple[float, float], tuple[int, ...]]] = {
+      name: (bounds, (self.units,)) for name, bounds in RANGES.items()
+    }
     for name, bounds in SYNAPSE_RANGES.items():
       shapes[name] = (bounds, (self.units, self.units))
       shapes[f'sensory_{name}'] = (bounds, (size, self.units))

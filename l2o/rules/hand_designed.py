@@ -19,7 +19,7 @@ from l2o.rules.contract import REAL_OR_COMPLEX, check_horizon, strict
 from l2o.rules.head_only import train_head
 from l2o.rules.hyper_parameters import check_hyper_parameters
 from l2o.rules.schedules import schedule as build_schedule
-from l2o.types import LearnedRule, Params, PyTree, Theta, keep_params
+from l2o.types import Horizon, LearnedRule, Params, PyTree, Theta, keep_params
 
 # name -> optax's factory, which takes the learning rate first.
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
@@ -83,7 +83,7 @@ def hand_designed(
     del key, params
     return {'learning_rate': jnp.asarray(start, jnp.float32)}
 
-  def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+  def bind(theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
 
     check_horizon(optimizer, num_steps)
 

@@ -12,7 +12,7 @@ from l2o.registry import build
 from l2o.rules import RULES
 from l2o.rules.contract import ANY, strict
 from l2o.trees import layer_paths
-from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
+from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 
 def head_only(rule: Any, head: str = 'head') -> LearnedRule:
@@ -42,7 +42,7 @@ def train_head(rule: LearnedRule, head: str) -> LearnedRule:
   def init(key: jax.Array, params: Params) -> Theta:
     return rule.init(key, only_head(head, params))
 
-  def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+  def bind(theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
     parts: dict[Hashable, optax.GradientTransformation] = {
       'trained': rule.bind(theta, num_steps),
       'frozen': optax.set_to_zero(),

@@ -131,7 +131,7 @@ def _update(
   *,
   value: Any,
   value_fn: Callable[[Params], Any] | None = None,
-  value_and_grad_fn: Callable[[Params], tuple] | None = None,
+  value_and_grad_fn: Callable[[Params], tuple[jax.Array, PyTree]] | None = None,
   **extra: Any,
 ) -> tuple[PyTree, GuardState]:
   if value_fn is None:
@@ -167,7 +167,7 @@ def _follow(
   state: GuardState,
   params: Params,
   *,
-  value_and_grad_fn: Callable[[Params], tuple],
+  value_and_grad_fn: Callable[[Params], tuple[jax.Array, PyTree]],
   **extra: Any,
 ) -> tuple[_Proposal, Params]:
   """The learned side's next step along the shadow; the first of a period leaves from `params`.

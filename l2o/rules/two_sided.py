@@ -8,7 +8,7 @@ import optax
 
 from l2o.registry import build
 from l2o.rules import RULES
-from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
+from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 Wrap = Callable[..., optax.GradientTransformationExtraArgs]
 
@@ -46,7 +46,7 @@ def two_sided(
   def init(key: jax.Array, params: Params) -> Theta:
     return {side: rule.init(key, params) for side, rule in rules.items()}
 
-  def bind(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+  def bind(theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
     return wrap(*(rule.bind(theta[side], num_steps) for side, rule in rules.items()))
 
   def all_diagnostics(state: PyTree) -> Metrics:

@@ -92,12 +92,14 @@ def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
   return (crop or height, crop or width, channels)
 
 
-def _middle(images: jax.Array, seen: tuple) -> jax.Array:
+def _middle(images: jax.Array, seen: tuple[int, int, int]) -> jax.Array:
   top, left = (images.shape[1] - seen[0]) // 2, (images.shape[2] - seen[1]) // 2
   return images[:, top : top + seen[0], left : left + seen[1]]
 
 
-def _augmented(key: jax.Array, images: jax.Array, seen: tuple, mirror: bool) -> jax.Array:
+def _augmented(
+  key: jax.Array, images: jax.Array, seen: tuple[int, int, int], mirror: bool
+) -> jax.Array:
   """A random crop of each image, [B, H, W, C] -> [B, *seen], flipped at random if `mirror`."""
   place_key, mirror_key = jax.random.split(key)
   room = jnp.array([images.shape[1] - seen[0], images.shape[2] - seen[1]])

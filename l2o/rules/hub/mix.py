@@ -122,7 +122,9 @@ def _update(
   )
 
 
-def _combine(weights: PyTree, hand_designed: PyTree, learned: PyTree) -> tuple:
+def _combine(
+  weights: PyTree, hand_designed: PyTree, learned: PyTree
+) -> tuple[PyTree, WeightStatistics, jax.Array]:
   """The mixture in float32, the weights' statistics, and which sides were not finite: [2] int32."""
   treedef = jax.tree.structure(weights)
   layers = [
@@ -136,7 +138,9 @@ def _combine(weights: PyTree, hand_designed: PyTree, learned: PyTree) -> tuple:
   return updates, _statistics(used, parts), jnp.any(jnp.stack(nonfinite), axis=0).astype(jnp.int32)
 
 
-def _combine_layer(weight: jax.Array, hand_designed: jax.Array, learned: jax.Array) -> tuple:
+def _combine_layer(
+  weight: jax.Array, hand_designed: jax.Array, learned: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array], jax.Array]:
   """One layer's effective weights, the two terms of its update, and which sides were not finite."""
   sound_first, sound_second = jnp.isfinite(hand_designed), jnp.isfinite(learned)
   # Selected before they are multiplied: 0 * NaN is NaN, in the value and in the derivative.
@@ -151,7 +155,9 @@ def _no_statistics(layers: int) -> WeightStatistics:
   return WeightStatistics(*(jnp.zeros((layers,), jnp.float32) for _ in WeightStatistics._fields))
 
 
-def _statistics(weights: Sequence[jax.Array], parts: Sequence[tuple]) -> WeightStatistics:
+def _statistics(
+  weights: Sequence[jax.Array], parts: Sequence[tuple[jax.Array, jax.Array]]
+) -> WeightStatistics:
   """Each layer's mean, smallest and largest weight, and the share of the update's norm."""
   hand, learned = (layer_norms(list(side)) for side in zip(*parts, strict=True))
   total = hand + learned

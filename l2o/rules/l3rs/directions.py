@@ -33,7 +33,7 @@ class Bound(NamedTuple):
   """
 
   init: Callable[[Params], PyTree]  # params -> state
-  advance: Callable[..., tuple]  # (grads, state, params, value) -> (source, state)
+  advance: Callable[..., tuple[PyTree, PyTree]]  # (grads, state, params, value) -> (source, state)
   emit: Callable[[PyTree], PyTree]  # source -> minus the direction
 
 
@@ -71,7 +71,9 @@ def adam(b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8) -> Bound:
     zeros = jax.tree.map(jnp.zeros_like, params)
     return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-  def advance(grads: PyTree, state: optax.ScaleByAdamState, params: Params, value: Any) -> tuple:
+  def advance(
+    grads: PyTree, state: optax.ScaleByAdamState, params: Params, value: Any
+  ) -> tuple[PyTree, optax.ScaleByAdamState]:
     del params, value
     mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
     # Not g² (1 - b2): the compiler would store g² to share it with the norm of g.
@@ -81,7 +83,7 @@ def adam(b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8) -> Bound:
     debias = 1 - jnp.float32(b1) ** count, 1 - jnp.float32(b2) ** count
     return (mu, nu, debias), optax.ScaleByAdamState(count, mu, nu)
 
-  def emit(source: tuple) -> PyTree:
+  def emit(source: PyTree) -> PyTree:
     mu, nu, (first, second) = source
     # Bias corrections as scalar factors: m̂ / sqrt(v̂ + eps²) = m c / sqrt(v + eps² (1 - b2^k)).
     factor, floor = jnp.sqrt(second) / first, eps**2 * second
@@ -94,7 +96,7 @@ def _from_optax(tx: optax.GradientTransformation) -> Bound:
   """Any optax optimizer at learning rate 1."""
   tx = optax.with_extra_args_support(tx)
 
-  def advance(grads: PyTree, state: PyTree, params: Params, value: Any) -> tuple:
+  def advance(grads: PyTree, state: PyTree, params: Params, value: Any) -> tuple[PyTree, PyTree]:
     return jax.lax.optimization_barrier(tx.update(grads, state, params, value=value))
 
   return Bound(tx.init, advance, lambda updates: jax.tree.map(jnp.negative, updates))
@@ -177,7 +179,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
   return inspect.signature(function).parameters
 
 
-def _try(name: str, init: Callable, bind: Callable) -> None:
+def _try(name: str, init: Callable[[], PyTree], bind: Callable[[PyTree], Bound]) -> None:
   """Takes one step on shapes, so that an optimizer's errors surface now."""
 
   def step(hyper: PyTree, params: PyTree) -> PyTree:
@@ -192,7 +194,9 @@ def _try(name: str, init: Callable, bind: Callable) -> None:
     raise InputError(f'the direction {name} cannot be used: {reason}') from error
 
 
-def _default(factory: Callable[..., Any], name: str, hyper: str, arguments: dict) -> float:
+def _default(
+  factory: Callable[..., Any], name: str, hyper: str, arguments: Mapping[str, Any]
+) -> float:
   value = arguments.get(hyper, _parameters(factory)[hyper].default)
   if not (isinstance(value, float) and 0.0 < value < math.inf):
     raise InputError(

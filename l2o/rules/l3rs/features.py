@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from l2o.types import Horizon
+
 LOG_EPSILON = 1e-8  # keeps the log of a zero norm finite: -18.4
 
 
@@ -47,12 +49,12 @@ def ema_debias(ema: jax.Array, count: jax.Array, gammas: Sequence[float]) -> jax
   return ema / (1.0 - decay ** count.astype(jnp.float32))
 
 
-def relative_time(count: jax.Array, num_steps: jax.Array) -> jax.Array:
+def relative_time(count: jax.Array, num_steps: Horizon) -> jax.Array:
   """tanh(10 (k/K - alpha_i)), alpha_i = 0, 0.1, …, 1: [11], k counted from 1."""
   alphas = jnp.linspace(0.0, 1.0, 11)
   return jnp.tanh(10.0 * (count.astype(jnp.float32) / num_steps - alphas))
 
 
-def absolute_time(num_steps: jax.Array, betas: Sequence[float]) -> jax.Array:
+def absolute_time(num_steps: Horizon, betas: Sequence[float]) -> jax.Array:
   """tanh(log(K beta_j)): [betas]. Constant during a run: it tells the rule the horizon."""
   return jnp.tanh(jnp.log(num_steps * jnp.asarray(betas, jnp.float32)))

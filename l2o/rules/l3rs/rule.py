@@ -40,7 +40,7 @@ from l2o.rules.contract import CALL, check_horizon, strict
 from l2o.rules.l3rs import features
 from l2o.rules.l3rs.directions import Bound, Direction, direction
 from l2o.trees import layer_norms, layer_paths
-from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
+from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 STATISTICS = 3  # log ‖w‖, log ‖g‖, loss
 RELATIVE_TIMES = 11
@@ -55,7 +55,7 @@ class L3RSState(NamedTuple):
   ema: jax.Array | None  # [layers or 1, STATISTICS, gammas] float32, not bias-corrected
   mu: jax.Array  # [layers, P] float32, the last step's mixture, for diagnostics
   step_norm: jax.Array  # [layers] float32, the last step's lambda, likewise
-  base: tuple  # the base optimizers' states
+  base: tuple[PyTree, ...]  # the base optimizers' states
 
 
 class _Spec(NamedTuple):
@@ -167,14 +167,16 @@ def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   return theta
 
 
-def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+def _bind(spec: _Spec, theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
   check_horizon('l3rs', num_steps)
   # A file has no entry for directions without learnable hyper-parameters.
   hyper = theta.get('directions', {})
   bound = tuple(d.bind(hyper.get(name, {})) for name, d in spec.base.items())
   horizon = features.absolute_time(num_steps, spec.betas)
 
-  def network(ema: jax.Array | None, step: jax.Array, norms: jax.Array, paths: tuple) -> tuple:
+  def network(
+    ema: jax.Array | None, step: jax.Array, norms: jax.Array, paths: Sequence[str]
+  ) -> tuple[jax.Array, jax.Array]:
     rows = len(norms)
     time = jnp.concatenate([features.relative_time(step, num_steps), horizon])
     columns = []

@@ -214,7 +214,9 @@ def _slab_means(x: jax.Array) -> jax.Array:
   return x if x.ndim == 1 else jnp.mean(jnp.mean(x, axis=1), axis=1)
 
 
-def _in_blocks(function: Callable[..., PyTree], arguments: tuple) -> tuple[tuple, PyTree]:
+def _in_blocks(
+  function: Callable[..., PyTree], arguments: tuple[PyTree, ...]
+) -> tuple[tuple[PyTree, ...], PyTree]:
   """`function(*arguments)` for a few slabs at a time, so that intermediates stay in the cache.
 
   Returns:
@@ -225,11 +227,11 @@ def _in_blocks(function: Callable[..., PyTree], arguments: tuple) -> tuple[tuple
   fitting = max(1, BLOCK // math.prod(slab))
   size = max(k for k in range(1, S + 1) if S % k == 0 and k <= fitting)
 
-  def block(arguments: tuple, i: jax.Array) -> PyTree:
+  def block(arguments: tuple[PyTree, ...], i: jax.Array) -> PyTree:
     cut = lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size)  # noqa: E731
     return function(*jax.tree.map(cut, arguments))
 
-  def step(i: jax.Array, carry: tuple) -> tuple:
+  def step(i: jax.Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
     arguments, out = carry
     put = lambda all, x: jax.lax.dynamic_update_slice_in_dim(all, x, i * size, 0)  # noqa: E731
     out = jax.tree.map(put, out, block(arguments, i))

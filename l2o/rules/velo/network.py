@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from l2o.types import Theta
+from l2o.types import Horizon, Theta
 
 TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)  # fractions of K where a time feature is 0
 LOSS_DECAYS = 10
@@ -108,7 +108,7 @@ def init_theta(
   shapes = theta_shapes(num_features, lstm_width, bank_size)
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
 
-  def draw(path: tuple, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
+  def draw(path: tuple[Any, ...], shape: tuple[int, ...], key: jax.Array) -> jax.Array:
     part, *_, name = (entry.key for entry in path)
     if not name.startswith('w') or part == 'lstm_init_state':
       return jnp.zeros(shape, jnp.float32)
@@ -151,7 +151,7 @@ def init_loss_buffer() -> LossBuffer:
 
 
 def update_loss_buffer(
-  buffer: LossBuffer, loss: Any, step: jax.Array, num_steps: Any
+  buffer: LossBuffer, loss: Any, step: jax.Array, num_steps: Horizon
 ) -> tuple[LossBuffer, jax.Array]:
   """Adds a loss, clipped at twice the largest average so far.
 
@@ -180,7 +180,7 @@ def update_loss_buffer(
   return LossBuffer(means, running_min), features
 
 
-def time_features(step: jax.Array, num_steps: Any) -> jax.Array:
+def time_features(step: jax.Array, num_steps: Horizon) -> jax.Array:
   """tanh(10 (t/K - s)) for the fractions s in TIMES: [9], t counted from 0."""
   fraction = step.astype(jnp.float32) / num_steps
   return jnp.tanh(10.0 * (fraction - jnp.array(TIMES, jnp.float32)))

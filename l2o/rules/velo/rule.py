@@ -64,7 +64,7 @@ from l2o.rules.velo.tensor_groups import (
   tensor_means,
 )
 from l2o.rules.velo.weights import load_released
-from l2o.types import LearnedRule, Metrics, Params, PyTree, Theta
+from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 
 class VeLOState(NamedTuple):
@@ -208,7 +208,7 @@ def _diagnostics(state: Any) -> Metrics:
   return {'lr_mult': state.lr_mult}
 
 
-def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+def _bind(spec: _Spec, theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
   features = np.shape(theta['rnn_params']['linear']['w'])[-2]
   if features != NUM_FEATURES[spec.name]:
     raise InputError(
@@ -224,7 +224,7 @@ def _bind(spec: _Spec, theta: Theta, num_steps: Any) -> optax.GradientTransforma
   return strict(spec.name, tx.init, tx.update, CALL)
 
 
-def _transformation(spec: _Spec, theta: Theta, num_steps: Any) -> _Unchecked:
+def _transformation(spec: _Spec, theta: Theta, num_steps: Horizon) -> _Unchecked:
   theta = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theta)
 
   def init(params: Params) -> VeLOState:

@@ -16,7 +16,7 @@ from l2o.types import Theta
 TELLING = (('rnn_params/linear/w', 0), ('lstm_init_state/hidden', 1), ('ff_mod_stack/~/b0', 0))
 
 
-def load_theta(path: str | os.PathLike) -> Theta:
+def load_theta(path: str | os.PathLike[str]) -> Theta:
   """Reads the released weights of VeLO or Celo, or others in their format (flax msgpack).
 
   Args:
@@ -36,7 +36,7 @@ def load_theta(path: str | os.PathLike) -> Theta:
   return load_released(path)[0]
 
 
-def load_released(path: str | os.PathLike) -> tuple[Theta, dict[str, Any]]:
+def load_released(path: str | os.PathLike[str]) -> tuple[Theta, dict[str, Any]]:
   """`load_theta`, with the name and arguments of the rule that these shapes belong to.
 
   Shapes do not determine `interpolation`: it is the rule's default.
