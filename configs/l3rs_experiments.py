@@ -64,6 +64,6 @@ def baselines() -> dict:
     'momentum': common.baseline('momentum', 'constant', 'all', slow),
     'lion': common.baseline('lion', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)),
     'lamb': common.baseline('lamb', 'constant', 'all', (*slow, 3e-4)),
-    'prodigy': common.baseline('prodigy', 'constant', 'all', (30.0, 10.0, 3.0, 1.0, 0.3)),
+    'prodigy': common.baseline('prodigy', 'constant', 'all', (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)),
     'schedule_free_adamw': common.baseline('schedule_free_adamw', 'constant', 'all', slow),
   }

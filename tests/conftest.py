@@ -4,8 +4,11 @@ Programs are compiled once for all workers and tests of a session: in a temporar
 output. A worker now and then forgets the programs it holds, so that its memory stays small.
 """
 
+import ctypes
+import gc
 import os
 import shutil
+import sys
 import tempfile
 
 import jax
@@ -44,6 +47,9 @@ def forget_programs():
   if len(held) > MOST_PROGRAMS:
     held.clear()
     jax.clear_caches()
+    gc.collect()
+    if sys.platform == 'linux':
+      ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
 
 
 def _hold(event, duration, fun_name='', **more):
