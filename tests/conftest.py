@@ -22,7 +22,7 @@ jax.config.update('jax_num_cpu_devices', 8)
 assert jax.device_count() == 8  # takes effect with the first look, before a run asks for less
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-MOST_PROGRAMS = 400  # that a worker holds after a test
+MOST_PROGRAMS = 250  # that a worker holds after a test
 held = []  # the names of those compiled since it last forgot them
 PROGRAMS = 'L2O_TEST_PROGRAMS'  # the folder of compiled programs, handed on to the workers
 
