@@ -30,6 +30,7 @@ PROGRAMS = 'L2O_TEST_PROGRAMS'  # the folder of compiled programs, handed on to 
 def pytest_configure(config):
   if not hasattr(config, 'workerinput'):
     os.environ[PROGRAMS] = tempfile.mkdtemp(prefix='l2o_programs_')
+  config.pluginmanager.register(Forgetful())
   jax.config.update('jax_compilation_cache_dir', os.environ[PROGRAMS])
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
@@ -40,16 +41,22 @@ def pytest_unconfigure(config):
     shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 
-@pytest.fixture(autouse=True)
-def forget_programs():
-  """A program holds a megabyte or more; from the folder it comes back in milliseconds."""
-  yield
-  if len(held) > MOST_PROGRAMS:
-    held.clear()
-    jax.clear_caches()
-    gc.collect()
-    if sys.platform == 'linux':
-      ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+class Forgetful:
+  """A program holds a megabyte or more; from the folder it comes back in milliseconds.
+
+  A plugin instead of a fixture, since fixtures of this folder do not reach the doctests.
+  """
+
+  @pytest.hookimpl(wrapper=True)
+  def pytest_runtest_protocol(self, item, nextitem):
+    result = yield
+    if len(held) > MOST_PROGRAMS:
+      held.clear()
+      jax.clear_caches()
+      gc.collect()
+      if sys.platform == 'linux':
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+    return result
 
 
 def _hold(event, duration, fun_name='', **more):
