@@ -73,7 +73,9 @@ def run(
   if not only:
     with files.lock(folder, WAIT_SECS):
       _compare(plan, folder, failed)
-  if len(failed) == len(runs) or (only and failed):
+  if only and failed:
+    raise RunError(list(failed.values())[-1])  # the run's own, after that of what it starts from
+  if len(failed) == len(runs):
     raise RunError(
       f'every run of the sweep failed, the first one so: {next(iter(failed.values()))}'
     )

@@ -148,7 +148,7 @@ def test_a_number_that_no_run_has_is_refused(only, tmp_path):
 
 
 def test_a_single_row_that_fails_fails_the_command(tmp_path):
-  with pytest.raises(RunError, match='no finite loss'):
+  with pytest.raises(RunError, match=r'^no finite loss'):
     swept(config(), tmp_path, Runner(fails=('none',)), only='4')
 
 
