@@ -15,7 +15,8 @@ ROUNDS = {
     ['flax         outside', 'canonical    in a loop'],
   ),
   'meta_throughput': (
-    'b.POPULATION = b.TASKS = b.BATCH = 2; b.K = b.REPEATS = 1; b.EXAMPLES = 20',
+    'b.POPULATION = b.TASKS = b.BATCH = 2; b.K = b.REPEATS = 1; b.EXAMPLES = 20; '
+    "b.NETWORKS['mlp'] = lambda: b.classification(b.MLP(5, features=(2,)), (28, 28, 1))",
     [],
     ['mlp: raw adam', 'mlp: 2 devices, vectorized, vectorized'],
   ),
