@@ -16,14 +16,8 @@ _CONFIG = config_flags.DEFINE_config_file(
   help_string='The experiment: a file of configs/, with its arguments behind a colon, as in '
   '--config=configs/quickstart.py:smoke. Any value can be overridden: --config.seed=1.',
 )
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run: results.json, figures, metrics, checkpoints.'
-)
-_SWEEP_ROW = flags.DEFINE_string(
-  'sweep_row',
-  '',
-  "Of a sweep: the number of one run to do alone, as a job array does, or 'list' to print them.",
-)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: results, figures, checkpoints.')
+_SWEEP_ROW = flags.DEFINE_string('sweep_row', '', "Number of a sweep's run to do alone, or 'list'.")
 flags.mark_flags_as_required(['config', 'workdir'])
 
 

@@ -1,7 +1,7 @@
-"""A run's folder: its file names, and the only code that writes to it.
+"""A run's folder: its file names, and how they are written.
 
-Orbax writes the checkpoints, and each stage's writer appends its metrics; every other file is
-written here, atomically.
+Orbax writes the checkpoints, each stage's writer appends its metrics, and `l2o.save` writes the
+optimizer; every other file is written here, atomically.
 """
 
 import dataclasses
