@@ -15,7 +15,7 @@ from trainers import run
 from trainers.harness import workdir
 from trainers.harness.folder import RECORDS, Folder
 from trainers.harness.signals import TerminatedError
-from trainers.jobs import sweep
+from trainers.jobs import sweep, sweep_plan
 
 
 def config(**changes):
@@ -162,6 +162,31 @@ def test_processes_on_one_sweep_share_its_runs_and_all_see_the_whole(tmp_path, m
     for ended in [pool.submit(swept, config(), tmp_path, runner) for runner in runners]:
       ended.result(timeout=60)
   assert sorted(seen.seen) == [('embedding', 0), ('embedding', 4), ('none', 0), ('none', 4)]
+  assert [row['seeds'] for row in results(tmp_path)] == [2, 2, 2]
+
+
+def test_a_run_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
+  monkeypatch.setattr(sweep, 'POLL_SECS', 0.01)
+  first = sweep_plan.build(config(), Folder(tmp_path)).runs[0]
+  others, seen, waits = Runner(), Runner(), threading.Event()
+  monkeypatch.setattr(sweep.time, 'sleep', lambda secs: waits.set())
+
+  def hold(held):
+    with workdir.lock(first.folder):
+      held.set()
+      assert waits.wait(timeout=30)  # all others are done by then
+      workdir.describe(first.folder, first.config, first.config, {})
+      others(first.config, first.folder, {}, {})
+      first.folder.write_json('results.json', [])
+
+  held = threading.Event()
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    ended = pool.submit(hold, held)
+    assert held.wait(timeout=30)
+    workdir.describe(Folder(tmp_path), config(), config(), {})
+    swept(config(), tmp_path, Finishing(seen))
+    ended.result(timeout=30)
+  assert seen.seen == [('embedding', 4), ('none', 0), ('none', 4)]
   assert [row['seeds'] for row in results(tmp_path)] == [2, 2, 2]
 
 
