@@ -176,7 +176,7 @@ def test_a_row_of_a_learned_optimizer_from_a_file_is_tabled(tmp_path):
   layers = {'model.features': (8, 8)}  # those of the file
   base = tiny(**{'meta_train.num_generations': 0}, **layers)
   artifact = {'name': 'artifact', 'path': 'l3rs-quickstart'}
-  listed = [common.sweep_row('T', None, {}), common.sweep_row('T', None, {'rule': artifact})]
+  listed = [common.sweep_row('T', None, {'rule': artifact})]
   run.run(swept(listed, base=base), tmp_path / 'run', {}, {})
-  _, row = json.loads((tmp_path / 'run' / 'results.json').read_text())
+  [row] = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert row['accuracy_mean'] > 0

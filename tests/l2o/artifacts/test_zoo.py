@@ -38,12 +38,12 @@ KINDS = {
 }
 
 
-def final_losses(task, transformation, batch, num_steps, seeds=2):
-  """The losses after some steps, [seeds]."""
+def final_losses(task, rule, thetas, batch, num_steps, seeds=2):
+  """The losses of each theta after some steps, [thetas, seeds]."""
 
-  def run(key):
+  def run(theta, key):
     params, model_state = task.init(key)
-    tx = transformation(params)
+    tx = rule.bind(theta, num_steps)
 
     def loss(params, model_state):
       return task.loss(params, model_state, key, batch)
@@ -57,7 +57,9 @@ def final_losses(task, transformation, batch, num_steps, seeds=2):
     _, values = jax.lax.scan(step, (params, model_state, tx.init(params)), None, length=num_steps)
     return values[-1]
 
-  return jax.jit(lambda keys: jax.lax.map(run, keys))(jax.random.split(jax.random.key(1), seeds))
+  keys = jax.random.split(jax.random.key(1), seeds)
+  program = jax.jit(lambda theta: jax.lax.map(lambda key: run(theta, key), keys))
+  return [program(theta) for theta in thetas]
 
 
 @pytest.mark.parametrize('name', sorted(l2o.zoo()))
@@ -65,13 +67,8 @@ def test_it_beats_its_untrained_self_on_a_task_of_its_kind(name, rng):
   kind, num_steps = KINDS[name]
   task, images, labels = kind(rng)
   batch = {'image': jnp.asarray(images), 'label': jnp.asarray(labels, jnp.int32)}
-  rule = l2o.rule(**l2o.read(name).spec)
-
-  def untrained(params):
-    return rule.bind(rule.init(jax.random.key(0), params), num_steps)
-
-  def learned(params):
-    return l2o.load(name, params, num_steps=num_steps)
-
-  losses = [final_losses(task, tx_of, batch, num_steps) for tx_of in (learned, untrained)]
-  assert np.all(losses[0] < 0.8 * losses[1])
+  artifact = l2o.read(name)
+  rule = l2o.rule(**artifact.spec)
+  untrained = rule.init(jax.random.key(0), task.init(jax.random.key(0))[0])
+  learned, unlearned = final_losses(task, rule, (artifact.theta, untrained), batch, num_steps)
+  assert np.all(learned < 0.8 * unlearned)
