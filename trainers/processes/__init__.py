@@ -1,0 +1,1 @@
+"""Several processes as one run: how they start, agree on decisions, and notice a lost one."""
