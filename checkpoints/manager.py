@@ -1,57 +1,65 @@
 """Orbax checkpoints of a training state: saved in the background, restored with a check.
 
-Each state has a manifest with a digest of every leaf: file formats detect a truncated file, but a
-single flipped bit would silently be read as a different number.
+With several processes each writes what its devices hold and process 0 commits; a damaged file may
+stop some of them and not others, so process 0 alone checks a checkpoint before all restore it.
 """
 
-import hashlib
 import pathlib
+import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from checkpoints import manifest, reading
 from l2o.errors import InputError
 from l2o.types import PyTree
 
-STEP = '(step)'  # stored in the manifest with the leaves, in case a folder was renamed
+UNFINISHED = '*.orbax-checkpoint-tmp*'  # what Orbax names a folder that it has not committed
+Decided = Callable[[Callable[[], Any]], Any]
 
 
-class DamagedError(Exception):
-  """A checkpoint differs from what was saved; the message says how."""
+def alone(decide: Callable[[], Any]) -> Any:
+  """What the only process decides."""
+  return decide()
 
 
 class Checkpoints:
   """The checkpoints of one stage, in a folder of their own.
 
+  All processes create it and call `restore_or`, `save` and `close` in the same order.
+
   Args:
-    folder: their location; created if needed.
+    folder: their location; created if needed, and cleaned of checkpoints that were never finished.
     every_secs: time between saves, see `is_due`.
     keep: how many of the newest to keep.
+    decided: calls a function in process 0 alone and returns or raises in all what it did there.
   """
 
-  def __init__(self, folder: pathlib.Path, every_secs: float = 60.0, keep: int = 2):
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    handlers: Any = {
-      'state': ocp.StandardCheckpointHandler(),
-      'manifest': ocp.JsonCheckpointHandler(),
-    }
-    self._manager = ocp.CheckpointManager(
-      folder.absolute(), item_handlers=handlers, options=options
-    )
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    every_secs: float = 60.0,
+    keep: int = 2,
+    decided: Decided = alone,
+  ):
     self._folder = folder
     self._every_secs = every_secs
+    self._decided = decided
     self._last = time.monotonic()
+    decided(lambda: _prepare(folder))
+    self._manager = _manager(folder, keep)
 
   def restore_or(self, state: PyTree) -> tuple[PyTree, int]:
     """The newest valid checkpoint, with the shapes, dtypes and shardings of `state`, or `state`.
 
     A checkpoint that is incomplete, unreadable or does not match its manifest is reported and
-    moved to a folder next to this one.
+    moved to a folder next to this one. It may have been saved by another number of processes and
+    on another mesh.
 
     Returns:
       The state, and the steps it has done (0 if there is no checkpoint).
@@ -59,20 +67,18 @@ class Checkpoints:
     Raises:
       InputError: the checkpoint holds a different tree; the message names what differs.
     """
-    for step in sorted(self._manager.all_steps(), reverse=True):
-      try:
-        return self._restore(step, state), step
-      except InputError:
-        raise
-      except Exception as error:  # Orbax and its file formats may raise anything
-        logging.warning(
-          'checkpoint %d in %s cannot be read and is moved to %s; the one before it is used (%s)',
-          step, self._folder, self._set_aside(step), str(error).split('\n')[0][:200],
-        )  # fmt: skip
-    return state, 0
+    read: list[PyTree] = []  # by process 0; not for the others to see
+    step = self._decided(lambda: self._newest(state, read))
+    self._manager.reload()
+    if not step:
+      return state, 0
+    if jax.process_count() == 1:
+      return reading.place(read.pop(), state), step
+    read.clear()
+    return self._restore(step, state), step
 
   def is_due(self) -> bool:
-    """Whether `every_secs` have passed since the last save."""
+    """Whether `every_secs` have passed since the last save; by this process's clock."""
     return time.monotonic() - self._last >= self._every_secs
 
   def save(self, step: int, state: PyTree) -> None:
@@ -83,7 +89,7 @@ class Checkpoints:
     copy = jax.tree.map(jnp.copy, state)
     items = {
       'state': ocp.args.StandardSave(copy),
-      'manifest': ocp.args.JsonSave({**_digests(copy), STEP: step}),
+      'manifest': manifest.ManifestSave(manifest.whole(copy), step),
     }
     self._manager.save(step, args=ocp.args.Composite(**items))
     self._last = time.monotonic()
@@ -92,6 +98,21 @@ class Checkpoints:
     """Waits for pending writes."""
     self._manager.close()
 
+  def _newest(self, state: PyTree, read: list[PyTree]) -> int:
+    """The number of the newest valid checkpoint, whose arrays are added to `read`, or 0."""
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        read.append(reading.read(self._folder / str(step), state))
+        return step
+      except InputError:
+        raise
+      except Exception as error:  # Orbax and its file formats may raise anything
+        logging.warning(
+          'checkpoint %d in %s cannot be read and is moved to %s; the one before it is used (%s)',
+          step, self._folder, self._set_aside(step), str(error).split('\n')[0][:200],
+        )  # fmt: skip
+    return 0
+
   def _set_aside(self, step: int) -> pathlib.Path:
     """Moves a checkpoint out of the manager's folder, but keeps it for the user."""
     aside = self._folder.with_name(f'{self._folder.name}_unreadable')
@@ -99,48 +120,38 @@ class Checkpoints:
     number = len([path for path in aside.iterdir() if path.name.partition('-')[0] == str(step)])
     target = aside / (f'{step}-{number}' if number else str(step))
     (self._folder / str(step)).rename(target)
-    self._manager.reload()
     return target
 
   def _restore(self, step: int, state: PyTree) -> PyTree:
-    saved = self._manager.item_metadata(step).state
-    if saved is None:
-      raise DamagedError('its metadata are missing')
-    self._compare(_leaves(saved), state, step)
+    """Reads in each process what its devices hold."""
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-    items = {'state': ocp.args.StandardRestore(abstract), 'manifest': ocp.args.JsonRestore()}
-    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-    if restored.manifest.get(STEP, step) != step:
-      raise DamagedError(f'it was saved as checkpoint {restored.manifest[STEP]}')
-    for name, digest in _digests(restored.state).items():
-      if restored.manifest.get(name) != digest:
-        raise DamagedError(f'{name} is not what was saved')
-    return restored.state
-
-  def _compare(self, saved: dict[str, str], state: PyTree, step: int) -> None:
-    """Compares the saved dtypes and shapes, since Orbax casts silently to the requested dtype."""
-    wanted = _leaves(state)
-    for name in sorted(saved.keys() | wanted.keys()):
-      if saved.get(name) != wanted.get(name):
-        raise InputError(
-          f'checkpoint {step} in {self._folder} has {name} = {saved.get(name, "nothing")} '
-          f'where this config has {wanted.get(name, "nothing")}: use another workdir'
-        )
+    items = {'state': ocp.args.StandardRestore(abstract)}
+    return self._manager.restore(step, args=ocp.args.Composite(**items)).state
 
 
-def _named(tree: PyTree) -> dict[str, Any]:
-  """Path -> leaf; fields, keys and positions are written alike, as Orbax does."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in leaves}
+def _prepare(folder: pathlib.Path) -> None:
+  """Creates the folder, and deletes what killed runs left unfinished there."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for path in folder.glob(UNFINISHED):
+    shutil.rmtree(path)
 
 
-def _leaves(tree: Any) -> dict[str, str]:
-  """Path -> 'dtype[shape]'."""
-  return {name: f'{x.dtype}{list(x.shape)}' for name, x in _named(tree).items()}
-
-
-def _digests(tree: PyTree) -> dict[str, str]:
-  """Path -> SHA-256 of the leaf's bytes."""
-  return {
-    name: hashlib.sha256(np.asarray(x).tobytes()).hexdigest() for name, x in _named(tree).items()
+def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
+  count = jax.process_count()
+  processes = ocp.options.MultiprocessingOptions(
+    # Named, they meet by the coordination service: by a collective they would wait for the devices.
+    active_processes=set(range(count)) if count > 1 else None,
+    # Stages save to several folders at the same time.
+    barrier_sync_key_prefix='/'.join(folder.absolute().parts[-2:]),
+  )
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep,
+    create=False,
+    multiprocessing_options=processes,
+    single_host_load_and_broadcast=count > 1,  # a shared file system shows them one by one
+  )
+  handlers: Any = {
+    'state': ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+    'manifest': manifest.ManifestHandler(),
   }
+  return ocp.CheckpointManager(folder.absolute(), item_handlers=handlers, options=options)
