@@ -100,7 +100,7 @@ class Checkpoints:
 
   def _newest(self, state: PyTree, read: list[PyTree]) -> int:
     """The number of the newest valid checkpoint, whose arrays are added to `read`, or 0."""
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    for step in sorted(map(int, self._manager.all_steps()), reverse=True):  # NumPy's, of several
       try:
         read.append(reading.read(self._folder / str(step), state))
         return step
