@@ -67,6 +67,7 @@ class Checkpoints:
     Raises:
       InputError: the checkpoint holds a different tree; the message names what differs.
     """
+    self._manager.wait_until_finished()
     read: list[PyTree] = []  # by process 0; not for the others to see
     step = self._decided(lambda: self._newest(state, read))
     self._manager.reload()

@@ -1,15 +1,20 @@
 """Checkpoints come back bit for bit, or are refused."""
 
+import hashlib
+import json
 import shutil
+import threading
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
-from checkpoints import Checkpoints
+from checkpoints import Checkpoints, manifest
 from l2o.errors import InputError
+from tests.checkpoints import peer
 from trainers.stages.state import MetaState
 
 
@@ -137,3 +142,102 @@ def test_another_tree_is_refused_by_the_name_of_the_leaf(tmp_path, change):
   }[change]
   with pytest.raises(InputError, match=r'theta/mlp/kernel.* where this config has'):
     Checkpoints(tmp_path).restore_or(state()._replace(theta=theta))
+
+
+def mesh(rows):
+  return Mesh(np.asarray(jax.devices()).reshape(rows, -1), ('x', 'y'))
+
+
+@pytest.mark.parametrize('rows', [1, 2, 8])
+def test_a_spread_state_is_restored_bit_for_bit_on_another_mesh(tmp_path, rows):
+  """Its arrays have ranks 0 to 4, two types and NaN."""
+  saved = Checkpoints(tmp_path)
+  saved.save(4, peer.state(4, mesh(2)))
+  saved.close()
+  like = peer.state(0, mesh(rows))
+  restored, step = Checkpoints(tmp_path).restore_or(like)
+  assert step == 4
+  assert peer.same(restored, 4, like)
+
+
+def test_a_restored_state_may_be_donated(tmp_path):
+  """Its buffers are its own, although they were made from NumPy arrays."""
+  like = peer.state(3, mesh(2))
+  saved = Checkpoints(tmp_path)
+  saved.save(3, like)
+  restored, _ = saved.restore_or(like)
+  step = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
+  for found, start in zip(step(restored).values(), peer.values(3).values(), strict=True):
+    np.testing.assert_array_equal(found, start + np.ones((), start.dtype))
+  saved.close()
+
+
+def test_the_manifest_keeps_the_digests_that_older_versions_wrote(tmp_path):
+  saved = Checkpoints(tmp_path)
+  saved.save(2, peer.state(2, mesh(2)))
+  saved.close()
+  digests = {name: hashlib.sha256(x.tobytes()).hexdigest() for name, x in peer.values(2).items()}
+  written = json.loads((tmp_path / '2' / 'manifest' / 'metadata').read_text())
+  assert written == {**digests, '(step)': 2}
+
+
+def test_digests_are_of_empty_arrays_too():
+  leaves = {'empty': np.zeros((0, 3), np.float32), 'flag': np.True_}
+  digests = {name: hashlib.sha256(x.tobytes()).hexdigest() for name, x in leaves.items()}
+  assert manifest.digests(leaves) == digests
+
+
+def test_saving_does_not_wait_for_the_digests(tmp_path, monkeypatch):
+  go, threads, digests = threading.Event(), [], manifest.digests
+
+  def slow(leaves):
+    threads.append(threading.current_thread())
+    assert go.wait(60)
+    return digests(leaves)
+
+  monkeypatch.setattr(manifest, 'digests', slow)
+  saved = Checkpoints(tmp_path)
+  saved.save(1, state())
+  go.set()  # not reached within 60 seconds if `save` waits
+  saved.close()
+  assert threads[0] is not threading.main_thread()
+  assert Checkpoints(tmp_path).restore_or(state())[1] == 1
+
+
+def test_an_error_of_the_digests_is_raised_and_leaves_no_checkpoint(tmp_path, monkeypatch):
+  def fail(leaves):
+    # Orbax does not wait for what it still writes.
+    while not [*tmp_path.glob('1.*/state.*/ocdbt.process_0/manifest.ocdbt')]:
+      time.sleep(0.01)
+    time.sleep(0.2)
+    raise OSError('no space left')
+
+  monkeypatch.setattr(manifest, 'digests', fail)
+  saved = Checkpoints(tmp_path)
+  saved.save(1, state())
+  with pytest.raises(OSError, match='no space left'):
+    saved.close()
+  monkeypatch.undo()
+  assert Checkpoints(tmp_path).restore_or(state())[1] == 0
+
+
+def test_checkpoints_that_a_killed_run_left_unfinished_are_deleted(tmp_path):
+  saved = Checkpoints(tmp_path)
+  saved.save(1, state())
+  saved.close()
+  for name in ('2.orbax-checkpoint-tmp', '2.orbax-checkpoint-tmp-1700000000'):
+    shutil.copytree(tmp_path / '1', tmp_path / name)
+  again = Checkpoints(tmp_path)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['1']
+  assert again.restore_or(state())[1] == 1
+
+
+def test_what_is_on_disk_is_judged_by_the_process_that_decides(tmp_path):
+  """A stand-in for another process, which is told that there is no checkpoint."""
+  saved = Checkpoints(tmp_path, decided=lambda decide: decide())
+  saved.save(1, state(1.0))
+  saved.close()
+  given, told = state(0.0), []
+  other = Checkpoints(tmp_path, decided=lambda decide: told.append(decide))
+  assert other.restore_or(given) == (given, 0)
+  assert len(told) == 2  # preparing the folder, and which checkpoint
