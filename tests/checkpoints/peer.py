@@ -83,6 +83,14 @@ def run(folder):
     saved.save(number, state(number, mesh))
   saved.close()
   restore('all', 3).close()
+  first, second = (Checkpoints(folder / name / 'checkpoints', decided=decided) for name in 'ab')
+  for number in (1, 2):
+    first.save(number, state(number, mesh))
+    second.save(number, state(number + 5, mesh))  # while the first still writes
+  for saved in (second, first):
+    saved.close()
+  restore('first of two', 2, place='a/checkpoints').close()
+  restore('second of two', 7, place='b/checkpoints').close()
   restore('another mesh', 3, other).close()
   restore('one process', 5, place='alone').close()
   try:

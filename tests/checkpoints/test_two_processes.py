@@ -62,6 +62,8 @@ def pair(tmp_path_factory):
   [
     ('nothing', 0),
     ('all', 3),
+    ('first of two', 2),
+    ('second of two', 2),
     ('another mesh', 3),
     ('one process', 5),
     ('truncated', 2),
