@@ -34,6 +34,7 @@ from l2o.types import (
 from trainers.checks import blocks, trial
 from trainers.harness import stage
 from trainers.harness.folder import PARAMETERS, Folder
+from trainers.processes import arrays
 from trainers.resources import meshes, run_data
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.state import MetaState
@@ -84,13 +85,12 @@ def build(
 def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Options) -> Theta:
   """Meta-trains, or resumes from the folder's newest checkpoint; returns the last theta."""
   mesh = plan.mesh
-  map_fn = meshes.sharded_map(mesh, on_device(plan.spec.mapping))
-  estimator = _estimator(plan, map_fn)
+  estimator = _estimator(plan, _map_fn(plan))
   optimizer = _meta_optimizer(plan)
   whole = meshes.replicated(mesh)
-  pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
+  pretrained, stores = arrays.put((pretrained, plan.stores), whole)
   if plan.host:
-    step = _fed_step(plan, plan.host, estimator, optimizer, map_fn, pretrained)
+    step = _fed_step(plan, plan.host, estimator, optimizer, pretrained)
   else:
     advance = jax.jit(_step(plan, estimator, optimizer), donate_argnums=0)
 
@@ -98,7 +98,7 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
       return advance(state, _placed(inputs, mesh), pretrained, stores)
 
   state = _init(plan, estimator, optimizer, mesh)
-  folder.write_text(PARAMETERS, parameter_overview.get_parameter_overview(state.theta))
+  folder.write_text(PARAMETERS, parameter_overview.get_parameter_overview(arrays.get(state.theta)))
   state = stage.run(
     step,
     state,
@@ -110,7 +110,12 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
     folder=folder,
     options=options,
   )
-  return jax.device_get(state.theta)
+  return arrays.get(state.theta)
+
+
+def _map_fn(plan: MetaTrain) -> MapFn:
+  """Maps over candidates: spread over the mesh, their metrics gathered."""
+  return meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
 
 
 def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
@@ -127,8 +132,7 @@ def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
   trial.try_rule(plan.rule, None, params, 'rule', compares=plan.host is None)
   if plan.host:
     return
-  map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
-  estimator, optimizer = _estimator(plan, map_fn), _meta_optimizer(plan)
+  estimator, optimizer = _estimator(plan, _map_fn(plan)), _meta_optimizer(plan)
   with trial.said_of('meta-training: rule, task and estimator do not fit together'):
     state = jax.eval_shape(partial(_init_state, plan, estimator, optimizer), jax.random.key(0))
     step = _step(plan, estimator, optimizer)
@@ -168,9 +172,9 @@ def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
 def _placed(inputs: tuple, mesh: Mesh) -> tuple:
   """Splits each inner batch over the mesh's 'data' axis and replicates everything else."""
   drawn, num_steps = inputs
-  train = jax.device_put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
-  evaluation = jax.device_put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
-  whole = jax.device_put(num_steps, meshes.replicated(mesh))
+  train = arrays.put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
+  evaluation = arrays.put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
+  whole = arrays.put(num_steps, meshes.replicated(mesh))
   return {'train': train, 'evaluation': evaluation}, whole
 
 
@@ -216,11 +220,10 @@ def _fed_step(
   host: Host,
   estimator: EvolutionStrategy,
   optimizer: Any,
-  map_fn: MapFn,
   pretrained: tuple,
 ) -> Any:
   """A generation whose images the host feeds; the same result as `_step`."""
-  pairs = FedEpisodes(plan.task, plan.rule, map_fn)
+  pairs = FedEpisodes(plan.task, plan.rule, plan.mesh, on_device(plan.spec.mapping))
 
   @jax.jit
   def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:
