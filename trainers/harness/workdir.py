@@ -19,6 +19,8 @@ from trainers.harness.folder import CONFIG, DIFF, LOCK, OVERRIDES, RESULTS, VERS
 from trainers.processes import agreement, store
 
 SHOWN = 3  # differences listed in an error
+# Keys that say where a run is computed, which may change when it is resumed.
+WHERE = re.compile(r'(.*\.)?(cpu_devices|mesh|placement)(\..*)?')
 UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax treats a path with these as a pattern
 PACKAGES = (
   'clu',
@@ -132,11 +134,15 @@ def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
 
 
 def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-  """Raises InputError, naming the first keys that differ, unless both configs are equal."""
+  """Raises InputError, naming the first keys that differ, unless both configs are of one run.
+
+  They are if they differ in devices alone; then results agree to rounding instead of bit for bit.
+  """
   try:
-    differences = common.diff(held, config)
+    found = common.diff(held, config)
   except RecursionError as error:
     raise InputError(f'{folder / CONFIG} is no config; name another workdir') from error
+  differences = {key: change for key, change in found.items() if not WHERE.fullmatch(key)}
   if not differences:
     return
   shown = list(differences.items())[:SHOWN]
