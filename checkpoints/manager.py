@@ -83,7 +83,10 @@ class Checkpoints:
     return time.monotonic() - self._last >= self._every_secs
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves unless `step` is already saved; writes in the background."""
+    """Saves unless `step` is already saved.
+
+    Waits until Orbax has the values on the host; digests and files are made in the background.
+    """
     if step in self._manager.all_steps():
       return
     # A copy: the caller's next step may donate these buffers while Orbax still reads them.
