@@ -7,6 +7,7 @@ from typing import Any
 
 from l2o.errors import InputError, RunError
 from trainers.checks import blocks
+from trainers.harness import signals
 from trainers.harness import workdir as files
 from trainers.harness.folder import RESULTS, Folder
 
@@ -66,6 +67,7 @@ def run_one(
     flush=True,
   )
   go = build(config, folder)
+  signals.stop_if_asked()
   with files.lock(folder):
     if files.is_finished(folder, config):  # another process may have finished it meanwhile
       return

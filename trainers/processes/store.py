@@ -7,6 +7,8 @@ process hangs in a computation.
 import math
 from typing import Any, Protocol
 
+from trainers.processes import progress
+
 FOREVER_SECS = 7 * 24 * 3600.0  # the watch ends a process whose peer is lost, long before
 
 
@@ -52,7 +54,8 @@ def get(key: str, secs: float = FOREVER_SECS) -> str:
   Raises:
     jax.errors.JaxRuntimeError: nothing is left there within the time.
   """
-  return shared().blocking_key_value_get(key, math.ceil(secs * 1000))
+  with progress.waiting():
+    return shared().blocking_key_value_get(key, math.ceil(secs * 1000))
 
 
 def _distributed() -> Any:
