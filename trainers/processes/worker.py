@@ -52,7 +52,8 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
 
 def _run(run: Callable[[], None], alike: Mapping[str, Any]) -> None:
   if not store.is_first():
-    sys.stdout = open(os.devnull, 'w')  # noqa: SIM115
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo prints there too
   agreement.same({'number of processes': store.count(), **_software()}, 'their software')
   agreement.same(alike, 'their flags')
   progress.progressed()

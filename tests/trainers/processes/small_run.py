@@ -7,7 +7,7 @@ import time
 from absl import app, flags
 
 from l2o.errors import InputError, RunError
-from trainers.harness import signals
+from trainers.harness import signals, workdir
 from trainers.processes import agreement, leaving, start, store
 from trainers.processes import flags as processes
 
@@ -82,7 +82,13 @@ def work(do):
   do()
 
 
+def pretend_other_revision():
+  """See main: before the processes are compared."""
+
+
 def main(argv):
+  if flags.FLAGS.do == 'pretend_other_revision':
+    workdir.revision = lambda: f'r{flags.FLAGS.process_id}'
   do = globals()[flags.FLAGS.do]
   try:
     start.launch(processes.asked(), lambda: work(do), {'value': flags.FLAGS.value})
