@@ -32,11 +32,16 @@ def connect(command: Command, stop: Callable[[], None]) -> None:
     try:
       jax.distributed.initialize(**_arguments(command))
     except (ValueError, RuntimeError) as error:
-      where = '--detect_processes' if command.detect else f'--coordinator={command.address}'
-      raise InputError(
-        f'{where}: JAX cannot connect the processes ({first_line(error)}); name them by '
-        f'--coordinator=HOST:PORT --num_processes=N --process_id=I'
-      ) from error
+      raise InputError(_cannot(command, first_line(error))) from error
+
+
+def _cannot(command: Command, why: str) -> str:
+  if command.detect:
+    return (
+      f'--detect_processes finds no processes ({why}): name them by --coordinator=HOST:PORT '
+      f'--num_processes=N --process_id=I'
+    )
+  return f'JAX cannot connect the processes at --coordinator={command.address} ({why})'
 
 
 def _arguments(command: Command) -> dict[str, Any]:

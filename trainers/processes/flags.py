@@ -30,6 +30,7 @@ class Command(NamedTuple):
     return f'[{self.host}]:{self.port}' if ':' in self.host else f'{self.host}:{self.port}'
 
 
+flags.disclaim_key_flags()  # they are the caller's, so that its --help shows them
 PEERS = ('coordinator', 'num_processes', 'process_id')
 
 

@@ -38,18 +38,22 @@ class Launched:
   def __init__(self, do, count=2, **flags):
     self.folder = pathlib.Path(tempfile.mkdtemp())
     self.port = free_port()
-    limits = {'start_secs': 20, 'lost_secs': 3}
+    given = {'start_secs': 20, 'lost_secs': 3, **flags}
+    if 'detect_processes' not in flags:
+      named = {'coordinator': f'127.0.0.1:{self.port}', 'num_processes': count}
+      given = {**named, 'process_id': list(range(count)), **given}
     self.parents = [
       subprocess.Popen(
         [
           *(sys.executable, '-m', 'tests.trainers.processes.small_run', f'--do={do}'),
-          *(f'--coordinator=127.0.0.1:{self.port}', f'--num_processes={count}'),
-          *(f'--process_id={i}', f'--mark={self.folder}', '--verbosity=-1'),
-          *(f'--{k}={v[i] if isinstance(v, list) else v}' for k, v in (limits | flags).items()),
+          *(f'--mark={self.folder}', '--verbosity=-1'),
+          *(f'--{k}={v[i] if isinstance(v, list) else v}' for k, v in given.items()),
         ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-      )  # fmt: skip
+      )
       for i in range(count)
     ]
 
@@ -62,6 +66,15 @@ class Launched:
       assert all(parent.poll() is None for parent in self.parents), self.ends()
       time.sleep(0.05)
     raise TimeoutError('the workers did not start')
+
+  def hear_at_port(self):
+    """Waits until process 0 waits for the others."""
+    for _ in range(round(LIMIT_SECS * 10)):
+      with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection(('127.0.0.1', self.port)).close()
+        return
+      time.sleep(0.1)
+    raise TimeoutError('process 0 does not listen')
 
   def ends(self):
     """How each process ended."""
@@ -99,5 +112,3 @@ def dies_within(number, secs):
   while is_alive(number) and time.monotonic() < until:
     time.sleep(0.05)
   return not is_alive(number)
-
-

@@ -12,7 +12,7 @@ from trainers.processes import agreement, leaving, start, store
 from trainers.processes import flags as processes
 
 processes.define()
-flags.DEFINE_string('do', 'sum', 'Name of a function below.')
+flags.DEFINE_string('do', 'sum_of_all', 'Name of a function below.')
 flags.DEFINE_integer('value', 0, 'Must be the same in all processes.')
 flags.DEFINE_string('mark', '', 'Folder where each process leaves its number and process id.')
 
@@ -63,11 +63,9 @@ def refuse_together():
   agreement.together(build)
 
 
-def meet():
-  """A collective that the others never join."""
-  if store.index() == 1:
-    wait()
-  sum_of_all()
+def compute():
+  while True:
+    sum_of_all()
 
 
 def build_slowly():

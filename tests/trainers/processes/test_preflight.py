@@ -108,7 +108,9 @@ def test_a_port_on_which_something_else_listens(taken, answer, monkeypatch):
   begun = time.monotonic()
   zero, one = check_all([command(i, 2, port, start=1) for i in range(2)])
   assert time.monotonic() - begun < 5
-  assert f'process 0 cannot listen at --coordinator=127.0.0.1:{port} (Address already in use' in zero
+  assert (
+    f'process 0 cannot listen at --coordinator=127.0.0.1:{port} (Address already in use' in zero
+  )
   assert f'no process 0 at --coordinator=127.0.0.1:{port} within 1 s' in one
   assert 'something else answers there' in one
 

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from tests.trainers.processes.launched import dies_within, launched
 
 RESUMES = 'the same command resumes from the last checkpoint'
@@ -26,7 +28,8 @@ def test_processes_that_differ_are_refused_by_all():
     assert end.sentences[0].startswith(says)
 
 
-def test_other_software_is_refused_by_all(tmp_path):
+@pytest.mark.slow
+def test_other_software_is_refused_by_all():
   with launched('pretend_other_revision') as run:
     ends = run.ends()
   for end in ends:
@@ -47,6 +50,7 @@ def test_an_uncaught_error_is_printed_there_and_named_by_the_others():
   assert 'Traceback' not in zero.errors
 
 
+@pytest.mark.slow
 def test_what_process_0_cannot_do_is_named_by_the_others():
   with launched('fail', count=3) as run:
     zero, *others = run.ends()
@@ -73,8 +77,10 @@ def test_what_one_refuses_while_building_all_refuse():
 
 
 def test_a_killed_process_is_lost_and_the_others_end():
-  with launched('meet', count=3) as run:
-    os.kill(run.workers()[1], signal.SIGKILL)
+  with launched('compute', count=3) as run:
+    workers = run.workers()
+    assert run.parents[0].stdout.readline().startswith('[Gloo]')  # so collectives have begun
+    os.kill(workers[1], signal.SIGKILL)
     zero, one, two = run.ends()
   assert one.code == 128 + 9
   assert one.sentences == [f'process 1 of 3 was killed, perhaps for want of memory; {RESUMES}']
@@ -109,6 +115,7 @@ def test_without_process_0_the_parents_speak():
     ], other  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_process_0_that_hangs_is_lost():
   with launched('wait_for_all') as run:
     os.kill(run.workers()[0], signal.SIGSTOP)
@@ -118,6 +125,7 @@ def test_a_process_0_that_hangs_is_lost():
   assert one.sentences == [f'process 0 of 2 is lost: no sign of life for 3 s; {RESUMES}']
 
 
+@pytest.mark.slow
 def test_a_process_that_lives_without_progress_ends():
   with launched('wait_for_all', stuck_secs=3) as run:
     zero, one = run.ends()
@@ -134,8 +142,6 @@ def test_a_worker_dies_with_its_parent():
     workers = run.workers()
     run.parents[1].kill()
     assert dies_within(workers[1], 5)
-    assert run.ends()[0].code == 5
-    assert dies_within(workers[0], 5)
 
 
 def test_sigterm_while_building_ends_all_before_anything_is_computed():
@@ -151,6 +157,7 @@ def test_sigterm_while_building_ends_all_before_anything_is_computed():
 
 def test_sigterm_while_the_others_have_not_come():
   with launched('wait_for_all', num_processes=3) as run:
+    run.hear_at_port()
     for parent in run.parents:
       parent.send_signal(signal.SIGTERM)
     ends = run.ends()
@@ -159,6 +166,7 @@ def test_sigterm_while_the_others_have_not_come():
     assert len(end.sentences) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_reaches_the_worker_once():
   with launched('wait_for_all') as run:
     run.workers()
@@ -175,3 +183,22 @@ def test_a_missing_process_is_named_with_a_code():
   for end in ends:
     assert end.code == 2, end
     assert 'process 2 of 3 did not come' in end.sentences[0]
+
+
+@pytest.mark.parametrize(
+  'cluster',
+  [{}, {'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': '1', 'SLURM_PROCID': '0'}],
+)
+def test_jax_finds_the_processes(cluster, monkeypatch):
+  for name, value in cluster.items():
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv('SLURM_LOCALID', '0')
+    monkeypatch.setenv('SLURM_JOB_ID', str(os.getpid()))  # of which JAX makes the port
+  with launched('sum_of_all', count=1, detect_processes='true') as run:
+    (end,) = run.ends()
+  if cluster:
+    assert end.code == 0, end
+    assert 'sum 1 over 1 devices' in end.output
+  else:
+    assert end.code == 2, end
+    assert '--detect_processes finds no processes' in end.sentences[0]
