@@ -53,8 +53,3 @@ def now(code: int) -> NoReturn:
   for stream in (sys.stdout, sys.stderr):
     bounded(stream.flush, FLUSH_SECS)
   os._exit(code)
-
-
-def first_is_lost(count: int) -> str:
-  """The sentence where process 0 has gone, and with it JAX's coordination service."""
-  return f'process 0 of {count} is lost, and the coordination service with it; {RESUMES}'

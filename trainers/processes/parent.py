@@ -28,7 +28,7 @@ def is_worker() -> bool:
 
 
 def attach() -> None:
-  """In the worker: opens the line to the parent, and dies with it (on Linux)."""
+  """In the worker: opens the line to the parent, dies with it (on Linux), hears SIGTERM."""
   global _link
   _link, number = map(int, os.environ.pop(LINK).split(':'))
   os.set_inheritable(_link, False)
@@ -37,6 +37,7 @@ def attach() -> None:
     ctypes.CDLL(None).prctl(SET_PDEATHSIG, signal.SIGKILL)
   if os.getppid() != number:
     os._exit(128 + signal.SIGKILL)
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def tell(message: str) -> None:
@@ -50,18 +51,27 @@ def run(command: Command) -> int:
   """Starts this process's own command as the worker and waits for it; returns its exit code."""
   read, write = os.pipe()
   with _forwarding() as forward:
-    worker = subprocess.Popen(
+    worker = _start(write)
+    os.close(write)
+    forward(worker)
+    said = _Said(command)
+    _listen(read, worker, said, silent_polls=int(2 * command.limits.lost / POLL_SECS))
+    return said.exit_code(worker.wait())
+
+
+def _start(write: int) -> subprocess.Popen[bytes]:
+  # All threads of the worker inherit the block, so that SIGTERM waits for its main thread.
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+  try:
+    return subprocess.Popen(
       [sys.executable, *sys.orig_argv[1:]],
       env=os.environ | {LINK: f'{write}:{os.getpid()}'},
       pass_fds=[write],
       process_group=0,  # or a Ctrl-C would reach it twice
       stdin=subprocess.DEVNULL,
     )
-    os.close(write)
-    forward(worker)
-    said = _Said(command)
-    _listen(read, worker, said, silent_polls=int(2 * command.limits.lost / POLL_SECS))
-    return said.exit_code(worker.wait())
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -155,5 +165,6 @@ class _Said:
     if not self.is_running:
       return f'JAX could not start {me} ({by.name}); the lines above say why', 2
     if by == signal.SIGABRT and self._index:
-      return leaving.first_is_lost(self._count), leaving.LOST
+      lost = f'process 0 of {self._count} is lost, and the coordination service with it'
+      return f'{lost}; {leaving.RESUMES}', leaving.LOST
     return f'{me} was ended by {by.name}; {leaving.RESUMES}', 128 + by

@@ -5,6 +5,7 @@ a process that lives but hangs. Each process leaves a counter in the shared stor
 a reason when it ends early. One thread talks to the store, where it may hang; another one judges.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -63,12 +64,17 @@ class Others:
     """Whether nobody else is at work any more."""
     return self._beats.keys() == self._ends.keys() | set(self.lost(now))
 
+  def _blamed(self, now: float) -> list[int]:
+    """Those to name as lost: where the store itself is silent, nothing is known but that."""
+    unanswered = now - self.answered
+    if self.index and unanswered > 2 * BEAT_SECS:
+      return [0] if unanswered > self.limits.lost else []
+    return self.lost(now)
+
   def verdict(self, now: float) -> str:
     """Why this process must end because of another one, in a sentence; empty if it need not."""
     silent = f'no sign of life for {self.limits.lost} s; {leaving.RESUMES}'
-    if self.index and now - self.answered > self.limits.lost:
-      return f'process 0 of {self.count} is lost: {silent}'
-    for i in self.lost(now):
+    for i in self._blamed(now):
       return f'process {i} of {self.count} is lost: {silent}'
     for i, (why, line, since) in sorted(self._ends.items()):
       if now - since > self._grace[why]:
@@ -86,7 +92,6 @@ class Watch:
     self._limits = limits
     self._others = Others(store.count(), store.index(), limits, time.monotonic())
     self._done = threading.Event()
-    self._gone = False  # the coordination service
     self._threads = [
       threading.Thread(target=work, daemon=True, name=f'l2o {work.__name__}')
       for work in (self._exchange, self._judge)
@@ -120,12 +125,9 @@ class Watch:
     kv, number = store.shared(), 0
     while not self._done.is_set():
       number += 1
-      try:
+      with contextlib.suppress(JaxRuntimeError):  # no answer: the judge notices
         kv.key_value_set(f'{PLACE}beat/{store.index()}', str(number), allow_overwrite=True)
         self._others.hear(kv.key_value_dir_get(PLACE), time.monotonic())
-      except JaxRuntimeError:
-        self._gone = not self._done.is_set()
-        return
       self._done.wait(BEAT_SECS)
 
   def _judge(self) -> None:
@@ -142,8 +144,6 @@ class Watch:
   def _act(self, now: float) -> None:
     me, count, stuck = store.index(), store.count(), self._limits.stuck
     sentence = self._others.verdict(now)
-    if self._gone and me:
-      sentence = leaving.first_is_lost(count)
     if sentence:
       self._end_with(sentence, FOLLOWS, sentence)
     elif progress.idle_secs() > stuck:

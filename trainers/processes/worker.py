@@ -30,8 +30,8 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
   Raises:
     InputError: before the processes were connected; later errors end the process here.
   """
-  parent.attach()
   with signals.on_sigterm() as request:
+    parent.attach()
 
     def stop() -> None:
       if request.made:

@@ -2,13 +2,14 @@
 
 import os
 import pathlib
+import signal
 import time
 
 from absl import app, flags
 
 from l2o.errors import InputError, RunError
 from trainers.harness import signals, workdir
-from trainers.processes import agreement, leaving, start, store
+from trainers.processes import agreement, leaving, parent, start, store
 from trainers.processes import flags as processes
 
 processes.define()
@@ -51,7 +52,7 @@ def fail():
 
 
 def refuse():
-  time.sleep(store.index())
+  time.sleep(2 * store.index())
   raise InputError(f'no such thing, says {store.index()}')
 
 
@@ -74,6 +75,25 @@ def build_slowly():
   print('computed', flush=True)
 
 
+def sigterm_while_connecting():
+  signals.stop_if_asked()
+  print('computed', flush=True)
+
+
+def kill_while_connecting():
+  """Sends SIGTERM right after JAX has set a handler of its own."""
+  import jax
+
+  connect = jax.distributed.initialize
+
+  def initialize(**how):
+    connect(**how)
+    if how['process_id'] == 1:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  jax.distributed.initialize = initialize
+
+
 def work(do):
   if flags.FLAGS.mark:
     (pathlib.Path(flags.FLAGS.mark) / str(store.index())).write_text(str(os.getpid()))
@@ -87,6 +107,8 @@ def pretend_other_revision():
 def main(argv):
   if flags.FLAGS.do == 'pretend_other_revision':
     workdir.revision = lambda: f'r{flags.FLAGS.process_id}'
+  if flags.FLAGS.do == 'sigterm_while_connecting' and parent.is_worker():
+    kill_while_connecting()
   do = globals()[flags.FLAGS.do]
   try:
     start.launch(processes.asked(), lambda: work(do), {'value': flags.FLAGS.value})

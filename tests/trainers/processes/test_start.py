@@ -144,10 +144,12 @@ def test_a_worker_dies_with_its_parent():
     assert dies_within(workers[1], 5)
 
 
-def test_sigterm_while_building_ends_all_before_anything_is_computed():
-  with launched('build_slowly') as run:
-    run.workers()
-    run.parents[1].send_signal(signal.SIGTERM)
+@pytest.mark.parametrize('do', ['build_slowly', 'sigterm_while_connecting'])
+def test_sigterm_while_building_ends_all_before_anything_is_computed(do):
+  with launched(do) as run:
+    if do == 'build_slowly':
+      run.workers()
+      run.parents[1].send_signal(signal.SIGTERM)
     ends = run.ends()
   for end in ends:
     assert end.code == 143, end
