@@ -38,7 +38,7 @@ class Launched:
   def __init__(self, do, count=2, **flags):
     self.folder = pathlib.Path(tempfile.mkdtemp())
     self.port = free_port()
-    given = {'start_secs': 20, 'lost_secs': 3, **flags}
+    given = {'start_secs': 20, 'lost_secs': 10, **flags}
     if 'detect_processes' not in flags:
       named = {'coordinator': f'127.0.0.1:{self.port}', 'num_processes': count}
       given = {**named, 'process_id': list(range(count)), **given}

@@ -77,7 +77,7 @@ def test_what_one_refuses_while_building_all_refuse():
 
 
 def test_a_killed_process_is_lost_and_the_others_end():
-  with launched('compute', count=3) as run:
+  with launched('compute', count=3, lost_secs=3) as run:
     workers = run.workers()
     assert run.parents[0].stdout.readline().startswith('[Gloo]')  # so collectives have begun
     os.kill(workers[1], signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_a_killed_process_is_lost_and_the_others_end():
 
 
 def test_a_stopped_process_is_lost_and_ended():
-  with launched('wait_for_all') as run:
+  with launched('wait_for_all', lost_secs=3) as run:
     stopped = run.workers()[1]
     os.kill(stopped, signal.SIGSTOP)
     zero, one = run.ends()
@@ -117,7 +117,7 @@ def test_without_process_0_the_parents_speak():
 
 @pytest.mark.slow
 def test_a_process_0_that_hangs_is_lost():
-  with launched('wait_for_all') as run:
+  with launched('wait_for_all', lost_secs=3) as run:
     os.kill(run.workers()[0], signal.SIGSTOP)
     zero, one = run.ends()
   assert zero.code == 5
