@@ -34,7 +34,9 @@ class Checkpoints:
     keep: how many of the newest to keep.
   """
 
-  def __init__(self, folder: pathlib.Path, every_secs: float = 60.0, keep: int = 2):
+  def __init__(
+    self, folder: pathlib.Path, every_secs: float = 60.0, keep: int = 2, decided: Any = None
+  ):
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
     handlers: Any = {
       'state': ocp.StandardCheckpointHandler(),

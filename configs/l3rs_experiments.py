@@ -56,7 +56,7 @@ def baselines() -> dict:
   return {
     'adam_cosine': common.baseline('adam', 'cosine', 'all', adam),
     'adam_constant': common.baseline('adam', 'constant', 'all', adam),
-    'adam_cosine_head': common.baseline('adam', 'cosine', 'head', (1.0, *head)),
+    'adam_cosine_head': common.baseline('adam', 'cosine', 'head', (3.0, 1.0, *head)),
     'adam_constant_head': common.baseline('adam', 'constant', 'head', head),
     'adamw': common.baseline('adamw', 'constant', 'all', adam),
     'adamax': common.baseline('adamax', 'constant', 'all', adam),

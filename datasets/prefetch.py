@@ -46,7 +46,9 @@ def chunks(
     return fetch(images, {name: array[:, step] for name, array in drawn.items()})
 
   steps = -(-num_steps // chunk_steps) * chunk_steps
-  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * chunk_steps)
+  options = grain.ReadOptions(
+    num_threads=threads, prefetch_buffer_size=max(AHEAD * chunk_steps, threads)
+  )
   batches = grain.MapDataset.range(steps).map(batch).to_iter_dataset(options)
   for number, chunk in enumerate(batches.batch(chunk_steps)):
     yield number * chunk_steps, chunk

@@ -10,6 +10,7 @@ from trainers.checks import blocks
 from trainers.harness import signals
 from trainers.harness import workdir as files
 from trainers.harness.folder import RESULTS, Folder
+from trainers.processes import agreement
 
 
 def run(
@@ -59,19 +60,19 @@ def run_one(
   overrides: Mapping[str, Any],
 ) -> None:
   """`run` for a config that is not a sweep."""
-  if files.is_finished(folder, config):
+  if agreement.decided(lambda: files.is_finished(folder, config)):
     print(f'{folder} holds this run, finished; its results are in {folder / RESULTS}')
     return
   print(
     f'[run] importing and building; nothing is written to {folder} before all is checked',
     flush=True,
   )
-  go = build(config, folder)
+  go = agreement.together(lambda: build(config, folder))
   signals.stop_if_asked()
   with files.lock(folder):
-    if files.is_finished(folder, config):  # another process may have finished it meanwhile
+    if agreement.decided(lambda: files.is_finished(folder, config)):  # by another run meanwhile
       return
-    files.describe(folder, config, default, overrides)
+    agreement.decided(lambda: files.describe(folder, config, default, overrides))
     go()
   print(f'[run] done: {folder / RESULTS} and what lies beside it')
 

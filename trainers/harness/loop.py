@@ -15,7 +15,7 @@ def run(
   stop: int,
   on_metrics: Callable[[int, Any], None],
   report: Action = lambda step, state: None,
-  save_due: Callable[[], bool] = lambda: False,
+  save_due: Callable[[int], bool] = lambda step: False,
   save: Action = lambda step, state: None,
 ) -> Any:
   """Runs `step` from `start` to `stop`, keeping the device busy.
@@ -32,7 +32,7 @@ def run(
     stop: total number of steps.
     on_metrics: called with (steps done, metrics), in order; it may raise to end the run.
     report: called after each step with (steps done, state).
-    save_due: returns whether it is time to save.
+    save_due: (steps done) -> whether it is time to save.
     save: called with (steps done, state) when a save is due.
 
   Returns:
@@ -45,7 +45,7 @@ def run(
       on_metrics(*pending)
     pending = (i + 1, metrics)
     report(i + 1, state)
-    if save_due():
+    if save_due(i + 1):
       on_metrics(*pending)
       pending = None
       save(i + 1, state)

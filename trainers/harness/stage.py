@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-
 from checkpoints import Checkpoints
 from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
 from trainers.harness.folder import CHECKPOINTS, Folder
+from trainers.harness.pause import Pause
+from trainers.processes import agreement, arrays
 
 
 class Options(NamedTuple):
@@ -65,12 +65,12 @@ def run(
     expand: fetched metrics -> numbers to write.
     evaluate: the periodic evaluation, if any.
   """
-  saved = Checkpoints(folder / CHECKPOINTS, options.checkpoint_every_secs, options.keep_checkpoints)
+  saved = _checkpoints(folder, options)
   state, start = saved.restore_or(state)
   writer = writers.create_writer(folder, start)
 
   def on_metrics(done: int, values: Any) -> None:
-    fetched = jax.device_get(values)
+    fetched = arrays.get(values)
     if done % log_every == 0 or done == stop:
       writer.write_scalars(done, expand(fetched))
     check(done, fetched)
@@ -78,22 +78,26 @@ def run(
   progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
   report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
   with signals.on_sigterm() as request:
-
-    def due() -> bool:
-      return request.made or saved.is_due()
+    pause = Pause(request, saved.is_due, start)
 
     def save(done: int, state: Any) -> None:
       saved.save(done, state)
-      if request.made:
+      if pause.ends:
         raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')
 
     try:
-      state = loop.run(step, state, feed, start, stop, on_metrics, report, due, save)
+      state = loop.run(step, state, feed, start, stop, on_metrics, report, pause.due, save)
+      pause.ask(stop)
       save(stop, state)
     finally:
       saved.close()
       writer.close()
   return state
+
+
+def _checkpoints(folder: Folder, options: Options) -> Checkpoints:
+  settings = options.checkpoint_every_secs, options.keep_checkpoints
+  return Checkpoints(folder / CHECKPOINTS, *settings, decided=agreement.decided)
 
 
 def _terminated(what: str) -> signals.TerminatedError:

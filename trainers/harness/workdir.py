@@ -16,8 +16,11 @@ from absl import logging
 from configs import common
 from l2o.errors import InputError
 from trainers.harness.folder import CONFIG, DIFF, LOCK, OVERRIDES, RESULTS, VERSIONS, Folder
+from trainers.processes import agreement, store
 
 SHOWN = 3  # differences listed in an error
+# Keys that say where a run is computed, which may change when it is resumed.
+WHERE = re.compile(r'(.*\.)?(cpu_devices|mesh|placement)(\..*)?')
 UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax treats a path with these as a pattern
 PACKAGES = (
   'clu',
@@ -66,7 +69,7 @@ def resolve(workdir: str | os.PathLike) -> Folder:
     raise InputError(
       f'workdir {folder} has {found[0]!r} in its path; checkpoints need a path without it'
     )
-  return Folder(folder)
+  return Folder(folder, writes=store.is_first())
 
 
 def held_config(folder: Folder) -> dict[str, Any] | None:
@@ -131,11 +134,15 @@ def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
 
 
 def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-  """Raises InputError, naming the first keys that differ, unless both configs are equal."""
+  """Raises InputError, naming the first keys that differ, unless both configs are of one run.
+
+  They are if they differ in devices alone; then results agree to rounding instead of bit for bit.
+  """
   try:
-    differences = common.diff(held, config)
+    found = common.diff(held, config)
   except RecursionError as error:
     raise InputError(f'{folder / CONFIG} is no config; name another workdir') from error
+  differences = {key: change for key, change in found.items() if not WHERE.fullmatch(key)}
   if not differences:
     return
   shown = list(differences.items())[:SHOWN]
@@ -159,6 +166,8 @@ class InUseError(InputError):
 def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
   """Locks the workdir, creating it if needed; released however the process ends.
 
+  Of several processes of one run, process 0 holds the lock for all.
+
   Args:
     folder: the workdir.
     wait_secs: how long to wait for a lock held by another process.
@@ -168,13 +177,19 @@ def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
     InputError: the folder cannot be created.
   """
   workdir, held = folder.path, filelock.FileLock(folder / LOCK)
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    held.acquire(timeout=wait_secs)
-  except filelock.Timeout as error:
-    raise InUseError(f'workdir {workdir} is in use by another run; wait or name another') from error
-  except OSError as error:
-    raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
+
+  def acquire() -> None:
+    try:
+      workdir.mkdir(parents=True, exist_ok=True)
+      held.acquire(timeout=wait_secs)
+    except filelock.Timeout as error:
+      raise InUseError(
+        f'workdir {workdir} is in use by another run; wait or name another'
+      ) from error
+    except OSError as error:
+      raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
+
+  agreement.decided(acquire)
   try:
     yield
   finally:
@@ -183,7 +198,7 @@ def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
 
 def is_in_use(folder: Folder) -> bool:
   """Whether another process holds the workdir's lock right now."""
-  if not (folder / LOCK).exists():
+  if not agreement.decided((folder / LOCK).exists):
     return False
   try:
     with lock(folder):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import pandas as pd
 
 from l2o.artifacts.artifact import read
 from l2o.artifacts.artifact import save as save_optimizer
@@ -19,6 +20,7 @@ from reports.results import Results, add_paper, summarize
 from trainers.checks import blocks, trial
 from trainers.harness import stage, workdir
 from trainers.harness.folder import OPTIMIZER, RECORDS, RESULTS, TABLE, Folder
+from trainers.processes import agreement
 from trainers.resources import run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
 
@@ -107,6 +109,12 @@ def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
   table = meta_evaluation.run(
     plan.meta_evaluate, pretrained, theta, folder.sub('meta_evaluate'), plan.options
   )
+  agreement.decided(lambda: _publish(plan, table, theta, folder, config))
+
+
+def _publish(
+  plan: Pipeline, table: pd.DataFrame, theta: Theta, folder: Folder, config: Mapping[str, Any]
+) -> None:
   spec = plan.meta_evaluate.spec
   rows = summarize(table, spec.bootstrap_samples, plan.seed)
   add_paper(rows, spec.paper, spec.num_steps)

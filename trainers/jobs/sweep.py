@@ -17,6 +17,7 @@ from trainers.harness import signals
 from trainers.harness import workdir as files
 from trainers.harness.folder import HUB_WEIGHTS, PICTURE, RECORDS, RESULTS, TABLE, Folder
 from trainers.jobs import sweep_plan
+from trainers.processes import agreement
 from trainers.resources import meshes
 from trainers.stages import meta_evaluation
 
@@ -59,20 +60,20 @@ def run(
   """
   plan = sweep_plan.build(config, folder)
   _refuse_replaced(overrides, [*plan.typed.first, *plan.typed.sweep])
-  _refuse_other_sweep(config, folder)
+  agreement.decided(lambda: _refuse_other_sweep(config, folder))
   if only == 'list':
-    print(listed(plan, folder))
+    print(agreement.decided(lambda: listed(plan, folder)))
     return
   runs = sweep_plan.chosen(plan, only) if only else plan.runs
   meshes.set_cpu_devices(plan.typed.cpu_devices)  # before the rules below compute anything
   if not only:
-    _try(plan, build)
+    agreement.together(lambda: _try(plan, build))
   with files.lock(folder, WAIT_SECS):
-    files.describe(folder, config, default, overrides)
+    agreement.decided(lambda: files.describe(folder, config, default, overrides))
   failed = _run(runs, folder, partial(runner, default=plan.base, overrides={}))
   if not only:
     with files.lock(folder, WAIT_SECS):
-      _compare(plan, folder, failed)
+      agreement.decided(lambda: _compare(plan, folder, failed))
   if only and failed:
     raise RunError(list(failed.values())[-1])  # the run's own, after that of what it starts from
   if len(failed) == len(runs):
@@ -158,7 +159,7 @@ def _try(plan: sweep_plan.Plan, build: Builder) -> None:
   """Builds every unfinished run of one seed, so that errors surface before the first one runs."""
   for run in plan.runs:
     blocks.typed(run.config)
-    done = files.is_finished(run.folder, run.config)
+    done = agreement.decided(partial(files.is_finished, run.folder, run.config))
     if run.seed == plan.typed.sweep_seeds[0] and not done:
       # The first job's model does not exist yet.
       build({**run.config, 'start': ''} if plan.first else run.config, run.folder)

@@ -22,6 +22,7 @@ from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, writers
 from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, RESULTS, Folder
+from trainers.processes import agreement
 from trainers.resources import meshes, run_data, saved_model
 from trainers.stages import reinit, training
 
@@ -145,7 +146,11 @@ def run(job: Job, folder: Folder) -> None:
     'restarts': int(state.kept.restarts) if state.kept else 0,
   }
   print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
-  logged = results.read_lines(where / METRICS)
+  agreement.decided(lambda: _publish(job, found, folder))
+
+
+def _publish(job: Job, found: Mapping[str, Any], folder: Folder) -> None:
+  logged = results.read_lines(folder / 'train' / METRICS)
   folder.write(RECORDS, records.pack(records.of_job(logged, found, **job.known)))
   folder.write_json(RESULTS, found)
 

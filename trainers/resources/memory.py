@@ -12,7 +12,7 @@ from l2o.types import PyTree
 
 def device_bytes() -> int:
   """The memory of one device in bytes; for a CPU, the machine's memory."""
-  stats = jax.devices()[0].memory_stats() or {}
+  stats = jax.local_devices()[0].memory_stats() or {}
   return stats.get('bytes_limit') or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 

@@ -1,5 +1,11 @@
-"""Device meshes, and how to spread independent work over them."""
+"""Device meshes, and how to spread independent work over them.
 
+A mesh smaller than the devices of several processes is repeated along its axis 'copy': every
+process takes part, and the copies compute the same.
+"""
+
+import functools
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -16,28 +23,44 @@ from l2o.arguments import Range
 from l2o.errors import InputError
 from l2o.registry import call, choose
 from l2o.types import MapFn, PyTree
+from trainers.processes import agreement, store
 
 Size = Annotated[int, Range(at_least=-1)]  # size of a mesh axis
 
 
+AXES = ('copy', 'population', 'data', 'model')
+
+
 def set_cpu_devices(count: int) -> None:
-  """Splits the CPU into `count` devices; no effect on other backends.
+  """Splits the CPUs of all processes into `count` devices; no effect on other backends.
 
   A small network keeps one core busy, so members of a population run faster side by side. JAX
   accepts this only before its first computation; later calls change nothing and warn.
+
+  Raises:
+    InputError: that many devices cannot be divided among the processes.
   """
+  processes = store.count()
   try:
-    jax.config.update('jax_num_cpu_devices', count)
+    jax.config.update('jax_num_cpu_devices', max(count // processes, 1))
   except RuntimeError:
     if jax.default_backend() == 'cpu' and jax.device_count() != count:
       logging.warning('JAX already runs on %d CPU devices, not %d', jax.device_count(), count)
+  if count % processes and jax.default_backend() == 'cpu':
+    raise InputError(
+      f'cpu_devices = {count}, those of the whole run, cannot be divided among {processes} '
+      f'processes; set --config.cpu_devices to a multiple'
+    )
 
 
 def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
-  """A mesh ('population', 'data', 'model') over the first devices; -1: all that are left.
+  """A mesh ('copy', 'population', 'data', 'model'); -1: all devices that are left.
+
+  It takes the first devices of each process, or all devices of all; 'copy' is how often it fits.
 
   Raises:
-    InputError: more devices are requested than exist, or two axes are -1.
+    InputError: more devices are requested than exist, they cannot be divided among the processes,
+      or two axes are -1.
   """
   there, axes = jax.device_count(), {'population': population, 'data': data, 'model': model}
   free = [name for name, size in axes.items() if size == -1]
@@ -46,14 +69,28 @@ def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
   for name, size in axes.items():
     if size < -1 or size == 0:
       raise InputError(f'mesh.{name} must be -1 or at least 1, not {size}')
+  shape = ' x '.join(f'{name} {size}' for name, size in axes.items() if size != -1)
   taken = math.prod(size for size in axes.values() if size != -1)
   if taken > there:
-    shape = ' x '.join(f'{name} {size}' for name, size in axes.items() if size != -1)
     raise InputError(f'mesh: {shape} needs {taken} devices, but there are {there}')
   axes |= dict.fromkeys(free, there // taken)
-  count = math.prod(axes.values())
-  devices = np.asarray(jax.devices()[:count]).reshape(tuple(axes.values()))
-  return Mesh(devices, tuple(axes), axis_types=(AxisType.Auto,) * 3)
+  devices = _repeated(math.prod(axes.values()), shape)
+  grid = np.asarray(devices).reshape((-1, *axes.values()))
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _repeated(count: int, shape: str) -> list[jax.Device]:
+  """The devices of a mesh of `count`, as often as it fits; those of a process are neighbours."""
+  there, own = jax.device_count(), jax.local_device_count()
+  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  if count <= own:
+    return [device for i, device in enumerate(devices) if i % own < count]
+  if count % own or there % count:
+    raise InputError(
+      f'mesh: {shape} takes {count} devices, but {jax.process_count()} processes have {own} each: '
+      f'take at most {own}, or a multiple of {own} that divides {there}'
+    )
+  return devices
 
 
 def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] = ()) -> Mesh:
@@ -71,7 +108,28 @@ def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] =
       raise InputError(
         f'{stage}.mesh.data = {mesh.shape["data"]} does not divide a batch of {size}'
       )
+  _warm_up(mesh)
   return mesh
+
+
+@functools.cache
+def _warm_up(mesh: Mesh) -> None:
+  """Connects the devices of several processes with one another.
+
+  On CPUs the first collective of a set of devices waits 30 s at most for the others, whatever the
+  flags, and processes compile a program at different speeds: so it is run here, when they agree.
+  """
+  if jax.process_count() == 1 or jax.default_backend() != 'cpu':
+    return
+  agreement.gathered('warm up')
+  multihost_utils.sync_global_devices('l2o')
+  wide = [axis for axis in AXES if mesh.shape[axis] > 1]
+  for size in range(1, len(wide) + 1):
+    for axes in itertools.combinations(wide, size):
+      total = jax.shard_map(
+        functools.partial(jax.lax.psum, axis_name=axes), mesh=mesh, in_specs=P(), out_specs=P()
+      )
+      jax.block_until_ready(jax.jit(total)(np.float32(1)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -139,7 +197,7 @@ def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:
   """Spreads a map over the mesh's 'population' axis; `on_device` runs each device's share.
 
   The leading axis need not be divisible by the devices: it is padded with copies of its last
-  entry, whose results are dropped. Only the results cross devices.
+  entry, whose results are dropped. The results stay spread, see `gathered_map`.
   """
 
   def map_fn(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
@@ -155,6 +213,19 @@ def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:
       check_vma=False,
     )
     return jax.tree.map(lambda y: y[:count], spread(filled, shared))
+
+  return map_fn
+
+
+def gathered_map(mesh: Mesh, on_device: MapFn) -> MapFn:
+  """`sharded_map` whose results every device has whole.
+
+  What is computed of them then has one order of summation, and each result crosses devices once.
+  """
+  spread = sharded_map(mesh, on_device)
+
+  def map_fn(fn: Callable[[Any, Any], Any], xs: PyTree, shared: PyTree) -> PyTree:
+    return jax.lax.with_sharding_constraint(spread(fn, xs, shared), replicated(mesh))
 
   return map_fn
 

@@ -19,6 +19,7 @@ from l2o.inner.rollout import advance, begin, measure
 from l2o.inner.step import InnerState, fetch
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
 from trainers.checks import blocks
+from trainers.processes import arrays
 from trainers.resources import meshes
 
 Chunks = Iterator[tuple[int, Batch]]
@@ -32,18 +33,25 @@ class Host(NamedTuple):
 
   def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
     """The start of episodes: their evaluation batch, and labels instead of training batches."""
-    evaluation = fetch(on_demand(self.splits['validation']), drawn['evaluation'])
+    size = drawn['evaluation']['label'].shape[1]
+    place = meshes.batch_sharding(mesh, axis=1)
+    part = arrays.own_part(place, 1, size)
+    own = {name: x[:, part] for name, x in drawn['evaluation'].items()}
+    evaluation = fetch(on_demand(self.splits['validation']), own)
     return {
-      'train': {'label': drawn['train']['label']},
-      'evaluation': jax.device_put(evaluation, meshes.batch_sharding(mesh, axis=1)),
+      'train': {'label': arrays.put(drawn['train']['label'], meshes.replicated(mesh))},
+      'evaluation': arrays.put_part(evaluation, place, 1, part, size),
     }
 
   def chunks(self, train: Batch, num_steps: int, mesh: Mesh) -> Chunks:
     """Training batches [b, K, B] in chunks of steps, inner batches split over the 'data' axis."""
     settings = self.feed.chunk_steps, self.feed.threads
-    spread = meshes.batch_sharding(mesh, axis=2)
-    for first, chunk in prefetch.chunks(self.splits['train'], train, num_steps, *settings):
-      yield first, jax.device_put(chunk, spread)
+    size = train['label'].shape[2]
+    place = meshes.batch_sharding(mesh, axis=2)
+    part = arrays.own_part(place, 2, size)
+    own = {name: x[:, :, part] for name, x in train.items()}
+    for first, chunk in prefetch.chunks(self.splits['train'], own, num_steps, *settings):
+      yield first, arrays.put_part(chunk, place, 2, part, size)
 
 
 class FedEpisodes:
@@ -52,13 +60,16 @@ class FedEpisodes:
   Args:
     task: the inner problem.
     rule: the optimizer.
-    map_fn: maps over pairs, and over devices.
+    mesh: pairs are spread over its 'population' axis.
+    on_device: maps over the pairs of a device.
   """
 
-  def __init__(self, task: Task, rule: LearnedRule, map_fn: MapFn):
-    self._begin = jax.jit(partial(_begin, rule, map_fn))
-    self._advance = jax.jit(partial(_advance, task, rule, map_fn), donate_argnums=0)
-    self._measure = jax.jit(partial(_measure, task, rule, map_fn))
+  def __init__(self, task: Task, rule: LearnedRule, mesh: Mesh, on_device: MapFn):
+    spread = meshes.sharded_map(mesh, on_device)
+    self._begin = jax.jit(partial(_begin, rule, spread))
+    self._advance = jax.jit(partial(_advance, task, rule, spread), donate_argnums=0)
+    gathered = meshes.gathered_map(mesh, on_device)
+    self._measure = jax.jit(partial(_measure, task, rule, gathered))
 
   def run(self, thetas: Theta, episodes: Episode, chunks: Chunks, num_steps: int) -> Metrics:
     """The metrics of every pair after `num_steps` steps: [n, b].

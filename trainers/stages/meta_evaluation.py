@@ -32,6 +32,7 @@ from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage
 from trainers.harness.folder import TRACE, Folder
+from trainers.processes import arrays
 from trainers.resources import meshes, run_data, seen_classes
 from trainers.stages.host_rollout import FedEpisodes, Host
 
@@ -149,15 +150,15 @@ def run(
     folder: the stage's folder.
     options: how often to report.
   """
-  map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
   whole = meshes.replicated(plan.mesh)
+  theta = arrays.put(theta, whole)
   learned = Row(plan.rule_name, [''], plan.rule, jax.tree.map(lambda x: x[None], theta), False)
-  rows = [learned, *plan.baselines]
-  starts = jax.device_put(dict(pretrained), whole)
+  rows = [learned, *(row._replace(thetas=arrays.put(row.thetas, whole)) for row in plan.baselines)]
+  starts = arrays.put(dict(pretrained), whole)
   num_tasks, longest = plan.spec.num_tasks, max(plan.spec.num_steps)
   draws = [_draw(e, num_tasks, longest) for e in plan.experiments]
   fed = any(e.host for e in plan.experiments)
-  measure = (_fed if fed else _resident)(plan, rows, starts, draws, map_fn)
+  measure = (_fed if fed else _resident)(plan, rows, starts, draws)
   places = range(len(plan.experiments)), range(len(rows))
   items = list(itertools.product(*places, plan.spec.num_steps))
 
@@ -165,7 +166,7 @@ def run(
     number, (e, r, num_steps) = numbered
     metrics = measure(e, r, num_steps)
     means = {name: jnp.nanmean(metrics[name]) for name in MEASURES}
-    return _enter(table, jnp.int32(number), metrics), means | {'num_steps': num_steps}
+    return _enter(table, np.int32(number), metrics), means | {'num_steps': num_steps}
 
   table = stage.run(
     step,
@@ -178,8 +179,8 @@ def run(
     folder=folder,
     options=options,
   )
-  folder.write_arrays(TRACE, _trace(plan, starts, theta, map_fn))
-  measured = jax.device_get(table)
+  folder.write_arrays(TRACE, _trace(plan, starts, theta))
+  measured = arrays.get(table)
   return pd.concat(
     [
       _records(plan, plan.experiments[e], rows[r], num_steps, number, measured)
@@ -189,34 +190,33 @@ def run(
   )
 
 
-def _resident(
-  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
-) -> Any:
+def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence) -> Any:
   """(experiment, row, K) -> metrics [tasks, settings], for images on the device."""
+  map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
   map_settings = on_device(plan.spec.setting_mapping)
   programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
   whole = meshes.replicated(plan.mesh)
   start = _starter(plan)
   episodes = [
-    start(starts.get(e.start), jax.device_put(draw, whole))
+    start(starts.get(e.start), arrays.put(draw, whole))
     for e, draw in zip(plan.experiments, draws, strict=True)
   ]
-  stores = [jax.device_put(e.stores, whole) for e in plan.experiments]
+  stores = [arrays.put(e.stores, whole) for e in plan.experiments]
 
   def measure(e: int, r: int, num_steps: int) -> Metrics:
-    return programs[r](rows[r].thetas, TaskBatch(episodes[e], stores[e], jnp.int32(num_steps)))
+    return programs[r](rows[r].thetas, TaskBatch(episodes[e], stores[e], np.int32(num_steps)))
 
   return measure
 
 
-def _fed(
-  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence, map_fn: MapFn
-) -> Any:
+def _fed(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence) -> Any:
   """Like `_resident`, for images that the host feeds, a few tasks at a time."""
-  runners = [FedEpisodes(plan.task, row.rule, map_fn) for row in rows]
+  mapping = on_device(plan.spec.mapping)
+  runners = [FedEpisodes(plan.task, row.rule, plan.mesh, mapping) for row in rows]
   start = jax.jit(partial(start_with_keys, plan.task))
   num_tasks = plan.spec.num_tasks
   keys = jax.random.split(jax.random.key(plan.seed), (2, num_tasks))
+  keys = arrays.put(keys, meshes.replicated(plan.mesh))
 
   def measure(e: int, r: int, num_steps: int) -> Metrics:
     experiment, parts = plan.experiments[e], []
@@ -243,7 +243,7 @@ def _starter(plan: MetaEvaluate) -> Any:
 def _empty_table(items: int, tasks: int, settings: int, place: NamedSharding) -> Table:
   """Each task's measurements, NaN until known: name -> [items, tasks, settings]."""
   empty = np.full((items, tasks, settings), np.nan, np.float32)
-  return {name: jax.device_put(empty, place) for name in MEASURES}
+  return {name: arrays.put(empty, place) for name in MEASURES}
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -356,9 +356,7 @@ def _records(
   )
 
 
-def _trace(
-  plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta, map_fn: MapFn
-) -> dict[str, np.ndarray]:
+def _trace(plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta) -> dict[str, np.ndarray]:
   """Records the learned rule's diagnostics at each step, on some tasks of the first experiment.
 
   Returns:
@@ -370,7 +368,8 @@ def _trace(
   if first.host:
     draw['train'] = fetch(on_demand(first.host.splits['train']), draw['train'])
   whole = meshes.replicated(plan.mesh)
-  episodes = _starter(plan)(starts.get(first.start), jax.device_put(draw, whole))
+  episodes = _starter(plan)(starts.get(first.start), arrays.put(draw, whole))
+  map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
 
   def record(state: InnerState, metrics: Metrics) -> PyTree:
     return plan.rule.diagnostics(state.opt_state)
@@ -381,6 +380,6 @@ def _trace(
     return rollout(plan.task, tx, episode, store, jnp.int32(num_steps), record)[1]
 
   traces = jax.jit(lambda theta, episodes, store: map_fn(one, episodes, (theta, store)))
-  store = jax.device_put(first.stores['train'], whole)
-  diagnostics = jax.device_get(traces(theta, episodes, store))
+  store = arrays.put(first.stores['train'], whole)
+  diagnostics = arrays.get(traces(theta, episodes, store))
   return {**diagnostics, 'layers': np.asarray(layer_paths(episodes.params))}

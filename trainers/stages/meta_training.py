@@ -24,7 +24,6 @@ from l2o.types import (
   Estimator,
   EvolutionStrategy,
   LearnedRule,
-  MapFn,
   Metrics,
   PyTree,
   Task,
@@ -34,6 +33,7 @@ from l2o.types import (
 from trainers.checks import blocks, trial
 from trainers.harness import stage
 from trainers.harness.folder import PARAMETERS, Folder
+from trainers.processes import arrays
 from trainers.resources import meshes, run_data
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.state import MetaState
@@ -83,26 +83,22 @@ def build(
 
 def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Options) -> Theta:
   """Meta-trains, or resumes from the folder's newest checkpoint; returns the last theta."""
-  mesh = plan.mesh
-  map_fn = meshes.sharded_map(mesh, on_device(plan.spec.mapping))
-  estimator = _estimator(plan, map_fn)
-  optimizer = _meta_optimizer(plan)
-  whole = meshes.replicated(mesh)
-  pretrained, stores = jax.device_put((pretrained, plan.stores), whole)
+  whole = meshes.replicated(plan.mesh)
+  pretrained, stores = arrays.put((pretrained, plan.stores), whole)
   if plan.host:
-    step = _fed_step(plan, plan.host, estimator, optimizer, map_fn, pretrained)
+    step = _fed_step(plan, plan.host, pretrained)
   else:
-    advance = jax.jit(_step(plan, estimator, optimizer), donate_argnums=0)
+    advance = generation(plan)
 
     def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
-      return advance(state, _placed(inputs, mesh), pretrained, stores)
+      return advance(state, place(inputs, plan.mesh), pretrained, stores)
 
-  state = _init(plan, estimator, optimizer, mesh)
-  folder.write_text(PARAMETERS, parameter_overview.get_parameter_overview(state.theta))
+  state = init(plan)
+  folder.write_text(PARAMETERS, parameter_overview.get_parameter_overview(arrays.get(state.theta)))
   state = stage.run(
     step,
     state,
-    feed=lambda generation: draw(plan, generation),
+    feed=lambda number: draw(plan, number),
     stop=plan.spec.num_generations,
     check=_check,
     log_every=1,
@@ -110,7 +106,21 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
     folder=folder,
     options=options,
   )
-  return jax.device_get(state.theta)
+  return arrays.get(state.theta)
+
+
+def generation(plan: MetaTrain) -> Any:
+  """A generation as one program: (state, inputs, pretrained, stores) -> (state, metrics).
+
+  It donates the state; `place` puts its inputs, those of `draw`, on the mesh.
+  """
+  return jax.jit(_step(plan, *_parts(plan)), donate_argnums=0)
+
+
+def _parts(plan: MetaTrain) -> tuple[Any, optax.GradientTransformation]:
+  """The estimator, which spreads candidates and gathers their metrics, and the meta-optimizer."""
+  map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
+  return _estimator(plan, map_fn), _meta_optimizer(plan)
 
 
 def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
@@ -127,8 +137,7 @@ def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
   trial.try_rule(plan.rule, None, params, 'rule', compares=plan.host is None)
   if plan.host:
     return
-  map_fn = meshes.sharded_map(plan.mesh, on_device(plan.spec.mapping))
-  estimator, optimizer = _estimator(plan, map_fn), _meta_optimizer(plan)
+  estimator, optimizer = _parts(plan)
   with trial.said_of('meta-training: rule, task and estimator do not fit together'):
     state = jax.eval_shape(partial(_init_state, plan, estimator, optimizer), jax.random.key(0))
     step = _step(plan, estimator, optimizer)
@@ -165,21 +174,20 @@ def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
   return built
 
 
-def _placed(inputs: tuple, mesh: Mesh) -> tuple:
+def place(inputs: tuple, mesh: Mesh) -> tuple:
   """Splits each inner batch over the mesh's 'data' axis and replicates everything else."""
   drawn, num_steps = inputs
-  train = jax.device_put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
-  evaluation = jax.device_put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
-  whole = jax.device_put(num_steps, meshes.replicated(mesh))
+  train = arrays.put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
+  evaluation = arrays.put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
+  whole = arrays.put(num_steps, meshes.replicated(mesh))
   return {'train': train, 'evaluation': evaluation}, whole
 
 
-def _init(
-  plan: MetaTrain, estimator: Estimator | EvolutionStrategy, optimizer: Any, mesh: Mesh
-) -> MetaState:
+def init(plan: MetaTrain) -> MetaState:
+  """The state before the first generation, on the mesh."""
   key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g uses g + 1
-  init = partial(_init_state, plan, estimator, optimizer)
-  return jax.jit(init, out_shardings=meshes.replicated(mesh))(key)
+  start = partial(_init_state, plan, *_parts(plan))
+  return jax.jit(start, out_shardings=meshes.replicated(plan.mesh))(key)
 
 
 def _init_state(
@@ -211,16 +219,10 @@ def _step(plan: MetaTrain, estimator: Estimator, optimizer: Any) -> Any:
   return step
 
 
-def _fed_step(
-  plan: MetaTrain,
-  host: Host,
-  estimator: EvolutionStrategy,
-  optimizer: Any,
-  map_fn: MapFn,
-  pretrained: tuple,
-) -> Any:
+def _fed_step(plan: MetaTrain, host: Host, pretrained: tuple) -> Any:
   """A generation whose images the host feeds; the same result as `_step`."""
-  pairs = FedEpisodes(plan.task, plan.rule, map_fn)
+  estimator, optimizer = _parts(plan)
+  pairs = FedEpisodes(plan.task, plan.rule, plan.mesh, on_device(plan.spec.mapping))
 
   @jax.jit
   def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:

@@ -1,7 +1,6 @@
 """Pretraining: ordinary supervised training of the network that all tasks start from."""
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from datasets.sampler import BatchSampler
 from datasets.source import on_demand
@@ -29,15 +28,15 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
   source = data.sources[where.source]['train']
   batches = BatchSampler(source, classes, spec.batch_size, seed, 'pretrain.batch_size')
   by_host = data.feed.chunk_steps > 0
-  images: Mapping[str, Any] = on_demand(source) if by_host else source.arrays()
   return training.Train(
     name='pretraining',
     task=build_from(TASKS, config.task, 'task', model=model, image_shape=shape),
     rule=build_from(RULES, spec.rule, 'rule'),
     theta=None,
-    sample=(lambda number: fetch(images, batches.sample(number))) if by_host else batches.sample,
+    sample=batches.sample,
+    read=partial(fetch, on_demand(source)) if by_host else None,
     fresh=None,
-    store={} if by_host else images,
+    store={} if by_host else source.arrays(),
     evaluation=None,
     num_steps=spec.num_steps,
     log_every=spec.log_every,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import parameter_overview
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from checkpoints import Checkpoints
 from l2o.errors import InputError, RunError
@@ -23,6 +23,7 @@ from l2o.trees import layer_paths
 from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
 from trainers.harness import stage
 from trainers.harness.folder import BEST, BEST_RECORD, PARAMETERS, Folder
+from trainers.processes import agreement, arrays
 from trainers.resources import memory, meshes
 from trainers.stages import reinit
 from trainers.stages.state import TrainState
@@ -48,6 +49,7 @@ class Train(NamedTuple):
   seed: int
   start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to start from
   remedy: str  # for the error when the loss is not finite
+  read: Callable[[Batch], Batch] | None = None  # looks a batch up on the host, or a part of one
 
 
 class Given(NamedTuple):
@@ -96,7 +98,7 @@ def run(plan: Train, folder: Folder, options: stage.Options) -> Ended:
   evaluation = None
   if plan.evaluation is not None:
     evaluation = Evaluation(plan, folder, ready.state.inner)
-  overview = parameter_overview.get_parameter_overview(ready.state.inner.params)
+  overview = parameter_overview.get_parameter_overview(arrays.get(ready.state.inner.params))
   folder.write_text(PARAMETERS, overview)
   state = stage.run(
     ready.step,
@@ -116,17 +118,29 @@ def run(plan: Train, folder: Folder, options: stage.Options) -> Ended:
 
 def prepare(plan: Train) -> Ready:
   """The initial state on its devices, and the step, which is compiled on its first call."""
-  given = jax.device_put(_given(plan), meshes.replicated(plan.mesh))
+  given = arrays.put(_given(plan), meshes.replicated(plan.mesh))
   spread = meshes.batch_sharding(plan.mesh, axis=0)
   advance = jax.jit(_step(plan), donate_argnums=0)
 
   def feed(number: int) -> tuple[Batch, Batch | None]:
-    return plan.sample(number), plan.fresh(number) if plan.fresh else None
+    fresh = arrays.put(plan.fresh(number), spread) if plan.fresh else None
+    return _batch(plan, number, spread), fresh
 
   def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
-    return advance(state, jax.device_put(batches, spread), given)
+    return advance(state, batches, given)
 
   return Ready(_init(plan, given), given, feed, step)
+
+
+def _batch(plan: Train, number: int, place: NamedSharding) -> Batch:
+  """A step's batch on the mesh; each process reads only what its own devices need."""
+  drawn = plan.sample(number)
+  if plan.read is None:
+    return arrays.put(drawn, place)
+  size = len(drawn['label'])
+  part = arrays.own_part(place, 0, size)
+  read = plan.read({name: x[part] for name, x in drawn.items()})
+  return arrays.put_part(read, place, 0, part, size)
 
 
 def check_shapes(plan: Train) -> None:
@@ -136,8 +150,8 @@ def check_shapes(plan: Train) -> None:
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
   places = meshes.placed(plan.mesh, plan.placement, state)
   memory.check_fits(state, places, f'the state of {plan.name} is too large; shrink model or task')
-  batches = plan.sample(0), plan.fresh(0) if plan.fresh else None
-  jax.eval_shape(_step(plan), state, batches, given)
+  batch = plan.sample(0) if plan.read is None else plan.read(plan.sample(0))
+  jax.eval_shape(_step(plan), state, (batch, plan.fresh(0) if plan.fresh else None), given)
 
 
 def trained_shapes(plan: Train) -> tuple[Params, PyTree]:
@@ -176,22 +190,28 @@ def best(folder: Folder, last: TrainState) -> tuple[InnerState, int]:
   Raises:
     RunError: the saved state is damaged.
   """
-  if not (folder / BEST).exists() and not (folder / BEST_RECORD).exists():
+  if not agreement.decided(lambda: (folder / BEST).exists() or (folder / BEST_RECORD).exists()):
     return last.inner, 0
-  kept = Checkpoints(folder / BEST)
-  inner, step = kept.restore_or(last.inner)
-  kept.close()
-  if not step or step != folder.read_json(BEST_RECORD, 'delete it').get('step'):
+  inner, step = _kept(folder, last.inner)
+  recorded = agreement.decided(lambda: folder.read_json(BEST_RECORD, 'delete it') if step else {})
+  if not step or step != recorded.get('step'):
     raise RunError(
       f'{folder / BEST} is damaged, so the best model cannot be restored; delete {folder} and rerun'
     )
   return inner, step
 
 
+def _kept(folder: Folder, like: InnerState) -> tuple[InnerState, int]:
+  kept = Checkpoints(folder / BEST, decided=agreement.decided)
+  found = kept.restore_or(like)
+  kept.close()
+  return found
+
+
 def trained(plan: Train, inner: InnerState) -> tuple[Params, PyTree]:
   """The trained (params, model_state), on the host."""
   params = plan.rule.eval_params(inner.opt_state.inner, inner.params)
-  return jax.device_get((params, inner.model_state))
+  return arrays.get((params, inner.model_state))
 
 
 class Evaluation:
@@ -208,15 +228,15 @@ class Evaluation:
 
   def __init__(self, plan: Train, folder: Folder, like: InnerState):
     self._plan, self._folder = plan, folder
-    self._batch = jax.device_put(plan.evaluation, meshes.replicated(plan.mesh))
-    self._store = jax.device_put(plan.store, meshes.replicated(plan.mesh))
+    self._batch = arrays.put(plan.evaluation, meshes.replicated(plan.mesh))
+    self._store = arrays.put(plan.store, meshes.replicated(plan.mesh))
     self._evaluate = jax.jit(self._measure)
     self._lowest = self._recorded(like)
 
   def __call__(self, step: int, state: TrainState) -> dict[str, float]:
     found = self.measure(state.inner)
     if math.isfinite(found['loss']) and found['loss'] < self._lowest:
-      saved = Checkpoints(self._folder / BEST, keep=1)
+      saved = Checkpoints(self._folder / BEST, keep=1, decided=agreement.decided)
       saved.save(step, state.inner)
       saved.close()
       self._folder.write_json(BEST_RECORD, {'step': step, **found})
@@ -225,26 +245,29 @@ class Evaluation:
 
   def measure(self, inner: InnerState) -> dict[str, float]:
     """The metrics of a state on the evaluation batch."""
-    measured = jax.device_get(self._evaluate(inner, self._batch, self._store))
+    measured = arrays.get(self._evaluate(inner, self._batch, self._store))
     return {name: float(value) for name, value in measured.items()}
 
   def _recorded(self, like: InnerState) -> float:
     """The lowest loss so far; infinity if there is none."""
-    path = self._folder / BEST_RECORD
-    if not path.exists() and (self._folder / BEST).exists():
-      kept = Checkpoints(self._folder / BEST)
-      inner, step = kept.restore_or(like)
-      kept.close()
+    path, remedy = (
+      self._folder / BEST_RECORD,
+      'delete it, and the model in best/ is evaluated again',
+    )
+    if agreement.decided(lambda: not path.exists() and (self._folder / BEST).exists()):
+      inner, step = _kept(self._folder, like)
       if step:
         self._folder.write_json(BEST_RECORD, {'step': step, **self.measure(inner)})
-    if not path.exists():
-      return math.inf
-    held = self._folder.read_json(
-      BEST_RECORD, 'delete it, and the model in best/ is evaluated again'
-    )
-    if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
-      raise InputError(f'{path} has no loss; delete it, and the model in best/ is evaluated again')
-    return held['loss']
+
+    def lowest() -> float:
+      if not path.exists():
+        return math.inf
+      held = self._folder.read_json(BEST_RECORD, remedy)
+      if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
+        raise InputError(f'{path} has no loss; {remedy}')
+      return held['loss']
+
+    return agreement.decided(lowest)
 
   def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
     state = inner._replace(opt_state=inner.opt_state.inner)

@@ -35,7 +35,9 @@ def test_metrics_of_a_step_are_read_after_the_next_is_dispatched():
 def test_before_a_save_its_metrics_are_read():
   due = iter([False, True, False])
   saved = []
-  _, log = run(3, save_due=lambda: next(due), save=lambda done, state: saved.append((done, state)))
+  _, log = run(
+    3, save_due=lambda step: next(due), save=lambda done, state: saved.append((done, state))
+  )
   assert saved == [(2, 110)]
   assert log.index(('metrics', 2, 10)) < log.index(('step', 20))
   assert [entry[1] for entry in log if entry[0] == 'metrics'] == [1, 2, 3]
@@ -47,7 +49,7 @@ def test_what_metrics_refuse_is_not_saved():
 
   saved = []
   with pytest.raises(RuntimeError, match='step 1'):
-    run(3, on_metrics=refuse, save_due=lambda: True, save=lambda *args: saved.append(args))
+    run(3, on_metrics=refuse, save_due=lambda step: True, save=lambda *args: saved.append(args))
   assert saved == []
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from configs import common
 from l2o.errors import InputError
 from trainers.harness import workdir
 from trainers.harness.folder import RESULTS, Folder
@@ -29,6 +30,21 @@ def test_a_run_with_another_config_is_refused_by_the_keys_that_differ(tmp_path):
   much = {'seed': 0, 'estimator': {'population': 32}, **{f'k{i}': i for i in range(5)}}
   with pytest.raises(InputError, match=r'k2: None there, 2 now; 2 more\); use another --workdir'):
     workdir.is_finished(Folder(tmp_path), much)
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [('cpu_devices', 4), ('meta_train.mesh.population', 1), ('train.placement', [['w', ['model']]])],
+)
+def test_a_run_may_be_resumed_on_other_devices(tmp_path, key, value):
+  folder = Folder(tmp_path)
+  config = {'seed': 0, 'cpu_devices': 2, 'meta_train': {'mesh': {'population': -1}}}
+  config['train'] = {'placement': []}
+  workdir.describe(folder, config, config, {})
+  moved = common.with_diff(config, {key: value})
+  assert not workdir.is_finished(folder, moved)
+  with pytest.raises(InputError, match='seed: 0 there, 1 now'):
+    workdir.is_finished(folder, {**moved, 'seed': 1})
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -92,8 +92,8 @@ class Interrupted(Checkpoints):
   last = None
   saved = None  # (stage, step) of all that were saved
 
-  def __init__(self, folder, *arguments):
-    super().__init__(folder, *arguments)
+  def __init__(self, folder, *arguments, **more):
+    super().__init__(folder, *arguments, **more)
     self.stage = folder.parent.name
 
   def save(self, step, state):

@@ -15,22 +15,16 @@ from tests.problems import quadratic_task, quadratic_tasks
 from trainers.resources import meshes
 
 
-def test_minus_one_takes_what_the_other_axis_leaves():
-  assert dict(meshes.make_mesh(population=-1, data=1).shape) == {
-    'population': 8,
-    'data': 1,
-    'model': 1,
-  }
-  assert dict(meshes.make_mesh(population=-1, data=2).shape) == {
-    'population': 4,
-    'data': 2,
-    'model': 1,
-  }
-  assert dict(meshes.make_mesh(population=1, data=-1).shape) == {
-    'population': 1,
-    'data': 8,
-    'model': 1,
-  }
+@pytest.mark.parametrize(
+  ('spec', 'shape'),
+  [
+    ({'population': -1, 'data': 1}, (1, 8, 1, 1)),
+    ({'population': -1, 'data': 2}, (1, 4, 2, 1)),
+    ({'population': 1, 'data': -1}, (1, 1, 8, 1)),
+  ],
+)
+def test_minus_one_takes_what_the_other_axis_leaves(spec, shape):
+  assert dict(meshes.make_mesh(**spec).shape) == dict(zip(meshes.AXES, shape, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""What crosses devices in a generation, counted in its compiled program."""
+
+import collections
+import re
+
+import jax
+
+from tests.tiny_run import tiny
+from trainers.jobs import pipeline
+from trainers.processes import arrays
+from trainers.resources import meshes
+from trainers.stages import meta_training
+
+POPULATION = 8
+
+
+def collectives(data):
+  """(kind, shape of what it makes) -> how often it is in the program of a generation."""
+  mesh = {'population': 8 // data, 'data': data}
+  config = tiny(**{'meta_train.mesh': mesh, 'estimator.population': POPULATION})
+  plan = pipeline.build(config).meta_train
+  shapes = jax.eval_shape(plan.task.init, jax.random.key(0))
+  whole = meshes.replicated(plan.mesh)
+  pretrained = arrays.put(jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), shapes), whole)
+  inputs = meta_training.place(meta_training.draw(plan, 0), plan.mesh)
+  stores = arrays.put(plan.stores, whole)
+  program = meta_training.generation(plan)
+  text = program.lower(meta_training.init(plan), inputs, pretrained, stores).compile().as_text()
+  found = re.findall(
+    r'= (.+?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(',
+    text,
+  )
+  return collections.Counter((kind, re.sub(r'\{[\d,]*\}', '', shape)) for shape, kind in found)
+
+
+GATHERS = {('all-gather', f'f32[{POPULATION}]'): 2}  # the losses and accuracies of the population
+
+
+def test_only_the_metrics_of_the_population_cross_devices():
+  assert collectives(data=1) == GATHERS
+
+
+def test_where_batches_are_split_gradients_are_summed_together_once_a_step():
+  """And so are the loss and accuracy of the evaluation batch, once a candidate and task."""
+  found = collectives(data=2)
+  gradients = ('all-reduce', '(f32[8], f32[8,784], f32[5,8], f32[5], f32[])')  # and the loss
+  assert found == {**GATHERS, gradients: 1, ('all-reduce', '(f32[], f32[])'): 1}
