@@ -5,6 +5,8 @@ process hangs in a computation.
 """
 
 import math
+import sys
+import types
 from typing import Any, Protocol
 
 from trainers.processes import progress
@@ -59,6 +61,8 @@ def get(key: str, secs: float = FOREVER_SECS) -> str:
 
 
 def _distributed() -> Any:
+  if 'jax' not in sys.modules:  # nothing is connected, and the import takes a second
+    return types.SimpleNamespace(num_processes=1, process_id=0, client=None)
   # JAX has no public name for its coordination client; `multihost_utils` offers collectives alone,
   # which wait for ever where a peer is missing.
   from jax._src import distributed
