@@ -1,14 +1,15 @@
 """Runs an experiment: `python main.py --config=configs/quickstart.py --workdir=runs/quickstart`."""
 
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from functools import partial
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import common
 from l2o.errors import InputError, RunError
+from trainers.processes import flags as processes
+from trainers.processes import leaving, start
 from trainers.run import run
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -18,6 +19,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: results, figures, checkpoints.')
 _SWEEP_ROW = flags.DEFINE_string('sweep_row', '', "Number of a sweep's run to do alone, or 'list'.")
+processes.define()
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -28,32 +30,28 @@ def main(argv: Sequence[str]) -> None:
   try:
     if argv[1:]:
       raise InputError(f'{argv[1]!r} is not a flag: write --config.key=value')
+    command = processes.asked()
     default = common.load_default(config_flags.get_config_filename(flags.FLAGS['config']))
-    run(
-      common.freeze(_CONFIG.value),
-      workdir=_WORKDIR.value,
-      default=common.freeze(default),
-      overrides=config_flags.get_override_values(flags.FLAGS['config']),
-      sweep_row=_SWEEP_ROW.value,
-    )
+    config = common.freeze(_CONFIG.value)
+    given = {'workdir': _WORKDIR.value, 'sweep_row': _SWEEP_ROW.value}
+    overrides = config_flags.get_override_values(flags.FLAGS['config'])
+    go = partial(run, config, default=common.freeze(default), overrides=overrides, **given)
+    start.launch(command, go, alike=common.flatten({'config': config, **given}))
   except (InputError, RunError) as error:
-    _leave(error)
+    leaving.refuse(error)
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    return _leave(InputError(common.one_line(error)))
+    return leaving.refuse(InputError(common.one_line(error)))
   except SyntaxError as error:
     if str(error.filename).endswith('.py'):
       raise  # a mistake in the file itself: its trace says where
-    return _leave(InputError(f'{error.filename} is no Python file; --config takes a config file'))
-
-
-def _leave(error: InputError | RunError) -> NoReturn:
-  print(f'error: {error}', file=sys.stderr)
-  sys.exit(error.exit_code)
+    return leaving.refuse(
+      InputError(f'{error.filename} is no Python file; --config takes a config file')
+    )
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from typing import Any
 
 from l2o.errors import InputError, RunError
 from trainers.checks import blocks
+from trainers.harness import signals
 from trainers.harness import workdir as files
 from trainers.harness.folder import RESULTS, Folder
 from trainers.processes import agreement
@@ -67,6 +68,7 @@ def run_one(
     flush=True,
   )
   go = agreement.together(lambda: build(config, folder))
+  signals.stop_if_asked()
   with files.lock(folder):
     if agreement.decided(lambda: files.is_finished(folder, config)):  # by another run meanwhile
       return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from l2o.errors import RunError
+from trainers.processes import agreement
 
 
 class TerminatedError(RunError):
@@ -25,18 +26,57 @@ class Request:
     self.made = True
 
 
+_active: list[Request] = []
+
+
 @contextlib.contextmanager
 def on_sigterm() -> Iterator[Request]:
-  """Turns SIGTERM into a stop request inside the context.
+  """Turns SIGTERM into a stop request inside the context; an inner context has the outer's request.
 
   Python handles signals only in the main thread; in any other, the request is never set.
   """
-  request = Request()
   if threading.current_thread() is not threading.main_thread():
-    yield request
+    yield Request()
     return
-  before = signal.signal(signal.SIGTERM, request)
+  if _active:
+    yield _active[0]
+    return
+  _active.append(Request())
+  before = signal.signal(signal.SIGTERM, _active[0])
   try:
-    yield request
+    yield _active[0]
   finally:
     signal.signal(signal.SIGTERM, before)
+    _active.clear()
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+  """Delivers a SIGTERM after the context instead, to the handler that was set before it.
+
+  JAX sets a handler of its own when processes connect.
+  """
+  handler = signal.getsignal(signal.SIGTERM)
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop_if_asked() -> None:
+  """Ends a run of several processes that was asked to stop before its first stage.
+
+  Raises:
+    TerminatedError: in all processes, if any of them got a SIGTERM.
+  """
+  if not _active:
+    return
+  asked = agreement.gathered(_active[0].made)
+
+  def refuse() -> None:
+    if any(asked):
+      raise TerminatedError('ended by SIGTERM before anything was computed')
+
+  agreement.decided(refuse)

@@ -5,7 +5,11 @@ process hangs in a computation.
 """
 
 import math
+import sys
+import types
 from typing import Any, Protocol
+
+from trainers.processes import progress
 
 FOREVER_SECS = 7 * 24 * 3600.0  # the watch ends a process whose peer is lost, long before
 
@@ -52,10 +56,13 @@ def get(key: str, secs: float = FOREVER_SECS) -> str:
   Raises:
     jax.errors.JaxRuntimeError: nothing is left there within the time.
   """
-  return shared().blocking_key_value_get(key, math.ceil(secs * 1000))
+  with progress.waiting():
+    return shared().blocking_key_value_get(key, math.ceil(secs * 1000))
 
 
 def _distributed() -> Any:
+  if 'jax' not in sys.modules:  # nothing is connected, and the import takes a second
+    return types.SimpleNamespace(num_processes=1, process_id=0, client=None)
   # JAX has no public name for its coordination client; `multihost_utils` offers collectives alone,
   # which wait for ever where a peer is missing.
   from jax._src import distributed

@@ -1,0 +1,114 @@
+"""Starts `small_run` as several processes, and ends what is left of them."""
+
+import contextlib
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+LIMIT_SECS = 60.0
+
+
+class End(NamedTuple):
+  """How one process ended."""
+
+  code: int
+  output: str
+  errors: str
+
+  @property
+  def sentences(self):
+    return re.findall(r'^error: (.*)$', self.errors, re.MULTILINE)
+
+
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(('127.0.0.1', 0))
+    return probe.getsockname()[1]
+
+
+class Launched:
+  """The processes of one run."""
+
+  def __init__(self, do, count=2, **flags):
+    self.folder = pathlib.Path(tempfile.mkdtemp())
+    self.port = free_port()
+    given = {'start_secs': 20, 'lost_secs': 10, **flags}
+    if 'detect_processes' not in flags:
+      named = {'coordinator': f'127.0.0.1:{self.port}', 'num_processes': count}
+      given = {**named, 'process_id': list(range(count)), **given}
+    self.parents = [
+      subprocess.Popen(
+        [
+          *(sys.executable, '-m', 'tests.trainers.processes.small_run', f'--do={do}'),
+          *(f'--mark={self.folder}', '--verbosity=-1'),
+          *(f'--{k}={v[i] if isinstance(v, list) else v}' for k, v in given.items()),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+      )
+      for i in range(count)
+    ]
+
+  def workers(self):
+    """The process ids of the workers, once all of them are in the run."""
+    until = time.monotonic() + LIMIT_SECS
+    while time.monotonic() < until:
+      with contextlib.suppress(FileNotFoundError, ValueError):
+        return [int((self.folder / str(i)).read_text()) for i in range(len(self.parents))]
+      assert all(parent.poll() is None for parent in self.parents), self.ends()
+      time.sleep(0.05)
+    raise TimeoutError('the workers did not start')
+
+  def hear_at_port(self):
+    """Waits until process 0 waits for the others."""
+    for _ in range(round(LIMIT_SECS * 10)):
+      with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection(('127.0.0.1', self.port)).close()
+        return
+      time.sleep(0.1)
+    raise TimeoutError('process 0 does not listen')
+
+  def ends(self):
+    """How each process ended."""
+    until = time.monotonic() + LIMIT_SECS
+    outputs = [p.communicate(timeout=max(until - time.monotonic(), 1)) for p in self.parents]
+    return [End(p.returncode, *out) for p, out in zip(self.parents, outputs, strict=True)]
+
+  def kill(self):
+    for parent in self.parents:
+      if parent.poll() is None:
+        parent.kill()  # its worker dies with it
+      parent.communicate()
+
+
+@contextlib.contextmanager
+def launched(do, count=2, **flags):
+  run = Launched(do, count, **flags)
+  try:
+    yield run
+  finally:
+    run.kill()
+
+
+def is_alive(number):
+  try:
+    os.kill(number, 0)
+  except ProcessLookupError:
+    return False
+  state = pathlib.Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[0]
+  return state != 'Z'
+
+
+def dies_within(number, secs):
+  until = time.monotonic() + secs
+  while is_alive(number) and time.monotonic() < until:
+    time.sleep(0.05)
+  return not is_alive(number)

@@ -1,0 +1,106 @@
+"""One of several processes, from its start to its end."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from l2o.errors import InputError, RunError, first_line
+from trainers.harness import signals, workdir
+from trainers.processes import agreement, connect, leaving, parent, progress, store
+from trainers.processes import watch as watching
+from trainers.processes.flags import Command
+
+INTERRUPTED = 130
+
+
+def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) -> None:
+  """Does a run together with the other processes.
+
+  Args:
+    command: what this process was told.
+    run: the run.
+    alike: name -> plain data that must be equal in all processes.
+
+  Raises:
+    InputError: before the processes were connected; later errors end the process here.
+  """
+  with signals.on_sigterm() as request:
+    parent.attach()
+
+    def stop() -> None:
+      if request.made:
+        raise signals.TerminatedError('ended by SIGTERM before anything was computed')
+
+    connect.connect(command, stop)
+    if store.count() == 1:  # on one machine of a kind that may have many
+      run()
+      return
+    watch = watching.Watch(command.limits)
+    parent.tell(f'running {store.index()} {store.count()}')
+    try:
+      _run(run, alike)
+    except BaseException as error:
+      _end(error, watch, command)
+    _part(watch)
+
+
+def _run(run: Callable[[], None], alike: Mapping[str, Any]) -> None:
+  if not store.is_first():
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo prints there too
+  agreement.same({'number of processes': store.count(), **_software()}, 'their software')
+  agreement.same(alike, 'their flags')
+  progress.progressed()
+  run()
+  agreement.gathered('done')
+
+
+def _software() -> dict[str, str]:
+  packages = {name: importlib.metadata.version(name) for name in workdir.PACKAGES}
+  return {'code revision': workdir.revision(), 'Python': platform.python_version(), **packages}
+
+
+def _part(watch: watching.Watch) -> None:
+  """The end of a run that is done in all processes."""
+  import jax
+
+  watch.stop()
+  parent.tell('leaving 0')
+  try:
+    jax.distributed.shutdown()
+  except RuntimeError:
+    leaving.now(0)  # a process went without a farewell, but all had done their work
+
+
+def _end(error: BaseException, watch: watching.Watch, command: Command) -> NoReturn:
+  """Says an error and ends this process, unless the watch ends it for another one's."""
+  if _may_be_anothers(error):
+    time.sleep(command.limits.lost + watching.GRACE_SECS + 2 * watching.BEAT_SECS)
+  if not leaving.begin():
+    threading.Event().wait()
+  if isinstance(error, InputError | RunError):
+    leaving.say(error)
+    joint = getattr(error, 'agreed', False) or isinstance(error, signals.TerminatedError)
+    watch.end(error.exit_code, watching.JOINT if joint else watching.FAILED, first_line(error))
+  if isinstance(error, KeyboardInterrupt):
+    leaving.say(f'interrupted; {leaving.RESUMES}')
+    watch.end(INTERRUPTED, watching.FAILED, 'interrupted')
+  traceback.print_exception(error)
+  watch.end(1, watching.FAILED, f'{type(error).__name__}: {first_line(error)}')
+
+
+def _may_be_anothers(error: BaseException | None) -> bool:
+  """Whether JAX may have raised it because another process is gone, which takes time to notice."""
+  from jax.errors import JaxRuntimeError
+
+  while error is not None:
+    if isinstance(error, JaxRuntimeError) or 'gloo' in str(error).lower():
+      return True
+    error = error.__cause__ or error.__context__
+  return False
