@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from trainers.processes.progress import progressed
+
 Action = Callable[[int, Any], None]
 
 
@@ -44,6 +46,7 @@ def run(
     if pending is not None:
       on_metrics(*pending)
     pending = (i + 1, metrics)
+    progressed()
     report(i + 1, state)
     if save_due(i + 1):
       on_metrics(*pending)
