@@ -23,7 +23,7 @@ def test_without_flags_a_run_has_one_process():
 
 def test_what_the_flags_say():
   command = asked(coordinator='10.0.0.1:8476', num_processes=4, process_id=3, lost_secs=20)
-  assert command == ('10.0.0.1', 8476, 4, 3, (60, 20, 1800), False)
+  assert command == ('10.0.0.1', 8476, 4, 3, (60, 20, 1800), False, False)
   assert command.address == '10.0.0.1:8476'
   command = asked(coordinator='[::1]:8476', num_processes=4, process_id=0)
   assert (command.host, command.address) == ('::1', '[::1]:8476')
