@@ -100,32 +100,30 @@ class _Host:
 
   def _met(self) -> '_Line':
     """A connection to process 0, which has accepted this process."""
-    limit, why = self._command.limits.start, ''
-    until = time.monotonic() + limit
-    hello = {'index': self._command.index, 'count': self._command.count, 'elastic': True}
+    command, sentence = self._command, ''
+    answer: Mapping[str, Any] = {}
+    until = time.monotonic() + command.limits.start
     while time.monotonic() < until:
       self._stop_if_asked()
-      answer, line = None, None
       try:
-        line = _Line(self._command)
-        line.say(**hello, digest=self._digest, number=self._number)
-        answer, why = line.first(), 'something else answers there'
+        line = _Line(command)
       except OSError as error:
-        why = error.strerror or first_line(error)
-      if answer is not None and line is not None and not answer.get('refusal'):
-        return line
-      if line is not None:
+        answer = {}
+        sentence = preflight.unmet(command, error.strerror or first_line(error))
+      else:
+        answer = line.introduce(command, self._digest, self._number)
+        if answer.get('accepted'):
+          return line
         line.close()
-      if answer is not None:
-        if not answer.get('later'):
-          raise InputError(answer['refusal'])
-        why = answer['refusal']
+        sentence = answer.get('refusal') or preflight.unmet(command, 'something else answers there')
+        if answer.get('refusal') and not answer.get('later'):
+          break
       time.sleep(preflight.RETRY_SECS)
-    if not self._number:
-      raise InputError(preflight.unmet(self._command, why))
+    if not self._number or answer.get('refusal'):
+      raise InputError(sentence)
     leaving.say(
-      f'process 0 of {self._command.count} is lost, and did not come back to '
-      f'{self._command.address} within {limit} s (--start_secs); {leaving.RESUMES}'
+      f'process 0 of {command.count} is lost, and did not come back to {command.address} within '
+      f'{command.limits.start} s (--start_secs); {leaving.RESUMES}'
     )
     raise _EndedError(leaving.LOST)
 
@@ -153,7 +151,8 @@ class _Host:
     if order == 'round':
       self._number = said['number']
       if not self._asked:
-        self._start(Round(*(said[name] for name in Round._fields[:-1]), self._command.count))
+        about = {name: said[name] for name in Round._fields[:-1]}
+        self._start(Round(**about, hosts=self._command.count))
     elif order == 'pause':
       self._signal(signal.SIGTERM)
     elif order == 'kill':
@@ -207,13 +206,16 @@ class _Line:
     self._socket.settimeout(meeting.FAREWELL_SECS)
     self._socket.sendall(preflight.encode(**said))
 
-  def first(self) -> Mapping[str, Any] | None:
-    """The answer to a hello; None from a stranger."""
-    until = time.monotonic() + meeting.FAREWELL_SECS
-    while time.monotonic() < until:
-      for said in self.hear():
-        return said
-    return None
+  def introduce(self, command: Command, digest: str, number: int) -> Mapping[str, Any]:
+    """Says who this is; returns the answer, which is empty from a stranger."""
+    until = time.monotonic() + preflight.VERDICT_SECS
+    with contextlib.suppress(OSError):
+      who = {'index': command.index, 'count': command.count, 'elastic': True}
+      self.say(**who, digest=digest, number=number)
+      while time.monotonic() < until:
+        for said in self.hear():
+          return said
+    return {}
 
   def hear(self) -> list[Mapping[str, Any]]:
     """What came since the last call, after a short wait.

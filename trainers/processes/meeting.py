@@ -78,9 +78,12 @@ class Meeting:
       hello = preflight.decode(line)
       if hello is not None and _is_hello(hello):
         refusal = self._refusal(hello)
-        writer.write(preflight.encode(refusal=refusal, later=hello['index'] in self._writers))
-        if not refusal:
+        if not refusal and hello['index'] not in self._writers:
+          writer.write(preflight.encode(accepted=True))
           await self._keep(hello, reader, writer)
+        else:  # the end of one with the same number may not have been noticed yet
+          twice = preflight.twice(hello['index'])
+          writer.write(preflight.encode(refusal=refusal or twice, later=not refusal))
     writer.close()
 
   def _refusal(self, hello: dict[str, Any]) -> str:
@@ -89,8 +92,6 @@ class Meeting:
       if not leader.number:  # nothing has been computed, so that all are refused
         leader.verdict = Verdict(InputError.exit_code, refusal)
       return refusal
-    if index in self._writers:  # or its end was not noticed yet: it may ask again
-      return preflight.twice(index)
     if leader.number and not hello.get('number') and hello.get('digest') != self._digest:
       return (
         f'process {index} has another config, workdir or software than the run that process 0 has '
@@ -103,7 +104,7 @@ class Meeting:
   ) -> None:
     index, leader = hello['index'], self._leader
     self._writers[index] = writer
-    leader.join(index, hello['number'], time.monotonic())
+    leader.join(index, hello.get('number', 0), time.monotonic())
     try:
       while line := await asyncio.wait_for(reader.readline(), self._command.limits.lost):
         said = preflight.decode(line) or {}
@@ -117,7 +118,7 @@ class Meeting:
 
 
 def _is_hello(said: dict[str, Any]) -> bool:
-  numbers = [said.get(name) for name in ('index', 'count', 'number')]
+  numbers = [said.get('index'), said.get('count'), said.get('number', 0)]
   return all(isinstance(n, int) and n >= 0 for n in numbers) and said['index'] < said['count']
 
 
