@@ -177,10 +177,10 @@ class _Host:
     if self._worker is None or self._listener is None or self._listener.is_alive():
       return
     code = self._worker.process.wait()
-    lost = code < 0 or code == leaving.LOST
+    killed = code < 0
     if not self._was_killed:
       code = self._worker.exit_code()
-    ended = [code, lost, bool(self._asked), self._worker.saved]
+    ended = [code, killed, bool(self._asked), self._worker.saved]
     self._worker = None
     line.say(ended=ended, number=self._number)
 
@@ -192,6 +192,7 @@ class _Line:
     address = (command.host, command.port)
     self._socket = socket.create_connection(address, timeout=5 * preflight.RETRY_SECS)
     self._rest = b''
+    self._unread: list[Mapping[str, Any]] = []
 
   def __enter__(self) -> '_Line':
     return self
@@ -213,8 +214,10 @@ class _Line:
       who = {'index': command.index, 'count': command.count, 'elastic': True}
       self.say(**who, digest=digest, number=number)
       while time.monotonic() < until:
-        for said in self.hear():
-          return said
+        said = self.hear()
+        if said:
+          self._unread = said[1:]  # an order may come with the answer
+          return said[0]
     return {}
 
   def hear(self) -> list[Mapping[str, Any]]:
@@ -223,6 +226,9 @@ class _Line:
     Raises:
       OSError: the connection has ended, or a stranger is at the other end.
     """
+    if self._unread:
+      unread, self._unread = self._unread, []
+      return unread
     self._socket.settimeout(POLL_SECS)
     try:
       more = self._socket.recv(preflight.MOST_BYTES)

@@ -19,7 +19,7 @@ class Ended(NamedTuple):
   """How a process's worker ended."""
 
   code: int
-  lost: bool  # by a signal, or since another one was lost
+  killed: bool  # by a signal
   asked: bool  # after a signal to its parent, which leaves the run
   saved: str  # what it saved last
 
@@ -87,10 +87,14 @@ class Leader:
     if ended.asked:
       self._leaving.add(index)
       self._broken |= ended.code not in (0, leaving.TERMINATED)
-    elif ended.lost and not self._broken:
+    elif self._broken or ended.code in (0, leaving.TERMINATED):
+      return
+    elif ended.killed:
       self._broken = self._fault = True
       self._causes[index] = 'lost its worker'
-    elif ended.code not in (0, leaving.TERMINATED) and not self._broken:
+    elif ended.code == leaving.LOST:
+      self._fault = True  # of another one, which is about to end: perhaps with a refusal
+    else:
       self._refusal = self._refusal or ended.code
 
   def orders(self, now: float) -> list[Order]:
@@ -129,7 +133,7 @@ class Leader:
       self.verdict = Verdict(self._refusal)
     elif 0 in self._leaving:
       self.verdict = Verdict(self._ends[0].code)
-    elif not (self._broken or self._told or any(ended.asked for ended in self._ends.values())):
+    elif codes == {leaving.TERMINATED} and not (self._told or self._broken or self._is_left()):
       self.verdict = Verdict(leaving.TERMINATED)  # a signal to a worker itself
     elif self._idle >= MOST_IDLE:
       self.verdict = Verdict(
@@ -138,6 +142,9 @@ class Leader:
         f'above tell; {leaving.RESUMES}',
       )
     self._is_between, self._since = True, now
+
+  def _is_left(self) -> bool:
+    return any(ended.asked for ended in self._ends.values())
 
   def _gather(self, now: float) -> list[Order]:
     there = sorted(self.present - self._leaving)

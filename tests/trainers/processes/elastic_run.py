@@ -41,10 +41,10 @@ def crash(folder, rank):
 
 
 def refuse(folder, rank):
-  if rank == 1:
-    leaving.refuse(InputError('no such thing'))
+  if rank:
+    leaving.now(leaving.LOST)  # as the watch does
   time.sleep(0.5)
-  leaving.now(leaving.LOST)  # as the watch does
+  leaving.refuse(InputError('no such thing'))
 
 
 def main(argv):

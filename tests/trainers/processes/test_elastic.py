@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,7 +106,7 @@ def test_what_a_worker_refuses_ends_all():
   with elastic('refuse') as run:
     ends = run.ends()
   assert [end.code for end in ends] == [2, 2, 2], ends
-  assert [end.sentences for end in ends] == [[], ['no such thing'], []]
+  assert [end.sentences for end in ends] == [['no such thing'], [], []]
 
 
 def test_a_worker_that_always_crashes_ends_all():
@@ -182,3 +183,17 @@ def test_one_alone_is_elastic(elastic):
     f'process {elastic} was started with --elastic, process {1 - elastic} without: start all of '
     f'them alike'
   }
+
+
+def test_an_order_that_comes_with_the_answer_is_heard():
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    line = elastic_run._Line(Command(*server.getsockname(), 2, 1, Limits()))
+    process_0, _ = server.accept()
+    with line, process_0:
+      process_0.sendall(preflight.encode(accepted=True) + preflight.encode(order='round')[:9])
+      assert line.introduce(Command('', 0, 2, 1, Limits()), '', 0)['accepted']
+      process_0.sendall(preflight.encode(order='round')[9:] + preflight.encode(order='kill'))
+      assert [said['order'] for said in line.hear()] == ['round', 'kill']
+      process_0.sendall(preflight.encode(accepted=True) + preflight.encode(order='end'))
+      line.introduce(Command('', 0, 2, 1, Limits()), '', 0)
+      assert [said['order'] for said in line.hear()] == ['end']

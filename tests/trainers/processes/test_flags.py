@@ -28,6 +28,7 @@ def test_what_the_flags_say():
   command = asked(coordinator='[::1]:8476', num_processes=4, process_id=0)
   assert (command.host, command.address) == ('::1', '[::1]:8476')
   assert asked(detect_processes=True).detect
+  assert asked(coordinator='a:1', num_processes=2, process_id=0, elastic=True).elastic
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,8 @@ def test_what_the_flags_say():
     ({'coordinator': 'a:65536'}, '--coordinator=a:65536 must be HOST:PORT'),
     ({'coordinator': '::1:80'}, r'IPv6 address as \[ADDRESS\]:PORT'),
     ({'detect_processes': True, 'process_id': 0}, 'drop --process_id'),
+    ({'elastic': True}, '--elastic takes --coordinator=HOST:PORT'),
+    ({'elastic': True, 'detect_processes': True}, 'without --detect_processes'),
   ],
 )
 def test_flags_that_do_not_fit(given, says):

@@ -6,7 +6,7 @@ from trainers.processes.flags import Command, Limits
 from trainers.processes.leader import MOST_IDLE, SETTLE_SECS, Ended, Leader
 
 KILLED = Ended(137, True, False, '')
-FOLLOWED = Ended(5, True, False, '')
+FOLLOWED = Ended(5, False, False, '')
 PAUSED = Ended(143, False, False, 'train 3')
 DONE = Ended(0, False, False, 'train 9')
 
@@ -123,13 +123,19 @@ def test_done_is_done_whoever_is_lost_then(at_work):
   assert at_work.verdict == (0, '')
 
 
-def test_a_refusal_ends_the_run_with_its_code(at_work):
-  at_work.ends(Ended(1, False, False, ''), 1)
-  assert at_work.after(100) == {}  # the others say theirs
-  at_work.ends(FOLLOWED, 0)
-  at_work.ends(FOLLOWED, 2)
+@pytest.mark.parametrize('order', [(0, 1, 2), (2, 1, 0)])
+def test_a_refusal_ends_the_run_with_its_code(at_work, order):
+  for i in order:  # process 0, whoever refuses, ends last
+    at_work.ends(Ended(1, False, False, '') if i == 0 else FOLLOWED, i)
+    if i != order[-1]:
+      assert at_work.after(100) == {}
   at_work.after()
   assert at_work.verdict == (1, '')
+
+
+def test_all_that_miss_one_another_start_again(at_work):
+  at_work.ends(FOLLOWED, 0, 1, 2)
+  assert at_work.after() == {0: 0, 1: 1, 2: 2}
 
 
 def test_an_error_after_a_loss_is_the_losss(at_work):

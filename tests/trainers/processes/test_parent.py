@@ -55,5 +55,11 @@ def test_a_worker_that_fell_silent(capfd):
   assert 'process 1 of 2 gave no sign of life for 30 s and was ended' in errors
 
 
+def test_what_was_saved_last():
+  said = parent._Said(Command('a', 1, 2, 1, Limits()))
+  said.hear(b'saved train 3\nrunning\nsaved train 4\nsaved tr')
+  assert (said.saved, said.is_running) == ('train 4', True)
+
+
 def test_a_usual_code_is_handed_on(capfd):
   assert meaning(capfd, RUNNING, -3) == (3, '')
