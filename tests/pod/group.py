@@ -36,7 +36,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def started(config, workdir, processes=1, flags=()):
+def started(config, workdir, processes=1, flags=(), environments=None):
   """The processes of a run, by number; whatever is left of them at the end is killed."""
   command = [sys.executable, 'main.py', f'--config=tests/pod/{config}', f'--workdir={workdir}']
   port, group = free_port(), []
@@ -48,7 +48,7 @@ def started(config, workdir, processes=1, flags=()):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(environments[i] if environments else {})},
         start_new_session=True,  # so that a parent and its worker can be killed together
       )
     )

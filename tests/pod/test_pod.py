@@ -5,7 +5,9 @@ Most cases take minutes: `pytest -m slow tests/pod`.
 
 import os
 import signal
+import struct
 
+import numpy as np
 import pytest
 
 from tests.pod import group
@@ -26,6 +28,30 @@ def whole(tmp_path_factory):
     return found[config]
 
   return run
+
+
+def write_images(folder, images):
+  """Files of MNIST's format: twenty images of two classes, for training and evaluation alike."""
+  for prefix in ('train', 't10k'):
+    for kind, values in (('images-idx3', images), ('labels-idx1', np.arange(len(images)) % 2)):
+      header = struct.pack(f'>4B{values.ndim}I', 0, 0, 8, values.ndim, *values.shape)
+      path = folder / f'{prefix}-{kind}-ubyte'
+      path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+def test_processes_with_other_images_are_refused_by_all(tmp_path, rng):
+  folders, images = [tmp_path / 'one', tmp_path / 'other'], rng.integers(0, 256, (20, 8, 8))
+  for folder in folders:
+    folder.mkdir()
+    write_images(folder, images)
+    images[7, 1, 2] ^= 1
+  environments = [{'L2O_IDX_DIR': str(folder)} for folder in folders]
+  with group.started(f'{JOB}:idx', tmp_path / 'run', 2, [], environments) as processes:
+    codes, outputs = group.ended(processes)
+  assert codes == [2, 2], outputs
+  for _, errors in outputs:
+    assert 'error: the processes differ in their data: ' in errors.strip().splitlines()[-1]
+  assert not (tmp_path / 'run').exists()
 
 
 def slow(*values):
