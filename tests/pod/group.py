@@ -67,9 +67,9 @@ def ended(group):
   return [process.returncode for process in group], outputs
 
 
-def run(config, workdir, processes=1):
+def run(config, workdir, processes=1, flags=()):
   """A run to its end."""
-  with started(config, workdir, processes) as group:
+  with started(config, workdir, processes, flags) as group:
     codes, outputs = ended(group)
   assert codes == [0] * processes, outputs
   return outputs

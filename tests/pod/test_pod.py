@@ -14,6 +14,11 @@ from tests.pod import group
 
 PIPELINE, JOB = 'pipeline_config.py', 'job_config.py'
 
+SPLIT = [  # four devices share a batch
+  '--config.train.mesh.data=4',
+  '--config.train.mesh.model=1',
+]
+
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
@@ -74,6 +79,22 @@ def test_several_processes_end_in_the_bits_of_one(whole, tmp_path, config, proce
   assert group.left(config, tmp_path / 'run') == whole(config)
   assert '[run] done' in outputs[0][0]
   assert all(not stdout for stdout, _ in outputs[1:])  # process 0 speaks for all
+
+
+@pytest.mark.slow
+def test_a_batch_split_over_four_devices_repeats_in_bits_and_agrees_with_one_process(tmp_path):
+  """gloo sums four numbers in another order than one process does."""
+  left = []
+  for number, processes in enumerate((2, 2, 1)):
+    workdir = tmp_path / str(number)
+    group.run(JOB, workdir, processes, SPLIT)
+    left.append(group.left(JOB, workdir))
+  assert left[0] == left[1]
+  names = [name for name in left[0] if name.startswith('params')]
+  assert names
+  for name in names:
+    two, one = (np.frombuffer(found[name][2], found[name][0]) for found in (left[0], left[2]))
+    np.testing.assert_allclose(two, one, atol=1e-6)
 
 
 @pytest.mark.parametrize(
