@@ -36,10 +36,12 @@ def free_port():
 
 
 @contextlib.contextmanager
-def started(config, workdir, processes=1, flags=()):
+def started(config, workdir, processes=1, flags=(), environments=None):
   """The processes of a run, by number; whatever is left of them at the end is killed."""
-  port = free_port()
-  group = [start(config, workdir, processes, port, i, flags) for i in range(processes)]
+  port, own = free_port(), environments or [None] * processes
+  group = [
+    start(config, workdir, processes, port, i, flags, environment=own[i]) for i in range(processes)
+  ]
   try:
     yield group
   finally:
@@ -47,7 +49,9 @@ def started(config, workdir, processes=1, flags=()):
       kill(process)
 
 
-def start(config, workdir, processes, port, number, flags=(), output=subprocess.PIPE):
+def start(
+  config, workdir, processes, port, number, flags=(), output=subprocess.PIPE, environment=None
+):
   """One process of a run."""
   command = [sys.executable, 'main.py', f'--config=tests/pod/{config}', f'--workdir={workdir}']
   if processes > 1:
@@ -58,7 +62,7 @@ def start(config, workdir, processes, port, number, flags=(), output=subprocess.
     stdout=output,
     stderr=output,
     text=True,
-    env=ENVIRONMENT,
+    env=ENVIRONMENT | (environment or {}),
     start_new_session=True,  # so that a parent and its worker can be killed together
   )
 
@@ -76,9 +80,9 @@ def ended(group):
   return [process.returncode for process in group], outputs
 
 
-def run(config, workdir, processes=1):
+def run(config, workdir, processes=1, flags=()):
   """A run to its end."""
-  with started(config, workdir, processes) as group:
+  with started(config, workdir, processes, flags) as group:
     codes, outputs = ended(group)
   assert codes == [0] * processes, outputs
   return outputs

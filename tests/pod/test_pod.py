@@ -5,12 +5,19 @@ Most cases take minutes: `pytest -m slow tests/pod`.
 
 import os
 import signal
+import struct
 
+import numpy as np
 import pytest
 
 from tests.pod import group
 
 PIPELINE, JOB = 'pipeline_config.py', 'job_config.py'
+
+SPLIT = [  # four devices share a batch
+  '--config.train.mesh.data=4',
+  '--config.train.mesh.model=1',
+]
 
 
 @pytest.fixture(scope='module')
@@ -26,6 +33,30 @@ def whole(tmp_path_factory):
     return found[config]
 
   return run
+
+
+def write_images(folder, images):
+  """Files of MNIST's format: twenty images of two classes, for training and evaluation alike."""
+  for prefix in ('train', 't10k'):
+    for kind, values in (('images-idx3', images), ('labels-idx1', np.arange(len(images)) % 2)):
+      header = struct.pack(f'>4B{values.ndim}I', 0, 0, 8, values.ndim, *values.shape)
+      path = folder / f'{prefix}-{kind}-ubyte'
+      path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+def test_processes_with_other_images_are_refused_by_all(tmp_path, rng):
+  folders, images = [tmp_path / 'one', tmp_path / 'other'], rng.integers(0, 256, (20, 8, 8))
+  for folder in folders:
+    folder.mkdir()
+    write_images(folder, images)
+    images[7, 1, 2] ^= 1
+  environments = [{'L2O_IDX_DIR': str(folder)} for folder in folders]
+  with group.started(f'{JOB}:idx', tmp_path / 'run', 2, [], environments) as processes:
+    codes, outputs = group.ended(processes)
+  assert codes == [2, 2], outputs
+  for _, errors in outputs:
+    assert 'error: the processes differ in their data: ' in errors.strip().splitlines()[-1]
+  assert not (tmp_path / 'run').exists()
 
 
 def slow(*values):
@@ -48,6 +79,22 @@ def test_several_processes_end_in_the_bits_of_one(whole, tmp_path, config, proce
   assert group.left(config, tmp_path / 'run') == whole(config)
   assert '[run] done' in outputs[0][0]
   assert all(not stdout for stdout, _ in outputs[1:])  # process 0 speaks for all
+
+
+@pytest.mark.slow
+def test_a_batch_split_over_four_devices_repeats_in_bits_and_agrees_with_one_process(tmp_path):
+  """gloo sums four numbers in another order than one process does."""
+  left = []
+  for number, processes in enumerate((2, 2, 1)):
+    workdir = tmp_path / str(number)
+    group.run(JOB, workdir, processes, SPLIT)
+    left.append(group.left(JOB, workdir))
+  assert left[0] == left[1]
+  names = [name for name in left[0] if name.startswith('params')]
+  assert names
+  for name in names:
+    two, one = (np.frombuffer(found[name][2], found[name][0]) for found in (left[0], left[2]))
+    np.testing.assert_allclose(two, one, atol=1e-6)
 
 
 @pytest.mark.parametrize(

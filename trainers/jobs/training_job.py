@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from datasets import batch_sources
+from datasets import batch_sources, digests
 from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.registry import build as build_from
@@ -22,7 +22,7 @@ from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, writers
 from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, RESULTS, Folder
-from trainers.processes import agreement
+from trainers.processes import agreement, store
 from trainers.resources import meshes, run_data, saved_model
 from trainers.stages import reinit, training
 
@@ -55,6 +55,7 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
   spec = typed.train
   seed = run_data.stream_seed(typed.seed, 'train')
   batch_source = batch_sources.load(typed.batch_source, seed)
+  _compare(batch_source)
   model = _model(typed.model, batch_source)
   images = batch_source.example.get('image')
   offered = {} if images is None else {'image_shape': images.shape[1:]}
@@ -89,6 +90,14 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     'seed': typed.seed,
   }
   return Job(plan, stage.options(typed), batch_source, model, known)
+
+
+def _compare(batch_source: batch_sources.BatchSource) -> None:
+  """Raises InputError if other processes of the run have other data."""
+  if store.count() > 1:
+    parts = {'example': batch_source.example, 'evaluation': batch_source.evaluation}
+    found = {f'{name} of batch_source': digests.of_arrays(part) for name, part in parts.items()}
+    agreement.same(found, 'their data')
 
 
 def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> nn.Module | None:

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 import datasets
+from datasets import digests
 from datasets.sampler import TaskSampler
 from datasets.splits import split_classes
 from l2o.errors import InputError
 from l2o.registry import choose
 from l2o.types import PyTree
 from trainers.checks import blocks
+from trainers.processes import agreement, store
 
 
 class Data(NamedTuple):
@@ -43,6 +45,7 @@ def load(config: blocks.PipelineConfig) -> Data:
     name: {split: datasets.load(spec, split) for split in datasets.SPLITS}
     for name, spec in names.items()
   }
+  _compare(sources)
   shapes = {name: source['train'].image_shape for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
     raise InputError(f'all sources must have images of one shape, not {shapes}')
@@ -53,6 +56,14 @@ def load(config: blocks.PipelineConfig) -> Data:
     for name, sizes in config.class_split.items()
   }
   return Data(sources, parts, config.seed, config.feed)
+
+
+def _compare(sources: Mapping[str, Mapping[str, datasets.Source]]) -> None:
+  """Raises InputError if other processes of the run have other data."""
+  if store.count() > 1:
+    parts = [(name, split) for name, splits in sources.items() for split in splits]
+    found = {f'sources.{n}, {s}': digests.of_source(sources[n][s]) for n, s in parts}
+    agreement.same(found, 'their data')
 
 
 def classes_of(data: Data, source: str, part: str) -> np.ndarray:

@@ -101,5 +101,5 @@ def test_in_an_elastic_round_each_process_keeps_its_share_of_the_devices(monkeyp
   monkeypatch.setattr(store, 'count', lambda: 2)
   meshes.set_cpu_devices(16)  # four for each, and eight are there
   assert not caplog.text
-  with pytest.raises(InputError, match='cpu_devices = 6, .* divided among 4 processes'):
+  with pytest.raises(InputError, match=r'cpu_devices = 6, .* divided among 4 processes'):
     meshes.set_cpu_devices(6)
