@@ -16,6 +16,7 @@ from trainers.processes.flags import Command
 from trainers.processes.leader import Ended, Leader, Verdict
 
 POLL_SECS = 0.1
+NONSENSE = ValueError, KeyError, TypeError  # raised for what a stranger says; too long a line
 BEAT_SECS = 1.0
 FAREWELL_SECS = 3.0
 
@@ -73,7 +74,7 @@ class Meeting:
 
   async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Keeps a connection until it ends; a stranger's is closed."""
-    with contextlib.suppress(OSError, ValueError, TimeoutError):  # ValueError: too long a line
+    with contextlib.suppress(OSError, TimeoutError, *NONSENSE):
       line = await asyncio.wait_for(reader.readline(), preflight.HELLO_SECS)
       hello = preflight.decode(line)
       if hello is not None and _is_hello(hello):

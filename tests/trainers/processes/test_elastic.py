@@ -1,5 +1,6 @@
 """Elastic runs of real parents; the workers only wait, see `elastic_run`."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import pytest
 
 from l2o.errors import InputError
 from tests.trainers.processes.launched import LIMIT_SECS, dies_within, free_port, launched
+from tests.trainers.processes.test_preflight import RUBBISH
 from trainers.processes import elastic as elastic_run
 from trainers.processes import meeting, preflight
 from trainers.processes.flags import Command, Limits
@@ -197,3 +199,30 @@ def test_an_order_that_comes_with_the_answer_is_heard():
       process_0.sendall(preflight.encode(accepted=True) + preflight.encode(order='end'))
       line.introduce(Command('', 0, 2, 1, Limits()), '', 0)
       assert [said['order'] for said in line.hear()] == ['end']
+
+
+def test_strangers_neither_stop_nor_enter_a_run():
+  command = Command('127.0.0.1', free_port(), 2, 0, Limits(10), elastic=True)
+  held = meeting.Meeting(command, '')
+  with contextlib.ExitStack() as stack:
+    for rubbish in [*RUBBISH, b'{"magic": "l2o processes 1", "ended": 1}\n']:
+      if b'"index": 0' not in rubbish:  # which process 0 itself may say
+        stranger = socket.create_connection(('127.0.0.1', command.port))
+        stack.enter_context(stranger).sendall(rubbish)
+    lines = [
+      stack.enter_context(elastic_run._Host(command._replace(index=i), '')._met()) for i in range(2)
+    ]
+
+    def told(line):
+      while not (said := [one for one in line.hear() if 'order' in one]):
+        pass
+      return said[0]
+
+    for i, line in enumerate(lines):
+      order = told(line)
+      assert (order['order'], order['index'], order['count']) == ('round', i, 2)
+    lines[1].say(ended='nonsense', number=1)
+    lines[0].say(parts=143)
+    ends = told(lines[0])
+    assert (ends['order'], ends['code']) == ('end', 143)
+  held.close()
