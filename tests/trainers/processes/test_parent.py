@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.tiny_run import execute, tiny_job
 from trainers.processes import parent
 from trainers.processes.flags import Command, Limits
 
@@ -63,3 +64,10 @@ def test_what_was_saved_last():
 
 def test_a_usual_code_is_handed_on(capfd):
   assert meaning(capfd, RUNNING, -3) == (3, '')
+
+
+def test_what_a_run_saves_is_told(tmp_path, monkeypatch):
+  told = []
+  monkeypatch.setattr(parent, 'tell', told.append)
+  execute(tiny_job(checkpoint_every_secs=0.0), tmp_path / 'run')
+  assert told == [f'saved train {step}' for step in (1, 2, 3, 4, 5, 6, 6)]
