@@ -120,7 +120,9 @@ def prepare(plan: Train) -> Ready:
   """The initial state on its devices, and the step, which is compiled on its first call."""
   given = arrays.put(_given(plan), meshes.replicated(plan.mesh))
   spread = meshes.batch_sharding(plan.mesh, axis=0)
-  advance = jax.jit(_step(plan), donate_argnums=0)
+  places, whole = _places(plan, given), meshes.replicated(plan.mesh)
+  # A state placed by the compiler would be another program's after a step, with other bits.
+  advance = jax.jit(_step(plan), donate_argnums=0, out_shardings=(places, whole))
 
   def feed(number: int) -> tuple[Batch, Batch | None]:
     fresh = arrays.put(plan.fresh(number), spread) if plan.fresh else None
@@ -129,7 +131,8 @@ def prepare(plan: Train) -> Ready:
   def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
     return advance(state, batches, given)
 
-  return Ready(_init(plan, given), given, feed, step)
+  state = jax.jit(partial(_start, plan), out_shardings=places)(given, plan.start)
+  return Ready(state, given, feed, step)
 
 
 def _batch(plan: Train, number: int, place: NamedSharding) -> Batch:
@@ -318,10 +321,10 @@ def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransf
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _init(plan: Train, given: Given) -> TrainState:
-  start = partial(_start, plan)
-  places = meshes.placed(plan.mesh, plan.placement, jax.eval_shape(start, given, plan.start))
-  return jax.jit(start, out_shardings=places)(given, plan.start)
+def _places(plan: Train, given: Given) -> PyTree:
+  """The shardings of a state, the same before and after every step."""
+  shapes = jax.eval_shape(partial(_start, plan), given, plan.start)
+  return meshes.placed(plan.mesh, plan.placement, shapes)
 
 
 def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) -> TrainState:
