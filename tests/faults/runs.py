@@ -1,0 +1,91 @@
+"""Runs to damage, what is left of them, and the table of what came out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from unittest import mock
+
+import safetensors
+
+from l2o.errors import InputError, RunError
+from tests.tiny_run import execute
+from trainers.harness import loop
+from trainers.harness.folder import MODEL, OPTIMIZER
+
+SECS = 600  # no run of this suite takes longer
+ROW = 'fault'  # name of the property of a test that holds a row of the table and its outcome
+
+
+def left(folder, logs=True):
+  """Everything of a finished run that must be as if nothing had happened.
+
+  Args:
+    folder: the run's.
+    logs: whether the rows of the stages' metrics count.
+  """
+  names = ['results.json', 'table.txt']
+  if logs:
+    names += ['records.csv.gz', *(path.relative_to(folder) for path in folder.glob('*/*.jsonl'))]
+  found = {str(name): (folder / name).read_bytes() for name in names if (folder / name).exists()}
+  json.loads(found['results.json'])
+  name = next(name for name in (OPTIMIZER, MODEL) if (folder / name).exists())
+  with safetensors.safe_open(folder / name, framework='numpy') as arrays:
+    return found | {name: arrays.get_tensor(name).tobytes() for name in arrays.keys()}  # noqa: SIM118
+
+
+def interrupted(config, folder, stage, step):
+  """The folder of a run that SIGTERM has ended in a stage, after a step."""
+
+  def progress(name, *arguments):
+    return lambda done, state: (name, done) == (stage, step) and signal.raise_signal(signal.SIGTERM)
+
+  with mock.patch.object(loop, 'progress', progress):
+    assert refusal(config, folder).startswith(f'{stage}: ended by SIGTERM after')
+  return folder
+
+
+def refusal(config, folder):
+  """The one sentence in which a run is refused; None if it ends. Anything else is raised."""
+  try:
+    execute(config, folder)
+  except (InputError, RunError) as error:
+    said = str(error)
+    assert '\n' not in said
+    assert len(said) < 700
+    return said
+  return None
+
+
+def start(config, workdir, *flags):
+  """The command of a run, in a process of its own."""
+  command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}', *flags]
+  kept = os.environ.get('L2O_TEST_PROGRAMS', '')
+  cache = {
+    'JAX_COMPILATION_CACHE_DIR': kept,
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+  output = (workdir.parent / f'{workdir.name}.txt').open('a')
+  return subprocess.Popen(
+    command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {'NPROC': '4'} | cache
+  )
+
+
+def printed(workdir):
+  """What all starts of a run's command have printed."""
+  return (workdir.parent / f'{workdir.name}.txt').read_text()
+
+
+def finish(config, workdir):
+  code = start(config, workdir).wait(SECS)
+  assert code == 0, printed(workdir)[-5000:]
+
+
+def reached(workdir):
+  """Where a run is: the last of its stages that has a folder."""
+  for stage in ('meta_evaluate', 'meta_train', 'pretrain', 'train'):
+    if (workdir / stage).exists():
+      return 'results' if (workdir / 'results.json').exists() else stage
+  return 'building'
