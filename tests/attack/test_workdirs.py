@@ -12,6 +12,7 @@ import pytest
 from checkpoints import Checkpoints
 from l2o import atomic
 from l2o.errors import InputError, RunError
+from tests.faults.runs import left
 from tests.tiny_run import tiny_job
 from trainers import run
 from trainers.harness import workdir
@@ -137,6 +138,25 @@ def test_a_deleted_record_of_the_best_model_is_measured_again(ended, copy):
   run.run(tiny_job(), copy, {}, {})
   assert results(copy) == results(ended)
   assert results(copy)['best']['step'] == 3
+
+
+def test_a_record_of_the_best_model_that_is_wrong_is_measured_again(copy):
+  path = copy / 'train' / 'best.json'
+  right = path.read_text()
+  path.write_text(json.dumps(json.loads(right) | {'loss': -1.0}))
+  run.run(tiny_job(), copy, {}, {})
+  assert path.read_text() == right
+
+
+@pytest.mark.parametrize('name', ['results.json', 'records.csv.gz', 'model.safetensors'])
+def test_what_changed_since_a_run_finished_is_written_again(name, ended, tmp_path, caplog):
+  folder = shutil.copytree(ended, tmp_path / 'run')
+  content = (folder / name).read_bytes()
+  (folder / name).write_bytes(content.replace(content[-9:-8], b'7'))
+  assert (folder / name).read_bytes() != content
+  run.run(tiny_job(), folder, {}, {})
+  assert f'{name} is damaged and is written again' in caplog.text
+  assert left(folder) == left(ended)
 
 
 def test_a_deleted_best_model_is_not_replaced_by_another(copy):

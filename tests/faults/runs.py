@@ -1,10 +1,7 @@
 """Runs to damage, what is left of them, and the table of what came out."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from unittest import mock
 
 import safetensors
@@ -14,7 +11,6 @@ from tests.tiny_run import execute
 from trainers.harness import loop
 from trainers.harness.folder import MODEL, OPTIMIZER
 
-SECS = 600  # no run of this suite takes longer
 ROW = 'fault'  # name of the property of a test that holds a row of the table and its outcome
 
 
@@ -56,36 +52,3 @@ def refusal(config, folder):
     assert len(said) < 700
     return said
   return None
-
-
-def start(config, workdir, *flags):
-  """The command of a run, in a process of its own."""
-  command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}', *flags]
-  kept = os.environ.get('L2O_TEST_PROGRAMS', '')
-  cache = {
-    'JAX_COMPILATION_CACHE_DIR': kept,
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-  }
-  output = (workdir.parent / f'{workdir.name}.txt').open('a')
-  return subprocess.Popen(
-    command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {'NPROC': '4'} | cache
-  )
-
-
-def printed(workdir):
-  """What all starts of a run's command have printed."""
-  return (workdir.parent / f'{workdir.name}.txt').read_text()
-
-
-def finish(config, workdir):
-  code = start(config, workdir).wait(SECS)
-  assert code == 0, printed(workdir)[-5000:]
-
-
-def reached(workdir):
-  """Where a run is: the last of its stages that has a folder."""
-  for stage in ('meta_evaluate', 'meta_train', 'pretrain', 'train'):
-    if (workdir / stage).exists():
-      return 'results' if (workdir / 'results.json').exists() else stage
-  return 'building'

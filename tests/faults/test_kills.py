@@ -1,0 +1,109 @@
+"""Runs of main.py are signalled at random times: the same command ends as an unbroken run would."""
+
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.faults.processes import Run
+from tests.faults.runs import ROW, left
+
+LONGER = {
+  'job': 'tests/faults/longer.py:job',
+  'pipeline': 'tests/faults/longer.py',
+}
+STARTS = 5  # kills of a run, before it is left to end
+# (config, processes, which of them are killed) -> runs
+CHAINS = {
+  ('job', 1, 'all'): 10,
+  ('pipeline', 1, 'all'): 10,
+  ('job', 2, 'all'): 5,
+  ('job', 2, 'one'): 5,
+  ('pipeline', 2, 'all'): 5,
+  ('pipeline', 2, 'one'): 5,
+}
+CASES = [(*case, number) for case, runs in CHAINS.items() for number in range(runs)]
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope='session')
+def unbroken(tmp_path_factory):
+  """(config, processes) -> what an unbroken run leaves, and the seconds it takes; run once."""
+  made = {}
+
+  def get(kind, count):
+    if (kind, count) not in made:
+      for name in ('first', 'second'):  # the second has its programs compiled
+        run = Run(LONGER[kind], tmp_path_factory.mktemp(kind) / name, count)
+        begun = time.monotonic()
+        run.finish()
+        made[kind, count] = left(run.workdir), time.monotonic() - begun
+    return made[kind, count]
+
+  return get
+
+
+def moments(number, runs, secs):
+  """When to signal each start of a run: over all runs, spread evenly over the time of one."""
+  rng = np.random.default_rng(number)
+  order = np.random.default_rng(runs).permutation(runs * STARTS).reshape(runs, STARTS)[number]
+  return (order + rng.uniform(size=STARTS)) / (runs * STARTS) * secs
+
+
+@pytest.mark.parametrize(('kind', 'count', 'which', 'number'), CASES)
+def test_a_killed_run_loses_nothing(
+  kind, count, which, number, unbroken, tmp_path, record_property
+):
+  whole, secs = unbroken(kind, count)
+  run = Run(LONGER[kind], tmp_path / 'run', count)
+  rng = np.random.default_rng(number)
+  for moment in moments(number, CHAINS[kind, count, which], secs):
+    with run.started():
+      run.wait(moment)
+      killed = range(count) if which == 'all' else [rng.integers(count)]
+      where = run.reached()
+      run.signal(signal.SIGKILL, killed)
+      codes = run.ends()
+    assert 0 not in codes or where == 'the end'
+    of = f'{which} of {count} processes' if count > 1 else 'its process'
+    record_property(ROW, (f'{kind}: SIGKILL to {of}', f'resumed, killed during {where}'))
+  run.finish()
+  assert left(run.workdir) == whole
+
+
+SIGNALS = {'SIGTERM': (143, -15), 'SIGINT': (130, -2)}
+SIGNALLED = [(kind, name, i) for kind in LONGER for name in SIGNALS for i in range(8)]
+
+
+@pytest.mark.parametrize(('kind', 'name', 'number'), SIGNALLED)
+def test_a_signalled_run_ends_and_resumes(kind, name, number, unbroken, tmp_path, record_property):
+  whole, secs = unbroken(kind, 1)
+  run = Run(LONGER[kind], tmp_path / 'run', 1)
+  with run.started():
+    run.wait(secs * (number + 0.5) / 8)
+    where = run.reached()
+    run.signal(getattr(signal, name))
+    (code,) = run.ends()
+  assert code in (0, *SIGNALS[name])
+  if code == 143:
+    said = run.errors().strip().split('\n')
+    assert re.match(r'error: \w+: ended by SIGTERM after .* saved', said[-1])
+    assert 'Traceback' not in run.errors()
+  record_property(ROW, (f'{kind}: {name}', f'exit code {code} during {where}'))
+  run.finish()
+  assert left(run.workdir) == whole
+
+
+@pytest.mark.parametrize('kind', LONGER)
+def test_two_runs_at_once(kind, unbroken, tmp_path, record_property):
+  whole, _ = unbroken(kind, 1)
+  runs = [Run(LONGER[kind], tmp_path / 'run', 1, name) for name in ('one', 'other')]
+  with runs[0].started(), runs[1].started():
+    codes = sorted(code for run in runs for code in run.ends())
+  assert codes == [0, 2]
+  refused = next(run for run in runs if run.errors())
+  assert 'is in use by another run; wait or name another' in refused.errors()
+  assert left(runs[0].workdir) == whole
+  record_property(ROW, (f'{kind}: started twice at once', 'one ends, the other is refused'))
