@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from configs import common
 from tests.tiny_run import tiny, tiny_job
 
-SAVING = {'checkpoint_every_secs': 0.0}
-JOB = SAVING | {'train.num_steps': 40, 'train.log_every': 4, 'train.eval_every': 10}
+SAVING = {'checkpoint_every_secs': 0.0, 'cpu_devices': 2}
+JOB = SAVING | {'train.num_steps': 120, 'train.log_every': 10, 'train.eval_every': 30}
 PIPELINE = SAVING | {
   'pretrain.num_steps': 20,
   'meta_train.num_generations': 10,
