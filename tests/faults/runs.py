@@ -11,6 +11,7 @@ from tests.tiny_run import execute
 from trainers.harness import loop
 from trainers.harness.folder import MODEL, OPTIMIZER
 
+LOGS = '*/metrics.jsonl'
 ROW = 'fault'  # name of the property of a test that holds a row of the table and its outcome
 
 
@@ -23,7 +24,10 @@ def left(folder, logs=True):
   """
   names = ['results.json', 'table.txt']
   if logs:
-    names += ['records.csv.gz', *(path.relative_to(folder) for path in folder.glob('*/*.jsonl'))]
+    names += [
+      'records.csv.gz',
+      *(f'{log.parent.name}/{log.name}' for log in folder.glob('*/*.jsonl')),
+    ]
   found = {str(name): (folder / name).read_bytes() for name in names if (folder / name).exists()}
   json.loads(found['results.json'])
   name = next(name for name in (OPTIMIZER, MODEL) if (folder / name).exists())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ CONFIGS = {'job': tiny_job(**SAVING), 'pipeline': tiny(**SAVING)}
 HALVES = {'job': ('train', 5), 'pipeline': ('meta_train', 2)}
 FLIPS = {'job': 120, 'pipeline': 80}
 HOWS = ('truncated', 'zeroed', 'deleted', 'a folder')
+WELL = ('refused in one sentence', 'the same numbers')
 CASES = [(kind, state) for kind in CONFIGS for state in ('half', 'finished')]
 
 
@@ -76,41 +78,60 @@ def outcome(runs, folder, kind, damaged):
   """What the same command makes of a damaged folder; fails if it ends with other numbers."""
   said = refusal(CONFIGS[kind], folder)
   if said:
-    return 'refused in one sentence'
+    return WELL[0]
   is_log = damaged.endswith('metrics.jsonl')
   ended, whole = left(folder, not is_log), left(runs(kind, 'finished'), not is_log)
   assert ended == whole, [key for key in whole if ended.get(key) != whole[key]]
-  return 'the same numbers'
+  return WELL[1]
+
+
+def damaged(kind, state, change, runs, tmp_path):
+  """What the same command makes of a copy of a folder with a change, and the name of the file."""
+  folder = shutil.copytree(runs(kind, state), tmp_path / 'run')
+  name = change(folder)
+  try:
+    return name, outcome(runs, folder, kind, name)
+  except Exception as error:
+    return name, f'{type(error).__name__}: {str(error)[:300]}'
+  finally:
+    shutil.rmtree(folder)
+
+
+def all_well(found):
+  wrong = {name: came_out for name, came_out in found if came_out not in WELL}
+  assert not wrong, json.dumps(wrong, indent=1)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize('how', HOWS)
 @pytest.mark.parametrize(('kind', 'state'), CASES)
 def test_every_file_damaged(kind, state, how, runs, tmp_path, record_property):
-  wrong = {}
-  for name in files(runs(kind, state)):
-    folder = shutil.copytree(runs(kind, state), tmp_path / 'run')
+  def change(name, folder):
     damage(folder / name, how)
-    try:
-      came_out = outcome(runs, folder, kind, name)
-    except Exception as error:
-      wrong[name] = came_out = f'{type(error).__name__}: {str(error)[:300]}'
+    return name
+
+  found = [
+    damaged(kind, state, partial(change, name), runs, tmp_path) for name in files(runs(kind, state))
+  ]
+  for _, came_out in found:
     record_property(ROW, (f'{kind}, {state}: a file {how}', came_out))
-    shutil.rmtree(folder)
-  assert not wrong, json.dumps(wrong, indent=1)
+  all_well(found)
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize('number', range(4))
 @pytest.mark.parametrize(('kind', 'state'), CASES)
-def test_single_bits(kind, state, runs, tmp_path, record_property):
-  wrong = {}
-  for number in range(FLIPS[kind] // 2):
-    folder = shutil.copytree(runs(kind, state), tmp_path / 'run')
-    name = flip(folder, number)
-    try:
-      came_out = outcome(runs, folder, kind, name)
-    except Exception as error:
-      wrong[f'{number} {name}'] = came_out = f'{type(error).__name__}: {str(error)[:300]}'
+def test_single_bits(kind, state, number, runs, tmp_path, record_property):
+  per_test = FLIPS[kind] // 8
+  numbers = range(number * per_test, (number + 1) * per_test)
+  change = [partial(flip, number=number) for number in numbers]
+  found = [damaged(kind, state, one, runs, tmp_path) for one in change]
+  for _, came_out in found:
     record_property(ROW, (f'{kind}, {state}: a bit flipped', came_out))
-    shutil.rmtree(folder)
-  assert not wrong, json.dumps(wrong, indent=1)
+  all_well(found)
+
+
+@pytest.mark.parametrize('state', ['half', 'finished'])
+def test_a_few_bits(state, runs, tmp_path):
+  change = [partial(flip, number=1000 + number) for number in range(12)]
+  all_well([damaged('job', state, one, runs, tmp_path) for one in change])

@@ -1,15 +1,29 @@
-"""A disk that is full at some point of a run: one sentence, and with more room the run goes on."""
+"""A full disk ends a run in one sentence; with more room, it ends as an unbroken run."""
 
+import errno
+import os
 import subprocess
 
 import pytest
 
+from l2o import atomic
 from tests.faults.runs import ROW, left, refusal
 from tests.faults.test_damage import CONFIGS, runs  # noqa: F401
 
 SIZES = {'job': 20, 'pipeline': 10}
+STAGES = ('train', 'meta_evaluate', 'meta_train', 'pretrain')  # the last first
+ENOUGH = 64 * 2**20
+QUICK = [('job', 3), ('job', 12)]
+WRITTEN = (
+  'config.json', 'versions.json', 'parameters.txt', 'metrics.jsonl', 'best.json',
+  'model.safetensors', 'records.csv.gz', 'digests.json', 'results.json',
+)  # fmt: skip
 CASES = [(kind, number) for kind, count in SIZES.items() for number in range(count)]
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+def marked(cases):
+  return [pytest.param(*case, marks=() if case in QUICK else pytest.mark.faults) for case in cases]
 
 
 @pytest.fixture
@@ -38,22 +52,32 @@ def used(folder):
   return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob('*'))
 
 
-def fill(kind, number, runs, disk, record_property):  # noqa: F811
+@pytest.mark.parametrize(('kind', 'number'), marked(CASES))
+def test_a_full_disk(kind, number, runs, disk, record_property):  # noqa: F811
   whole = runs(kind, 'finished')
-  size = int(used(whole) * (number + 0.5) / SIZES[kind])
-  disk(max(size, 4096))
+  disk(int(used(whole) * (number + 0.5) / SIZES[kind]))
   folder = disk.path / 'run'
   said = refusal(CONFIGS[kind], folder)
-  there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.exists() else []
-  disk(64 * 2**20)
+  stages = [path.name for path in sorted(folder.glob('*/')) if path.is_dir()]
+  disk(ENOUGH)
   assert refusal(CONFIGS[kind], folder) is None
   assert left(folder) == left(whole)
-  where = there[-1] if there else 'the start'
-  record_property(ROW, (f'{kind}: the disk is full', f'refused in {where}' if said else 'fits'))
-  return said
+  where = next((stage for stage in STAGES if stage in stages), 'building')
+  record_property(ROW, (f'{kind}: disk full', f'refused in {where}' if said else 'there was room'))
 
 
-@pytest.mark.faults
-@pytest.mark.parametrize(('kind', 'number'), CASES)
-def test_a_full_disk(kind, number, runs, disk, record_property):  # noqa: F811
-  fill(kind, number, runs, disk, record_property)
+@pytest.mark.parametrize('name', WRITTEN)
+def test_no_room_for_a_file(name, runs, tmp_path, monkeypatch, record_property):  # noqa: F811
+  replace = atomic.replace
+
+  def full(path, content):
+    if path.name == name:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    replace(path, content)
+
+  monkeypatch.setattr(atomic, 'replace', full)
+  assert f'No space left on device ({tmp_path}' in refusal(CONFIGS['job'], tmp_path / 'run')
+  monkeypatch.undo()
+  assert refusal(CONFIGS['job'], tmp_path / 'run') is None
+  assert left(tmp_path / 'run') == left(runs('job', 'finished'))
+  record_property(ROW, ('job: no room for a file of a run', 'refused in one sentence'))

@@ -17,15 +17,11 @@ LONGER = {
 STARTS = 5  # kills of a run, before it is left to end
 # (config, processes, which of them are killed) -> runs
 CHAINS = {
-  ('job', 1, 'all'): 10,
-  ('pipeline', 1, 'all'): 10,
-  ('job', 2, 'all'): 5,
-  ('job', 2, 'one'): 5,
-  ('pipeline', 2, 'all'): 5,
-  ('pipeline', 2, 'one'): 5,
+  (kind, *case): runs
+  for kind in LONGER
+  for case, runs in (((1, 'all'), 5), ((2, 'all'), 2), ((2, 'one'), 3))
 }
 CASES = [(*case, number) for case, runs in CHAINS.items() for number in range(runs)]
-pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope='session')
@@ -35,11 +31,10 @@ def unbroken(tmp_path_factory):
 
   def get(kind, count):
     if (kind, count) not in made:
-      for name in ('first', 'second'):  # the second has its programs compiled
-        run = Run(LONGER[kind], tmp_path_factory.mktemp(kind) / name, count)
-        begun = time.monotonic()
-        run.finish()
-        made[kind, count] = left(run.workdir), time.monotonic() - begun
+      run = Run(LONGER[kind], tmp_path_factory.mktemp(kind) / 'unbroken', count)
+      begun = time.monotonic()
+      run.finish()
+      made[kind, count] = left(run.workdir), time.monotonic() - begun
     return made[kind, count]
 
   return get
@@ -52,24 +47,37 @@ def moments(number, runs, secs):
   return (order + rng.uniform(size=STARTS)) / (runs * STARTS) * secs
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(('kind', 'count', 'which', 'number'), CASES)
 def test_a_killed_run_ends_the_same(
   kind, count, which, number, unbroken, tmp_path, record_property
 ):
   whole, secs = unbroken(kind, count)
   of = f'{which} of {count} processes' if count > 1 else 'its process'
-  rng = np.random.default_rng(number)
-  run = Run(LONGER[kind], tmp_path / 'run', count)
-  for moment in moments(number, CHAINS[kind, count, which], secs):
-    while not (
-      where := killed(run, moment, range(count) if which == 'all' else [rng.integers(count)])
-    ):
+  times = moments(number, CHAINS[kind, count, which], secs)
+  for where in interrupt(Run(LONGER[kind], tmp_path / 'run', count), times, which, whole):
+    record_property(ROW, (f'{kind}: SIGKILL to {of}', f'the same numbers, killed in {where}'))
+
+
+def test_a_killed_job_ends_the_same(unbroken, tmp_path):
+  whole, secs = unbroken('job', 1)
+  run = Run(LONGER['job'], tmp_path / 'run', 1)
+  assert interrupt(run, [0.8 * secs], 'all', whole)
+
+
+def interrupt(run, times, which, whole):
+  """Kills a run at these times, then lets it end; returns the stages in which it was killed."""
+  found = []
+  for number, moment in enumerate(times):
+    some = range(run.count) if which == 'all' else [number % run.count]
+    while not (where := killed(run, moment, some)):
       assert left(run.workdir) == whole  # it had less to do than an unbroken run: begin another
-      run = Run(LONGER[kind], run.workdir.with_name(f'{run.workdir.name}_'), count)
+      run = Run(run.config, run.workdir.with_name(f'{run.workdir.name}_'), run.count)
       moment *= 0.9
-    record_property(ROW, (f'{kind}: SIGKILL to {of}', f'resumed from {where}'))
+    found.append(where)
   run.finish()
   assert left(run.workdir) == whole
+  return found
 
 
 def killed(run, moment, which):
@@ -86,15 +94,17 @@ def killed(run, moment, which):
 
 
 SIGNALS = {'SIGTERM': (143, -15), 'SIGINT': (130, -2)}
-SIGNALLED = [(kind, name, i) for kind in LONGER for name in SIGNALS for i in range(8)]
+SIGNALLED = 5  # runs of each config
+WITH_SIGNALS = [(kind, name, i) for kind in LONGER for name in SIGNALS for i in range(SIGNALLED)]
 
 
-@pytest.mark.parametrize(('kind', 'name', 'number'), SIGNALLED)
+@pytest.mark.faults
+@pytest.mark.parametrize(('kind', 'name', 'number'), WITH_SIGNALS)
 def test_a_signalled_run_ends_and_resumes(kind, name, number, unbroken, tmp_path, record_property):
   whole, secs = unbroken(kind, 1)
   run = Run(LONGER[kind], tmp_path / 'run', 1)
   with run.started():
-    run.wait(secs * (number + 0.5) / 8)
+    run.wait(secs * (number + 0.5) / SIGNALLED)
     where = run.reached()
     run.signal(getattr(signal, name))
     (code,) = run.ends()
@@ -108,6 +118,7 @@ def test_a_signalled_run_ends_and_resumes(kind, name, number, unbroken, tmp_path
   assert left(run.workdir) == whole
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize('kind', LONGER)
 def test_two_runs_at_once(kind, unbroken, tmp_path, record_property):
   whole, _ = unbroken(kind, 1)
