@@ -7,6 +7,7 @@ import shutil
 
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from checkpoints import Checkpoints
@@ -225,6 +226,15 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
 
   monkeypatch.setattr(atomic, 'replace', full)
   with pytest.raises(RunError, match='No space left on device'):
+    run.run(tiny_job(), tmp_path / 'run', {}, {})
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+  def full(*arguments, **keywords):
+    raise ValueError('RESOURCE_EXHAUSTED: Error writing local file\n<full traceback>')
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'save', full)
+  with pytest.raises(RunError, match=r'a checkpoint cannot be written \(No space left'):
     run.run(tiny_job(), tmp_path / 'run', {}, {})
 
 

@@ -24,11 +24,8 @@ def left(folder, logs=True):
   """
   names = ['results.json', 'table.txt']
   if logs:
-    names += [
-      'records.csv.gz',
-      *(f'{log.parent.name}/{log.name}' for log in folder.glob('*/*.jsonl')),
-    ]
-  found = {str(name): (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    names += ['records.csv.gz', *(str(log.relative_to(folder)) for log in folder.glob(LOGS))]
+  found = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
   json.loads(found['results.json'])
   name = next(name for name in (OPTIMIZER, MODEL) if (folder / name).exists())
   with safetensors.safe_open(folder / name, framework='numpy') as arrays:

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
+from tests.faults.processes import Run
 from tests.faults.runs import ROW, left, refusal
-from tests.faults.test_damage import CONFIGS, copied, runs  # noqa: F401
+from tests.faults.test_damage import CONFIGS, WELL, copied, runs  # noqa: F401
 
 FILES = (
   '.lock', 'config.json', 'config.json.partial', 'diff.txt', 'digests.json', 'overrides.json',
@@ -38,7 +39,13 @@ def test_a_folder_for_a_file(name, state, runs, copied, record_property):  # noq
   if not said:
     logs = name not in ('train', 'train/metrics.jsonl')
     assert left(folder, logs) == left(runs('job', 'finished'), logs)
-  record_property(
-    ROW,
-    (f'{state}: folder and file swapped', 'refused in one sentence' if said else 'same numbers'),
-  )
+  record_property(ROW, (f'job, {state}: folder and file swapped', WELL[0 if said else 1]))
+
+
+def test_the_command_refuses_in_one_sentence(tmp_path):
+  (tmp_path / 'run' / 'config.json').mkdir(parents=True)
+  run = Run('tests/faults/longer.py:job', tmp_path / 'run', 1)
+  with run.started():
+    assert run.ends() == [2]
+  assert run.errors().startswith('error: ')
+  assert run.errors().count('\n') == 1

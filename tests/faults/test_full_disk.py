@@ -2,13 +2,14 @@
 
 import errno
 import os
+import shutil
 import subprocess
 
 import pytest
 
 from l2o import atomic
 from tests.faults.runs import ROW, left, refusal
-from tests.faults.test_damage import CONFIGS, runs  # noqa: F401
+from tests.faults.test_damage import CONFIGS, WELL, runs  # noqa: F401
 
 SIZES = {'job': 20, 'pipeline': 10}
 STAGES = ('train', 'meta_evaluate', 'meta_train', 'pretrain')  # the last first
@@ -31,8 +32,8 @@ def disk(tmp_path):
   """A disk of its own; call it with the bytes that it has room for."""
   mounted = []
 
-  def resize(size):
-    options = f'size={size},remount' if mounted else f'size={size}'
+  def resize(size, access='rw'):
+    options = f'size={size},{access}' + (',remount' if mounted else '')
     command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(tmp_path / 'disk')]
     try:
       subprocess.run(command, check=True, capture_output=True)
@@ -81,3 +82,21 @@ def test_no_room_for_a_file(name, runs, tmp_path, monkeypatch, record_property):
   assert refusal(CONFIGS['job'], tmp_path / 'run') is None
   assert left(tmp_path / 'run') == left(runs('job', 'finished'))
   record_property(ROW, ('job: no room for a file of a run', 'refused in one sentence'))
+
+
+@pytest.mark.parametrize('state', ['new', 'half', 'finished'])
+def test_a_disk_that_cannot_be_written(state, runs, disk, record_property):  # noqa: F811
+  disk(ENOUGH)
+  folder = disk.path / 'run'
+  if state != 'new':
+    shutil.copytree(runs('job', state), folder)
+  disk(ENOUGH, 'ro')
+  said = refusal(CONFIGS['job'], folder)
+  disk(ENOUGH, 'rw')
+  if state == 'finished':
+    assert said is None
+  else:
+    assert f'workdir {folder}' in said
+    assert refusal(CONFIGS['job'], folder) is None
+  assert left(folder) == left(runs('job', 'finished'))
+  record_property(ROW, (f'job, {state}: a disk that cannot be written', WELL[0 if said else 1]))
