@@ -17,9 +17,12 @@ LONGER = {
 STARTS = 5  # kills of a run, before it is left to end
 # (config, processes, which of them are killed) -> runs
 CHAINS = {
-  (kind, *case): runs
-  for kind in LONGER
-  for case, runs in (((1, 'all'), 5), ((2, 'all'), 2), ((2, 'one'), 3))
+  ('job', 1, 'all'): 5,
+  ('job', 2, 'all'): 2,
+  ('job', 2, 'one'): 3,
+  ('pipeline', 1, 'all'): 5,
+  ('pipeline', 2, 'all'): 2,
+  ('pipeline', 2, 'one'): 3,
 }
 CASES = [(*case, number) for case, runs in CHAINS.items() for number in range(runs)]
 
@@ -94,7 +97,7 @@ def killed(run, moment, which):
 
 
 SIGNALS = {'SIGTERM': (143, -15), 'SIGINT': (130, -2)}
-SIGNALLED = 5  # runs of each config
+SIGNALLED = 3  # runs of each config
 WITH_SIGNALS = [(kind, name, i) for kind in LONGER for name in SIGNALS for i in range(SIGNALLED)]
 
 
