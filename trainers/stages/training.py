@@ -252,25 +252,28 @@ class Evaluation:
     return {name: float(value) for name, value in measured.items()}
 
   def _recorded(self, like: InnerState) -> float:
-    """The lowest loss so far; infinity if there is none."""
+    """The lowest loss so far, measured again, since nothing vouches for the record."""
+    recorded = agreement.decided(self._record)
+    if agreement.decided((self._folder / BEST).exists):
+      inner, step = _kept(self._folder, like)
+      if step:
+        found = {'step': step, **self.measure(inner)}
+        if found != recorded:
+          self._folder.write_json(BEST_RECORD, found)
+        return found['loss']
+    return recorded.get('loss', math.inf)
+
+  def _record(self) -> dict[str, Any]:
     path, remedy = (
       self._folder / BEST_RECORD,
       'delete it, and the model in best/ is evaluated again',
     )
-    if agreement.decided(lambda: not path.exists() and (self._folder / BEST).exists()):
-      inner, step = _kept(self._folder, like)
-      if step:
-        self._folder.write_json(BEST_RECORD, {'step': step, **self.measure(inner)})
-
-    def lowest() -> float:
-      if not path.exists():
-        return math.inf
-      held = self._folder.read_json(BEST_RECORD, remedy)
-      if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
-        raise InputError(f'{path} has no loss; {remedy}')
-      return held['loss']
-
-    return agreement.decided(lowest)
+    if not path.exists():
+      return {}
+    held = self._folder.read_json(BEST_RECORD, remedy)
+    if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
+      raise InputError(f'{path} has no loss; {remedy}')
+    return held
 
   def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
     state = inner._replace(opt_state=inner.opt_state.inner)
