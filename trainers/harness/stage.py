@@ -9,7 +9,7 @@ from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
 from trainers.harness.folder import CHECKPOINTS, Folder
 from trainers.harness.pause import Pause
-from trainers.processes import agreement, arrays
+from trainers.processes import agreement, arrays, parent
 
 
 class Options(NamedTuple):
@@ -83,6 +83,7 @@ def run(
 
     def save(done: int, state: Any) -> None:
       saved.save(done, state)
+      parent.tell(f'saved {folder.name} {done}')
       if pause.ends:
         raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')
 
