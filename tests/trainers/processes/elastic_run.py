@@ -17,11 +17,6 @@ from trainers.harness import signals
 from trainers.processes import elastic, leader, leaving, parent, rounds
 from trainers.processes import flags as processes
 
-processes.define()
-flags.DEFINE_string('do', 'wait', 'Name of a function below.')
-flags.DEFINE_integer('value', 0, 'Must be the same in all processes.')
-flags.DEFINE_string('mark', '', 'Folder of the marks.')
-
 
 def wait(folder, rank):
   with signals.on_sigterm() as request:
@@ -59,5 +54,9 @@ def main(argv):
     leaving.refuse(error)
 
 
-if __name__ == '__main__':
+if __name__ == '__main__':  # the flags too, since doctest imports this module
+  processes.define()
+  flags.DEFINE_string('do', 'wait', 'Name of a function below.')
+  flags.DEFINE_integer('value', 0, 'Must be the same in all processes.')
+  flags.DEFINE_string('mark', '', 'Folder of the marks.')
   app.run(main)
