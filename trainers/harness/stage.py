@@ -1,5 +1,6 @@
 """The code around every training stage's step: restore, log, checkpoint, report."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def run(
 
   progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
   report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
-  with signals.on_sigterm() as request:
+  with signals.on_sigterm() as request, contextlib.closing(writer), contextlib.closing(saved):
     pause = Pause(request, saved.is_due, start)
 
     def save(done: int, state: Any) -> None:
@@ -86,13 +87,9 @@ def run(
       if pause.ends:
         raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')
 
-    try:
-      state = loop.run(step, state, feed, start, stop, on_metrics, report, pause.due, save)
-      pause.ask(stop)
-      save(stop, state)
-    finally:
-      saved.close()
-      writer.close()
+    state = loop.run(step, state, feed, start, stop, on_metrics, report, pause.due, save)
+    pause.ask(stop)
+    save(stop, state)
   return state
 
 

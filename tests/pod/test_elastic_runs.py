@@ -1,4 +1,4 @@
-"""The demonstration of an elastic run: `pytest -m slow -s tests/pod/test_elastic.py`."""
+"""The demonstration of an elastic run: `pytest -m slow -s tests/pod/test_elastic_runs.py`."""
 
 import contextlib
 import os
