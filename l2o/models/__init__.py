@@ -16,4 +16,5 @@ MODELS = {
   'neural_ode': 'l2o.models.neural_ode:NeuralODE',
   'resnet': 'l2o.models.resnet:ResNet',
   'siren': 'l2o.models.siren:Siren',
+  'xception': 'l2o.models.xception:Xception',
 }
