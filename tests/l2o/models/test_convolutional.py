@@ -188,11 +188,15 @@ def test_a_resnets_padding_reaches_every_strided_layer(monkeypatch):
     return list(found)
 
   monkeypatch.setattr(resnet, 'halving_pool', lambda x, kind: found.append(kind) or x)
-  # Stem, pool, the first convolution of the second stage and its shortcut.
-  three, one = ((1, 1), (1, 1)), ((0, 0), (0, 0))
-  assert strided(padding='torch') == [((3, 3), (3, 3)), 'torch', three, one]
-  assert strided(padding='same') == ['SAME', 'same', 'SAME', 'SAME']
-  assert strided() == strided(padding='same')  # released optimizers were made with it
+  # The stem, the second stage's first 3x3 convolution and its shortcut.
+  margins = [((3, 3), (3, 3)), ((1, 1), (1, 1)), ((0, 0), (0, 0))]
+  kernels = (7, 3, 1)
+  torch = strided(padding='torch', bottleneck=bottleneck)
+  assert torch == list(zip(kernels, margins, strict=True))
+  same = [(kernel, 'SAME') for kernel in kernels]
+  assert strided(padding='same', bottleneck=bottleneck) == same
+  assert strided(bottleneck=bottleneck) == same  # released optimizers were made with it
+  assert pools == ['torch', 'same', 'same']
 
 
 def test_a_shortcut_of_option_a_takes_every_other_pixel_and_adds_channels_on_both_sides(rng):
