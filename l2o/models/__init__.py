@@ -7,6 +7,8 @@ inputs by name.
 """
 
 MODELS = {
+  'cifar_resnet': 'l2o.models.cifar_resnet:CifarResNet',
+  'efficientnet_lite0': 'l2o.models.efficientnet_lite:EfficientNetLite0',
   'lane_keeping': 'l2o.models.lane_keeping:lane_keeping',
   'lstm': 'l2o.models.lstm:LSTM',
   'ltc': 'l2o.models.ltc:LTC',
@@ -14,4 +16,5 @@ MODELS = {
   'neural_ode': 'l2o.models.neural_ode:NeuralODE',
   'resnet': 'l2o.models.resnet:ResNet',
   'siren': 'l2o.models.siren:Siren',
+  'xception': 'l2o.models.xception:Xception',
 }
