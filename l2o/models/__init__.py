@@ -14,4 +14,5 @@ MODELS = {
   'neural_ode': 'l2o.models.neural_ode:NeuralODE',
   'resnet': 'l2o.models.resnet:ResNet',
   'siren': 'l2o.models.siren:Siren',
+  'vit': 'l2o.models.vit:ViT',
 }
