@@ -63,7 +63,8 @@ class ViT(nn.Module):
 
   Attributes:
     num_classes: outputs.
-    size: 'Ti', 'S', 'B' or 'L': width 192, 384, 768 or 1024, depth 12 (L: 24), 3, 6, 12 or 16 heads.
+    size: 'Ti', 'S', 'B' or 'L': width 192, 384, 768 or 1024, depth 12 (L: 24), and a head for each
+      64 channels.
     patch: height and width of a patch; 8, 14 and 16 are usual.
     width: another width than the size's; `depth` and `heads` likewise.
     depth: number of blocks.
@@ -77,11 +78,14 @@ class ViT(nn.Module):
 
   Example:
     >>> model = ViT(num_classes=10, patch=8, width=12, depth=1, heads=2)
-    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 24, 3)), train=False)
-    >>> variables['params']['positions'].shape, sorted(variables['params']['block_0'])
-    ((1, 7, 12), ['attention', 'hidden', 'norm_1', 'norm_2', 'out'])
-    >>> model.apply(variables, jnp.zeros((2, 16, 24, 3)), train=False).shape
-    (2, 10)
+    >>> images = jnp.zeros((2, 16, 24, 3))
+    >>> logits, variables = jax.eval_shape(
+    ...   lambda key: model.init_with_output(key, images, train=False), jax.random.key(0)
+    ... )
+    >>> logits.shape, variables['params']['positions'].shape
+    ((2, 10), (1, 7, 12))
+    >>> sorted(variables['params'])
+    ['block_0', 'class_token', 'head', 'norm', 'patches', 'positions']
   """
 
   num_classes: Count

@@ -1,4 +1,4 @@
-"""Vision transformers: the literature's sizes, and a NumPy forward pass."""
+"""Vision transformers: the literature's sizes. Their logits: test_pretrained.py."""
 
 import math
 from functools import partial
@@ -62,55 +62,6 @@ def drawn(model, rng, images):
 
 def logits_of(model, params, images):
   return jax.jit(partial(model.apply, train=False))({'params': params}, images)
-
-
-def norm(x, p):
-  centred = x - x.mean(axis=-1, keepdims=True)
-  return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * p['scale'] + p['bias']
-
-
-def dense(x, p):
-  return x @ p['kernel'] + p['bias']
-
-
-def attention(x, p, heads):
-  width = x.shape[-1]
-  q, k, v = np.split(dense(x, p['qkv']), 3, axis=-1)
-  mixed = np.zeros_like(x)
-  for at in range(0, width, width // heads):
-    part = slice(at, at + width // heads)
-    scores = np.exp(q[..., part] @ k[..., part].swapaxes(1, 2) / math.sqrt(width // heads))
-    mixed[..., part] = scores / scores.sum(axis=-1, keepdims=True) @ v[..., part]
-  return dense(mixed, p['out'])
-
-
-def forward(p, images, patch, depth, heads, pooling):
-  """Float64, written from the paper."""
-  count, height, width, channels = images.shape
-  x = images.reshape(count, height // patch, patch, width // patch, patch, channels)
-  x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, -1, patch * patch * channels)
-  x = x @ p['patches']['kernel'].reshape(patch * patch * channels, -1) + p['patches']['bias']
-  if pooling == 'token':
-    x = np.concatenate([np.repeat(p['class_token'], count, axis=0), x], axis=1)
-  x = x + p['positions']
-  for number in range(depth):
-    block = p[f'block_{number}']
-    x = x + attention(norm(x, block['norm_1']), block['attention'], heads)
-    y = dense(norm(x, block['norm_2']), block['hidden'])
-    y = y * 0.5 * (1 + np.vectorize(math.erf)(y / math.sqrt(2)))
-    x = x + dense(y, block['out'])
-  x = norm(x, p['norm'])
-  return dense(x[:, 0] if pooling == 'token' else x.mean(axis=1), p['head'])
-
-
-@pytest.mark.parametrize('pooling', ['token', 'mean'])
-def test_the_logits_against_numpy(rng, pooling):
-  model = ViT(5, patch=4, width=12, depth=2, heads=3, pooling=pooling)
-  images = rng.uniform(size=(3, 8, 12, 3))
-  params = drawn(model, rng, images)
-  logits = logits_of(model, params, images.astype(np.float32))
-  wanted = forward(jax.tree.map(np.float64, params), images, 4, 2, 3, pooling)
-  np.testing.assert_allclose(logits, wanted, atol=1e-4 * np.ptp(wanted))
 
 
 def test_bfloat16_is_of_the_computation_alone(rng):
