@@ -18,7 +18,7 @@ import optax
 from flax import linen as nn
 
 from l2o.inner.step import InnerState, inner_step
-from l2o.models import resnet
+from l2o.models import layers, resnet
 from l2o.models.conv import Conv
 from l2o.tasks.classification import classification
 
@@ -28,7 +28,7 @@ REPEATS = 5
 
 def steps(conv: type[nn.Conv], looped: bool) -> Callable[[], None]:
   """A function that runs STEPS training steps, in one compiled loop or one call each."""
-  resnet.Conv = conv  # the network looks it up when it is traced
+  layers.Conv = conv  # the network looks it up when it is traced
   task = classification(resnet.ResNet(num_classes=10, stem_stride=2), (32, 32, 3))
   tx = optax.with_extra_args_support(optax.adam(1e-3))
   rng = np.random.default_rng(0)

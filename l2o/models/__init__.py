@@ -7,6 +7,8 @@ inputs by name.
 """
 
 MODELS = {
+  'cifar_resnet': 'l2o.models.cifar_resnet:CifarResNet',
+  'efficientnet_lite0': 'l2o.models.efficientnet_lite:EfficientNetLite0',
   'lane_keeping': 'l2o.models.lane_keeping:lane_keeping',
   'lstm': 'l2o.models.lstm:LSTM',
   'ltc': 'l2o.models.ltc:LTC',
@@ -15,4 +17,5 @@ MODELS = {
   'resnet': 'l2o.models.resnet:ResNet',
   'siren': 'l2o.models.siren:Siren',
   'vit': 'l2o.models.vit:ViT',
+  'xception': 'l2o.models.xception:Xception',
 }

@@ -1,14 +1,15 @@
-"""Residual networks: CIFAR-style ones and, with a stem for larger images, ResNet-18 and 34."""
+"""Residual networks: CIFAR-style ones and, with a stem for larger images, ResNet-18 to 101."""
 
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from l2o.arguments import Count
 from l2o.errors import InputError
-from l2o.models.conv import Conv
+from l2o.models.layers import ComputeType, Layers, PaddingKind, halving_pool, pooled
+
+EXPANSION = 4  # channels that a bottleneck puts out, for each it has inside
 
 
 class Block(nn.Module):
@@ -17,26 +18,50 @@ class Block(nn.Module):
   Attributes:
     features: output channels.
     stride: of the first convolution and of the shortcut.
+    layers: makes its layers.
   """
 
   features: int
-  stride: int = 1
+  stride: int
+  layers: Layers
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, x: jax.Array) -> jax.Array:
     """Feature maps [B, H, W, C] -> [B, H / stride, W / stride, features]."""
-    strides = (self.stride, self.stride)
-    y = Conv(self.features, (3, 3), strides, use_bias=False)(x)
-    y = nn.relu(_norm(train)(y))
-    y = Conv(self.features, (3, 3), use_bias=False)(y)
-    y = _norm(train)(y)
+    y = nn.relu(self.layers.norm()(self.layers.conv(self.features, 3, self.stride)(x)))
+    y = self.layers.norm()(self.layers.conv(self.features, 3)(y))
     if x.shape != y.shape:
-      x = _norm(train)(Conv(self.features, (1, 1), strides, use_bias=False)(x))
+      x = self.layers.norm()(self.layers.conv(self.features, 1, self.stride)(x))
+    return nn.relu(x + y)
+
+
+class Bottleneck(nn.Module):
+  """1x1, 3x3 and 1x1 convolutions around a shortcut; the stride is in the 3x3, as torchvision's.
+
+  Attributes:
+    features: channels inside; four times as many are put out.
+    stride: of the second convolution and of the shortcut.
+    layers: makes its layers.
+  """
+
+  features: int
+  stride: int
+  layers: Layers
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Feature maps [B, H, W, C] -> [B, H / stride, W / stride, 4 features]."""
+    wide = EXPANSION * self.features
+    y = nn.relu(self.layers.norm()(self.layers.conv(self.features, 1)(x)))
+    y = nn.relu(self.layers.norm()(self.layers.conv(self.features, 3, self.stride)(y)))
+    y = self.layers.norm()(self.layers.conv(wide, 1)(y))
+    if self.stride > 1 or x.shape[-1] != wide:
+      x = self.layers.norm()(self.layers.conv(wide, 1, self.stride)(x))
     return nn.relu(x + y)
 
 
 class ResNet(nn.Module):
-  """ResNet-(2 + 2 x blocks of all stages): He et al., arXiv 1512.03385, table 1 and sec. 4.2.
+  """ResNet-(2 + 2 or, with bottlenecks, 3 x blocks): He et al., arXiv 1512.03385, table 1, sec. 4.2.
 
   Attributes:
     num_classes: outputs.
@@ -45,11 +70,19 @@ class ResNet(nn.Module):
     stem: size of the first convolution's kernel: 3, or 7 for images of about 224 pixels.
     stem_stride: of the first convolution; 2 quarters the cost of everything after it.
     stem_pool: whether 3x3 max pooling at stride 2 follows it, as in ImageNet networks.
+    bottleneck: whether blocks have three convolutions, and four times `features` channels between
+      them: ResNet-50 and 101.
+    padding: 'same' pads strided layers as TensorFlow does, 'torch' alike on all sides; weights
+      that were trained elsewhere need the one they were trained with.
+    dtype: in which the network computes, None for the images' and parameters' own; parameters,
+      statistics and logits are float32 in any case.
 
   Raises:
-    InputError: when called, no stages, or a number of `blocks` that does not match them.
+    InputError: when called, no stages, a number of `blocks` that does not match them, or an even
+      `stem` with padding 'torch'.
 
   Example:
+    >>> import jax.numpy as jnp
     >>> model = ResNet(num_classes=10, features=(4, 8), stem_stride=2)
     >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False)
     >>> model.apply(variables, jnp.zeros((2, 16, 16, 3)), train=False).shape
@@ -62,6 +95,9 @@ class ResNet(nn.Module):
   stem: Count = 3
   stem_stride: Count = 1
   stem_pool: bool = False
+  bottleneck: bool = False
+  padding: PaddingKind = 'same'
+  dtype: ComputeType = None
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -73,16 +109,13 @@ class ResNet(nn.Module):
         f'resnet.blocks must have one number for each of the stages in resnet.features, at least '
         f'one: there are {len(blocks)} for {stages}'
       )
-    strides = (self.stem_stride, self.stem_stride)
-    x = Conv(self.features[0], (self.stem, self.stem), strides, use_bias=False)(images)
-    x = nn.relu(_norm(train)(x))
+    layers = Layers.of(train, self.padding, self.dtype)
+    block_type = Bottleneck if self.bottleneck else Block
+    x = layers.conv(self.features[0], self.stem, self.stem_stride)(images)
+    x = nn.relu(layers.norm()(x))
     if self.stem_pool:
-      x = nn.max_pool(x, (3, 3), (2, 2), padding='SAME')
+      x = halving_pool(x, self.padding)
     for stage, (features, count) in enumerate(zip(self.features, blocks, strict=True)):
       for block in range(count):
-        x = Block(features, stride=2 if stage and not block else 1)(x, train)
-    return nn.Dense(self.num_classes, name='head')(jnp.mean(x, axis=(1, 2)))
-
-
-def _norm(train: bool) -> nn.BatchNorm:
-  return nn.BatchNorm(use_running_average=not train, momentum=0.9)
+        x = block_type(features, 2 if stage and not block else 1, layers)(x)
+    return nn.Dense(self.num_classes, name='head')(pooled(x))

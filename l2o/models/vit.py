@@ -9,6 +9,7 @@ from flax import linen as nn
 from l2o.arguments import Count
 from l2o.errors import InputError
 from l2o.models.conv import Conv
+from l2o.models.layers import ComputeType
 
 EPSILON = 1e-6  # of layer normalisation, as in timm and torchvision
 SIZES = {'Ti': (192, 12, 3), 'S': (384, 12, 6), 'B': (768, 12, 12), 'L': (1024, 24, 16)}
@@ -96,7 +97,7 @@ class ViT(nn.Module):
   heads: Count | None = None
   mlp_ratio: Count = 4
   pooling: Literal['token', 'mean'] = 'token'
-  dtype: Literal['float32', 'bfloat16'] | None = None
+  dtype: ComputeType = None
 
   @property
   def shape(self) -> tuple[int, int, int]:

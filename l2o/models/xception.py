@@ -1,0 +1,102 @@
+"""Xception: residual blocks of depthwise separable convolutions."""
+
+import jax
+from flax import linen as nn
+
+from l2o.arguments import Count, Decay, NotNegative
+from l2o.models.layers import ComputeType, Layers, halving_pool, pooled
+
+MIDDLE = 728  # channels of the middle flow
+# Channels after each separable convolution of a block, and the block's stride.
+BLOCKS = (
+  ((128, 128), 2),
+  ((256, 256), 2),
+  ((MIDDLE, MIDDLE), 2),
+  *(((MIDDLE, MIDDLE, MIDDLE), 1),) * 8,
+  ((MIDDLE, 1024), 2),
+)
+
+
+class Separable(nn.Module):
+  """A 3x3 depthwise convolution, then a 1x1 convolution to `features` channels."""
+
+  features: int
+  layers: Layers
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Feature maps [B, H, W, C] -> [B, H, W, features]."""
+    x = self.layers.conv(x.shape[-1], 3, groups=x.shape[-1], name='depthwise')(x)
+    return self.layers.conv(self.features, 1, name='pointwise')(x)
+
+
+class Block(nn.Module):
+  """Separable convolutions, then max pooling at stride 2, around a shortcut.
+
+  Attributes:
+    features: channels after each convolution.
+    stride: 2 to pool and to halve the shortcut.
+    first: whether this is the first block, whose input is not rectified once more.
+    layers: makes its layers.
+  """
+
+  features: tuple[int, ...]
+  stride: int
+  first: bool
+  layers: Layers
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Feature maps [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features[-1]]."""
+    conv, norm = self.layers
+    y = x
+    for i, features in enumerate(self.features, 1):
+      y = y if self.first and i == 1 else nn.relu(y)
+      y = norm(name=f'norm{i}')(Separable(features, self.layers, name=f'separable{i}')(y))
+    if self.stride == 1:
+      return x + y
+    shortcut = conv(self.features[-1], 1, self.stride, name='shortcut')(x)
+    return norm(name='shortcut_norm')(shortcut) + halving_pool(y, 'torch')
+
+
+class Xception(nn.Module):
+  """Xception for images of 299 pixels; 22,855,952 parameters at 1000 classes.
+
+  Laid out as timm's legacy_xception: no padding in the first two convolutions, one pixel on all
+  sides in the others and in pooling; Keras's agrees with it at 299 pixels.
+
+  Attributes:
+    num_classes: outputs.
+    epsilon: of batch normalisation: 1e-5 as timm has it, 1e-3 in Keras.
+    momentum: of the running statistics.
+    dtype: in which the network computes, None for the images' and parameters' own; parameters,
+      statistics and logits are float32 in any case.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> model, images = Xception(num_classes=1000), jnp.zeros((1, 299, 299, 3))
+    >>> shapes = jax.eval_shape(lambda k: model.init(k, images, train=False), jax.random.key(0))
+    >>> sum(x.size for x in jax.tree.leaves(shapes['params']))
+    22855952
+
+  Source: Chollet, arXiv 1610.02357, figure 5.
+  """
+
+  num_classes: Count
+  epsilon: NotNegative = 1e-5
+  momentum: Decay = 0.9
+  dtype: ComputeType = None
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    """Logits [B, num_classes] of images [B, H, W, C]."""
+    layers = Layers.of(train, 'torch', self.dtype, self.momentum, self.epsilon)
+    x = images
+    for i, (features, stride) in enumerate(((32, 2), (64, 1)), 1):
+      x = layers.conv(features, 3, stride, margins='VALID', name=f'conv{i}')(x)
+      x = nn.relu(layers.norm(name=f'norm{i}')(x))
+    for i, (channels, stride) in enumerate(BLOCKS, 1):
+      x = Block(channels, stride, i == 1, layers, name=f'block{i}')(x)
+    for i, features in ((3, 1536), (4, 2048)):
+      x = nn.relu(layers.norm(name=f'norm{i}')(Separable(features, layers, name=f'conv{i}')(x)))
+    return nn.Dense(self.num_classes, name='head')(pooled(x))
