@@ -4,10 +4,13 @@ With several processes each writes what its devices hold and process 0 commits; 
 stop some of them and not others, so process 0 alone checks a checkpoint before all restore it.
 """
 
+import contextlib
+import errno
+import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,10 +19,11 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from checkpoints import manifest, reading
-from l2o.errors import InputError
+from l2o.errors import InputError, RunError, first_line
 from l2o.types import PyTree
 
 UNFINISHED = '*.orbax-checkpoint-tmp*'  # what Orbax names a folder that it has not committed
+FULL = ('RESOURCE_EXHAUSTED', os.strerror(errno.ENOSPC))  # TensorStore's words for it
 Decided = Callable[[Callable[[], Any]], Any]
 
 
@@ -86,6 +90,9 @@ class Checkpoints:
     """Saves unless `step` is already saved.
 
     Waits until Orbax has the values on the host; digests and files are made in the background.
+
+    Raises:
+      RunError: this checkpoint or the one before it could not be written.
     """
     if step in self._manager.all_steps():
       return
@@ -95,12 +102,31 @@ class Checkpoints:
       'state': ocp.args.StandardSave(copy),
       'manifest': manifest.ManifestSave(manifest.whole(copy), step),
     }
-    self._manager.save(step, args=ocp.args.Composite(**items))
+    with self._writing():
+      self._manager.save(step, args=ocp.args.Composite(**items))
     self._last = time.monotonic()
 
   def close(self) -> None:
-    """Waits for pending writes."""
-    self._manager.close()
+    """Waits for pending writes.
+
+    Raises:
+      RunError: a checkpoint could not be written.
+    """
+    with self._writing():
+      self._manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """Says what went wrong: TensorStore raises ValueErrors of many lines, also on a full disk."""
+    try:
+      yield
+    except (OSError, ValueError) as error:
+      full = any(sign in str(error) for sign in FULL)
+      reason = os.strerror(errno.ENOSPC) if full else first_line(error)[:200]
+      raise RunError(
+        f'{self._folder}: a checkpoint cannot be written ({reason}); mend it and give the same '
+        f'command again'
+      ) from error
 
   def _newest(self, state: PyTree, read: list[PyTree]) -> int:
     """The number of the newest valid checkpoint, whose arrays are added to `read`, or 0."""

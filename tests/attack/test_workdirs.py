@@ -7,11 +7,13 @@ import shutil
 
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from checkpoints import Checkpoints
 from l2o import atomic
 from l2o.errors import InputError, RunError
+from tests.faults.runs import left
 from tests.tiny_run import tiny_job
 from trainers import run
 from trainers.harness import workdir
@@ -139,6 +141,25 @@ def test_a_deleted_record_of_the_best_model_is_measured_again(ended, copy):
   assert results(copy)['best']['step'] == 3
 
 
+def test_a_record_of_the_best_model_that_is_wrong_is_measured_again(copy):
+  path = copy / 'train' / 'best.json'
+  right = path.read_text()
+  path.write_text(json.dumps(json.loads(right) | {'loss': -1.0}))
+  run.run(tiny_job(), copy, {}, {})
+  assert path.read_text() == right
+
+
+@pytest.mark.parametrize('name', ['results.json', 'records.csv.gz', 'model.safetensors'])
+def test_what_changed_since_a_run_finished_is_written_again(name, ended, tmp_path, caplog):
+  folder = shutil.copytree(ended, tmp_path / 'run')
+  content = (folder / name).read_bytes()
+  (folder / name).write_bytes(content.replace(content[-9:-8], b'7'))
+  assert (folder / name).read_bytes() != content
+  run.run(tiny_job(), folder, {}, {})
+  assert f'{name} is damaged and is written again' in caplog.text
+  assert left(folder) == left(ended)
+
+
 def test_a_deleted_best_model_is_not_replaced_by_another(copy):
   shutil.rmtree(copy / 'train' / 'best')
   with pytest.raises(RunError, match='is damaged, so the best model cannot be restored'):
@@ -205,6 +226,15 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
 
   monkeypatch.setattr(atomic, 'replace', full)
   with pytest.raises(RunError, match='No space left on device'):
+    run.run(tiny_job(), tmp_path / 'run', {}, {})
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+  def full(*arguments, **keywords):
+    raise ValueError('RESOURCE_EXHAUSTED: Error writing local file\n<full traceback>')
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'save', full)
+  with pytest.raises(RunError, match=r'a checkpoint cannot be written \(No space left'):
     run.run(tiny_job(), tmp_path / 'run', {}, {})
 
 

@@ -38,27 +38,40 @@ def free_port():
 @contextlib.contextmanager
 def started(config, workdir, processes=1, flags=(), environments=None):
   """The processes of a run, by number; whatever is left of them at the end is killed."""
-  command = [sys.executable, 'main.py', f'--config=tests/pod/{config}', f'--workdir={workdir}']
-  port, group = free_port(), []
-  for i in range(processes):
-    here = [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}', f'--process_id={i}']
-    group.append(
-      subprocess.Popen(
-        [*command, *flags, *(here if processes > 1 else [])],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**ENVIRONMENT, **(environments[i] if environments else {})},
-        start_new_session=True,  # so that a parent and its worker can be killed together
-      )
-    )
+  port, own = free_port(), environments or [None] * processes
+  group = [
+    start(config, workdir, processes, port, i, flags, environment=own[i]) for i in range(processes)
+  ]
   try:
     yield group
   finally:
     for process in group:
-      with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-      process.communicate()
+      kill(process)
+
+
+def start(
+  config, workdir, processes, port, number, flags=(), output=subprocess.PIPE, environment=None
+):
+  """One process of a run."""
+  command = [sys.executable, 'main.py', f'--config=tests/pod/{config}', f'--workdir={workdir}']
+  if processes > 1:
+    command += [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}']
+    command += [f'--process_id={number}']
+  return subprocess.Popen(
+    [*command, *flags],
+    stdout=output,
+    stderr=output,
+    text=True,
+    env=ENVIRONMENT | (environment or {}),
+    start_new_session=True,  # so that a parent and its worker can be killed together
+  )
+
+
+def kill(process):
+  """Kills a process, and its worker with it."""
+  with contextlib.suppress(ProcessLookupError):
+    os.killpg(process.pid, signal.SIGKILL)
+  process.communicate()
 
 
 def ended(group):

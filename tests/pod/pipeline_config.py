@@ -1,12 +1,18 @@
-"""The tiny pipeline, for main.py; with the argument 'fed' the host feeds its images."""
+"""The tiny pipeline, for main.py.
+
+Arguments: 'fed', the host feeds its images; 'long', on three devices, to be interrupted.
+"""
 
 from ml_collections import ConfigDict
 
 from tests.tiny_run import tiny
 
-FED = {'feed.chunk_steps': 2, 'feed.tasks_at_once': 3}
+DIFFS = {
+  '': {'cpu_devices': 4},
+  'fed': {'cpu_devices': 4, 'feed.chunk_steps': 2, 'feed.tasks_at_once': 3},
+  'long': {'cpu_devices': 3, 'meta_train.num_generations': 1500, 'meta_train.max_steps': 20},
+}
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  fed = FED if arg == 'fed' else {}
-  return ConfigDict(tiny(cpu_devices=4, checkpoint_every_secs=0.0, **fed))
+  return ConfigDict(tiny(checkpoint_every_secs=0.0, **DIFFS[arg]))

@@ -5,6 +5,7 @@ optimizer; every other file is written here, atomically.
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 import pathlib
@@ -25,6 +26,7 @@ OVERRIDES = 'overrides.json'
 VERSIONS = 'versions.json'
 LOCK = '.lock'
 RESULTS = 'results.json'  # written last: its presence marks a finished run
+DIGESTS = 'digests.json'  # of the files below, when the run finished
 RECORDS = 'records.csv.gz'  # every measurement, as one long table
 TABLE = 'table.txt'
 HUB_WEIGHTS = 'hub_weights.txt'  # second table of a sweep, if it uses HUB
@@ -38,6 +40,9 @@ CHECKPOINTS = 'checkpoints'
 BEST = 'best'  # training job: the checkpoint with the lowest evaluation loss
 BEST_RECORD = 'best.json'
 TRACE = 'trace.npz'  # meta-evaluation: the diagnostics of the learned rule
+
+
+DIGESTED = (RESULTS, RECORDS, TABLE, OPTIMIZER, MODEL, PICTURE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +91,39 @@ class Folder:
 
   def write_json(self, name: str, value: Any) -> None:
     """Writes plain data; numbers must be finite."""
-    self.write_text(name, json.dumps(value, indent=1, allow_nan=False))
+    self.write(name, _json(value))
+
+  def finish(self, results: Any) -> None:
+    """Writes `results.json`, after the digests of all that a finished run consists of."""
+    if self.writes:
+      self.write_json(DIGESTS, self._digests() | {RESULTS: _digest(_json(results))})
+      self.write_json(RESULTS, results)
+
+  def changed(self) -> list[str]:
+    """The files that are not what `finish` found.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Folder(pathlib.Path(tempfile.mkdtemp()))
+      >>> folder.write_text(TABLE, 'accuracy 0.5')
+      >>> folder.finish([{'accuracy': 0.5}])
+      >>> folder.write_text(TABLE, 'accuracy 0.9')
+      >>> folder.changed()
+      ['table.txt']
+    """
+    if not (self / DIGESTS).exists():
+      return []  # finished before there were digests
+    try:
+      kept, now = self.read_json(DIGESTS, ''), self._digests()
+    except InputError:
+      return [DIGESTS]
+    if not isinstance(kept, dict):
+      return [DIGESTS]
+    return sorted(name for name in kept if kept[name] != now.get(name))
+
+  def _digests(self) -> dict[str, str]:
+    there = [name for name in DIGESTED if (self / name).is_file()]
+    return {name: _digest((self / name).read_bytes()) for name in there}
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays as NumPy's npz."""
@@ -118,3 +155,11 @@ class Folder:
     except ValueError as error:  # not JSON, or not UTF-8
       reason = str(error)
     raise InputError(f'{path} is damaged ({reason}); {remedy}')
+
+
+def _json(value: Any) -> bytes:
+  return f'{json.dumps(value, indent=1, allow_nan=False)}\n'.encode()
+
+
+def _digest(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()

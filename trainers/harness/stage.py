@@ -1,5 +1,6 @@
 """The code around every training stage's step: restore, log, checkpoint, report."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
 from trainers.harness.folder import CHECKPOINTS, Folder
 from trainers.harness.pause import Pause
-from trainers.processes import agreement, arrays
+from trainers.processes import agreement, arrays, parent
 
 
 class Options(NamedTuple):
@@ -77,21 +78,18 @@ def run(
 
   progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
   report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
-  with signals.on_sigterm() as request:
+  with signals.on_sigterm() as request, contextlib.closing(writer), contextlib.closing(saved):
     pause = Pause(request, saved.is_due, start)
 
     def save(done: int, state: Any) -> None:
       saved.save(done, state)
+      parent.tell(f'saved {folder.name} {done}')
       if pause.ends:
         raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')
 
-    try:
-      state = loop.run(step, state, feed, start, stop, on_metrics, report, pause.due, save)
-      pause.ask(stop)
-      save(stop, state)
-    finally:
-      saved.close()
-      writer.close()
+    state = loop.run(step, state, feed, start, stop, on_metrics, report, pause.due, save)
+    pause.ask(stop)
+    save(stop, state)
   return state
 
 

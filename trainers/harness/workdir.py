@@ -130,7 +130,9 @@ def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
   except InputError:
     logging.warning('%s is damaged and is written again', path)
     return False
-  return True
+  if changed := folder.changed():
+    logging.warning('%s: %s is damaged and is written again', folder, ', '.join(changed))
+  return not changed
 
 
 def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:

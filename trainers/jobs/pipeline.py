@@ -19,7 +19,7 @@ from reports import records, report
 from reports.results import Results, add_paper, summarize
 from trainers.checks import blocks, trial
 from trainers.harness import stage, workdir
-from trainers.harness.folder import OPTIMIZER, RECORDS, RESULTS, TABLE, Folder
+from trainers.harness.folder import OPTIMIZER, RECORDS, TABLE, Folder
 from trainers.processes import agreement
 from trainers.resources import run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
@@ -126,7 +126,7 @@ def _publish(
   folder.write_text(TABLE, text)
   folder.write_figures(figures)
   _save_optimizer(plan, theta, folder, config, rows)
-  folder.write_json(RESULTS, rows)
+  folder.finish(rows)
 
 
 def _horizons(config: blocks.PipelineConfig) -> dict[str, int]:

@@ -21,7 +21,7 @@ from l2o.types import Params, PyTree
 from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, writers
-from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, RESULTS, Folder
+from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, Folder
 from trainers.processes import agreement, store
 from trainers.resources import meshes, run_data, saved_model
 from trainers.stages import reinit, training
@@ -161,7 +161,7 @@ def run(job: Job, folder: Folder) -> None:
 def _publish(job: Job, found: Mapping[str, Any], folder: Folder) -> None:
   logged = results.read_lines(folder / 'train' / METRICS)
   folder.write(RECORDS, records.pack(records.of_job(logged, found, **job.known)))
-  folder.write_json(RESULTS, found)
+  folder.finish(found)
 
 
 def _numbers(measured: Mapping[str, Any]) -> dict[str, float | None]:

@@ -24,6 +24,7 @@ class Command(NamedTuple):
   index: int
   limits: Limits
   detect: bool = False  # JAX finds the processes, so that all of the above but `limits` is unknown
+  elastic: bool = False
 
   @property
   def address(self) -> str:
@@ -53,6 +54,12 @@ def define() -> None:
     'Whether JAX finds the processes of the run itself: on TPU pods, GKE, SLURM and MPI. Replaces '
     '--coordinator, --num_processes and --process_id.',
   )  # fmt: skip
+  flags.DEFINE_bool(
+    'elastic', False,
+    'Whether a run of several processes continues without one that is lost, and again with it once '
+    'it is given the same command, each time from the last checkpoint. Needs --coordinator, '
+    '--num_processes and --process_id; process 0 must come back within --start_secs.',
+  )  # fmt: skip
   flags.DEFINE_integer(
     'start_secs', Limits().start,
     'Of several processes: how long they wait for each other at the start.', lower_bound=1,
@@ -79,6 +86,11 @@ def asked() -> Command | None:
   values = flags.FLAGS
   limits = Limits(values.start_secs, values.lost_secs, values.stuck_secs)
   given = [name for name in PEERS if values[name].value is not None]
+  if values.elastic and (values.detect_processes or not given):
+    raise InputError(
+      '--elastic takes --coordinator=HOST:PORT --num_processes=N --process_id=I, without '
+      '--detect_processes'
+    )
   if values.detect_processes:
     if given:
       raise InputError(f'--detect_processes finds the processes itself: drop --{given[0]}')
@@ -96,7 +108,9 @@ def asked() -> Command | None:
       f'processes count from 0'
     )
   host, port = _address(values.coordinator)
-  command = Command(host, port, values.num_processes, values.process_id, limits)
+  command = Command(
+    host, port, values.num_processes, values.process_id, limits, elastic=values.elastic
+  )
   return command if command.count > 1 else None
 
 

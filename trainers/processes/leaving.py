@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import NoReturn
 from l2o.errors import InputError, RunError
 
 LOST = 5  # exit code where another process was lost or failed
+TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
 RESUMES = 'the same command resumes from the last checkpoint'
 FLUSH_SECS = 2.0
 _begun = threading.Lock()

@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from trainers.processes import leaving
@@ -49,23 +49,49 @@ def tell(message: str) -> None:
 
 def run(command: Command) -> int:
   """Starts this process's own command as the worker and waits for it; returns its exit code."""
-  read, write = os.pipe()
   with _forwarding() as forward:
-    worker = _start(write)
+    worker = Worker(command)
+    forward(worker.process)
+    worker.listen()
+    return worker.exit_code()
+
+
+class Worker:
+  """The process that works, as its parent sees it.
+
+  Args:
+    command: what this process was told.
+    environment: what the worker's has besides this process's own.
+  """
+
+  def __init__(self, command: Command, environment: Mapping[str, str] | None = None):
+    self._read, write = os.pipe()
+    self.process = _start(write, environment or {})
     os.close(write)
-    forward(worker)
-    said = _Said(command)
-    _listen(read, worker, said, silent_polls=int(2 * command.limits.lost / POLL_SECS))
-    return said.exit_code(worker.wait())
+    self._said = _Said(command)
+    self._silent_polls = int(2 * command.limits.lost / POLL_SECS)
+
+  @property
+  def saved(self) -> str:
+    """What it saved last."""
+    return self._said.saved
+
+  def listen(self) -> None:
+    """Hears it until it ends."""
+    _listen(self._read, self.process, self._said, self._silent_polls)
+
+  def exit_code(self) -> int:
+    """What its end means, after saying what it could not say."""
+    return self._said.exit_code(self.process.wait())
 
 
-def _start(write: int) -> subprocess.Popen[bytes]:
+def _start(write: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
   # All threads of the worker inherit the block, so that SIGTERM waits for its main thread.
   before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
   try:
     return subprocess.Popen(
       [sys.executable, *sys.orig_argv[1:]],
-      env=os.environ | {LINK: f'{write}:{os.getpid()}'},
+      env=os.environ | {LINK: f'{write}:{os.getpid()}', **environment},
       pass_fds=[write],
       process_group=0,  # or a Ctrl-C would reach it twice
       stdin=subprocess.DEVNULL,
@@ -131,15 +157,18 @@ class _Said:
     self._seconds = 2 * command.limits.lost
     self._index, self._count = command.index, command.count
     self._leaving: int | None = None
+    self.saved = ''
     self._rest = b''
 
   def hear(self, heard: bytes) -> None:
     *lines, self._rest = (self._rest + heard).split(b'\n')
     for line in lines:
       what, *numbers = line.decode().split()
-      if what == 'running':
+      if what == 'saved':
+        self.saved = ' '.join(numbers)
+      elif what == 'running':
         self.is_running = True
-        self._index, self._count = map(int, numbers)
+        self._index, self._count = map(int, numbers or (self._index, self._count))
       elif what == 'leaving':
         self._leaving = int(numbers[0])
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from l2o.errors import InputError, first_line
@@ -42,7 +42,7 @@ def check(command: Command, stop: Stop = lambda: None) -> None:
 
 
 async def _receive(command: Command, stop: Stop) -> None:
-  listening = _listen(command)
+  listening = listen(command)
   desk = _Desk(command)
   server = await asyncio.start_server(desk.meet, sock=listening, limit=MOST_BYTES)
   until = time.monotonic() + command.limits.start
@@ -60,7 +60,12 @@ async def _receive(command: Command, stop: Stop) -> None:
     raise InputError(refusal)
 
 
-def _listen(command: Command) -> socket.socket:
+def listen(command: Command) -> socket.socket:
+  """A socket at the coordinator's address.
+
+  Raises:
+    InputError: it cannot be had.
+  """
   try:
     family, *_, address = socket.getaddrinfo(command.host, command.port, type=socket.SOCK_STREAM)[0]
     return socket.create_server(address, family=family)
@@ -70,6 +75,48 @@ def _listen(command: Command) -> socket.socket:
       f'({error.strerror or first_line(error)}): it needs an address of its own machine and a free '
       f'port; give all processes another one'
     ) from error
+
+
+def missing(command: Command, away: Sequence[int]) -> str:
+  """The sentence about processes that did not come; empty if all did."""
+  if not away:
+    return ''
+  several = 'es' if away[1:] else ''
+  return (
+    f'process{several} {", ".join(map(str, away))} of {command.count} did not come to '
+    f'{command.address} within {command.limits.start} s (--start_secs): give the same '
+    f'command there, with --process_id={away[0]}'
+  )
+
+
+def misfit(command: Command, hello: Mapping[str, Any]) -> str:
+  """The sentence about a process that was started differently; empty if it was not."""
+  number, count = hello['index'], hello['count']
+  if count != command.count:
+    return (
+      f'process {number} was started with --num_processes={count}, process 0 with '
+      f'{command.count}: start all of them alike'
+    )
+  if hello.get('elastic', False) != command.elastic:
+    one, other = (0, number) if command.elastic else (number, 0)
+    return (
+      f'process {one} was started with --elastic, process {other} without: start all of them alike'
+    )
+  return ''
+
+
+def twice(number: int) -> str:
+  """The sentence about a number that two processes have."""
+  return f'two processes were started with --process_id={number}: each needs its own'
+
+
+def unmet(command: Command, why: str) -> str:
+  """The sentence about a process 0 that is not there."""
+  return (
+    f'process {command.index} of {command.count} found no process 0 at '
+    f'--coordinator={command.address} within {command.limits.start} s (--start_secs; {why}): start '
+    f'it there, and let this machine reach its port'
+  )
 
 
 class _Desk:
@@ -87,21 +134,15 @@ class _Desk:
 
   def missing(self) -> str:
     """The sentence about those that did not come; empty if all did."""
-    away = [i for i in range(1, self.command.count) if i not in self._present]
-    if not away:
-      return ''
-    several = 'es' if away[1:] else ''
-    return (
-      f'process{several} {", ".join(map(str, away))} of {self.command.count} did not come to '
-      f'{self.command.address} within {self.command.limits.start} s (--start_secs): give the same '
-      f'command there, with --process_id={away[0]}'
+    return missing(
+      self.command, [i for i in range(1, self.command.count) if i not in self._present]
     )
 
   async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Keeps a connection until it ends; a stranger's is closed."""
     number = None
     try:
-      hello = _parse(await asyncio.wait_for(reader.readline(), HELLO_SECS))
+      hello = decode(await asyncio.wait_for(reader.readline(), HELLO_SECS))
       if hello is not None:
         number = self._admit(hello, writer)
         await reader.read()  # returns when the other end closes
@@ -116,13 +157,10 @@ class _Desk:
     number, count = hello.get('index'), hello.get('count')
     if not isinstance(number, int) or not isinstance(count, int):
       return None
-    if count != self.command.count:
-      self.refusal = (
-        f'process {number} was started with --num_processes={count}, process 0 with '
-        f'{self.command.count}: start all of them alike'
-      )
+    if refusal := misfit(self.command, hello):
+      self.refusal = refusal
     elif number in self._present:
-      self.refusal = f'two processes were started with --process_id={number}: each needs its own'
+      self.refusal = twice(number)
     elif 0 < number < count:
       self._present[number] = writer
       return number
@@ -134,7 +172,7 @@ class _Desk:
     self._leaving.set()
     writers = [*self._present.values(), *self._refused]
     for writer in writers:
-      writer.write(_line(refusal=refusal))
+      writer.write(encode(refusal=refusal))
     until = time.monotonic() + 1.0
     while not all(writer.is_closing() for writer in writers) and time.monotonic() < until:
       await asyncio.sleep(0.02)
@@ -160,16 +198,12 @@ def _introduce(command: Command, stop: Stop) -> None:
       raise InputError(answer['refusal'])
     else:
       return
-  raise InputError(
-    f'process {command.index} of {command.count} found no process 0 at '
-    f'--coordinator={command.address} within {command.limits.start} s (--start_secs; {why}): start '
-    f'it there, and let this machine reach its port'
-  )
+  raise InputError(unmet(command, why))
 
 
 def _talk(line: socket.socket, command: Command, until: float, stop: Stop) -> dict[str, Any] | None:
   """The answer of process 0; None if whoever is there is not process 0, or hangs up."""
-  line.sendall(_line(index=command.index, count=command.count))
+  line.sendall(encode(index=command.index, count=command.count, elastic=command.elastic))
   line.settimeout(RETRY_SECS)
   heard = b''
   while b'\n' not in heard and len(heard) < MOST_BYTES and time.monotonic() < until:
@@ -181,14 +215,15 @@ def _talk(line: socket.socket, command: Command, until: float, stop: Stop) -> di
     if not more:
       return None
     heard += more
-  return _parse(heard)
+  return decode(heard)
 
 
-def _line(**said: Any) -> bytes:
+def encode(**said: Any) -> bytes:
+  """What is said, as a line."""
   return json.dumps({'magic': MAGIC, **said}).encode() + b'\n'
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def decode(line: bytes) -> dict[str, Any] | None:
   """What a line says; None if it is a stranger's."""
   try:
     said = json.loads(line)

@@ -28,5 +28,9 @@ def launch(command: Command | None, run: Callable[[], None], alike: Mapping[str,
     from trainers.processes import worker  # imports asyncio
 
     worker.work(command, run, alike)
+  elif command.elastic:
+    from trainers.processes import elastic
+
+    sys.exit(elastic.run(command, alike))
   else:
     sys.exit(parent.run(command))

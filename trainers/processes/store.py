@@ -9,7 +9,7 @@ import sys
 import types
 from typing import Any, Protocol
 
-from trainers.processes import progress
+from trainers.processes import progress, rounds
 
 FOREVER_SECS = 7 * 24 * 3600.0  # the watch ends a process whose peer is lost, long before
 
@@ -26,6 +26,12 @@ class Store(Protocol):
 def count() -> int:
   """The number of processes of this run; does not initialise JAX's devices."""
   return _distributed().num_processes or 1
+
+
+def hosts() -> int:
+  """The number of processes that the command names; in an elastic run some may be away."""
+  elastic = rounds.mine()
+  return elastic.hosts if elastic else count()
 
 
 def index() -> int:

@@ -12,11 +12,15 @@ from typing import Any, NoReturn
 
 from l2o.errors import InputError, RunError, first_line
 from trainers.harness import signals, workdir
-from trainers.processes import agreement, connect, leaving, parent, progress, store
+from trainers.processes import agreement, connect, leaving, parent, progress, rounds, store
 from trainers.processes import watch as watching
 from trainers.processes.flags import Command
 
-INTERRUPTED = 130
+
+class LostError(RunError):
+  """Another process went away before all were connected."""
+
+  exit_code = leaving.LOST
 
 
 def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) -> None:
@@ -37,12 +41,12 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
       if request.made:
         raise signals.TerminatedError('ended by SIGTERM before anything was computed')
 
-    connect.connect(command, stop)
-    if store.count() == 1:  # on one machine of a kind that may have many
+    command = _connect(command, stop)
+    if store.count() == 1:  # on one machine of a kind that may have many, or in an elastic round
       run()
       return
     watch = watching.Watch(command.limits)
-    parent.tell(f'running {store.index()} {store.count()}')
+    parent.tell('running' if rounds.mine() else f'running {store.index()} {store.count()}')
     try:
       _run(run, alike)
     except BaseException as error:
@@ -50,18 +54,34 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
     _part(watch)
 
 
+def _connect(command: Command, stop: Callable[[], None]) -> Command:
+  """Makes this process one of the run's, or of an elastic run's round; returns its command."""
+  elastic = rounds.mine()
+  if elastic is None:
+    connect.connect(command, stop)
+    return command
+  command = elastic.command(command)
+  if command.count > 1:
+    try:
+      connect.connect(command, stop)
+    except InputError as error:  # those of the round were there a moment ago
+      raise LostError(str(error)) from error
+  return command
+
+
 def _run(run: Callable[[], None], alike: Mapping[str, Any]) -> None:
   if not store.is_first():
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo prints there too
-  agreement.same({'number of processes': store.count(), **_software()}, 'their software')
+  agreement.same({'number of processes': store.count(), **software()}, 'their software')
   agreement.same(alike, 'their flags')
   progress.progressed()
   run()
   agreement.gathered('done')
 
 
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+  """What must be equal in all processes besides their flags."""
   packages = {name: importlib.metadata.version(name) for name in workdir.PACKAGES}
   return {'code revision': workdir.revision(), 'Python': platform.python_version(), **packages}
 
@@ -90,7 +110,7 @@ def _end(error: BaseException, watch: watching.Watch, command: Command) -> NoRet
     watch.end(error.exit_code, watching.JOINT if joint else watching.FAILED, first_line(error))
   if isinstance(error, KeyboardInterrupt):
     leaving.say(f'interrupted; {leaving.RESUMES}')
-    watch.end(INTERRUPTED, watching.FAILED, 'interrupted')
+    watch.end(leaving.INTERRUPTED, watching.FAILED, 'interrupted')
   traceback.print_exception(error)
   watch.end(1, watching.FAILED, f'{type(error).__name__}: {first_line(error)}')
 

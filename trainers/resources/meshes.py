@@ -34,18 +34,21 @@ AXES = ('copy', 'population', 'data', 'model')
 def set_cpu_devices(count: int) -> None:
   """Splits the CPUs of all processes into `count` devices; no effect on other backends.
 
-  A small network keeps one core busy, so members of a population run faster side by side. JAX
-  accepts this only before its first computation; later calls change nothing and warn.
+  In an elastic run each process keeps its share while others are away. A small network keeps one
+  core busy, so members of a population run faster side by side. JAX accepts this only before its
+  first computation; later calls change nothing and warn.
 
   Raises:
     InputError: that many devices cannot be divided among the processes.
   """
-  processes = store.count()
+  processes = store.hosts()
+  own = max(count // processes, 1)
   try:
-    jax.config.update('jax_num_cpu_devices', max(count // processes, 1))
+    jax.config.update('jax_num_cpu_devices', own)
   except RuntimeError:
-    if jax.default_backend() == 'cpu' and jax.device_count() != count:
-      logging.warning('JAX already runs on %d CPU devices, not %d', jax.device_count(), count)
+    there, wanted = jax.device_count(), own * store.count()
+    if jax.default_backend() == 'cpu' and there != wanted:
+      logging.warning('JAX already runs on %d CPU devices, not %d', there, wanted)
   if count % processes and jax.default_backend() == 'cpu':
     raise InputError(
       f'cpu_devices = {count}, those of the whole run, cannot be divided among {processes} '

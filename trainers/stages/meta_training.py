@@ -114,7 +114,8 @@ def generation(plan: MetaTrain) -> Any:
 
   It donates the state; `place` puts its inputs, those of `draw`, on the mesh.
   """
-  return jax.jit(_step(plan, *_parts(plan)), donate_argnums=0)
+  whole = meshes.replicated(plan.mesh)
+  return jax.jit(_step(plan, *_parts(plan)), donate_argnums=0, out_shardings=whole)
 
 
 def _parts(plan: MetaTrain) -> tuple[Any, optax.GradientTransformation]:
@@ -230,7 +231,7 @@ def _fed_step(plan: MetaTrain, host: Host, pretrained: tuple) -> Any:
     thetas = strategy.candidates(estimator, state.theta, state.estimator, noise_key)
     return thetas, start_episodes(plan.task, task_key, pretrained, drawn)
 
-  @partial(jax.jit, donate_argnums=0)
+  @partial(jax.jit, donate_argnums=0, out_shardings=meshes.replicated(plan.mesh))
   def end(state: MetaState, metrics: Metrics, num_steps: Any) -> tuple[MetaState, Metrics]:
     _, noise_key = _keys(plan, state)
     means = jax.tree.map(lambda x: jnp.mean(x, axis=1), metrics)

@@ -120,7 +120,9 @@ def prepare(plan: Train) -> Ready:
   """The initial state on its devices, and the step, which is compiled on its first call."""
   given = arrays.put(_given(plan), meshes.replicated(plan.mesh))
   spread = meshes.batch_sharding(plan.mesh, axis=0)
-  advance = jax.jit(_step(plan), donate_argnums=0)
+  places, whole = _places(plan, given), meshes.replicated(plan.mesh)
+  # A state placed by the compiler would be another program's after a step, with other bits.
+  advance = jax.jit(_step(plan), donate_argnums=0, out_shardings=(places, whole))
 
   def feed(number: int) -> tuple[Batch, Batch | None]:
     fresh = arrays.put(plan.fresh(number), spread) if plan.fresh else None
@@ -129,7 +131,8 @@ def prepare(plan: Train) -> Ready:
   def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
     return advance(state, batches, given)
 
-  return Ready(_init(plan, given), given, feed, step)
+  state = jax.jit(partial(_start, plan), out_shardings=places)(given, plan.start)
+  return Ready(state, given, feed, step)
 
 
 def _batch(plan: Train, number: int, place: NamedSharding) -> Batch:
@@ -249,25 +252,28 @@ class Evaluation:
     return {name: float(value) for name, value in measured.items()}
 
   def _recorded(self, like: InnerState) -> float:
-    """The lowest loss so far; infinity if there is none."""
+    """The lowest loss so far, measured again, since nothing vouches for the record."""
+    recorded = agreement.decided(self._record)
+    if agreement.decided((self._folder / BEST).exists):
+      inner, step = _kept(self._folder, like)
+      if step:
+        found = {'step': step, **self.measure(inner)}
+        if found != recorded:
+          self._folder.write_json(BEST_RECORD, found)
+        return found['loss']
+    return recorded.get('loss', math.inf)
+
+  def _record(self) -> dict[str, Any]:
     path, remedy = (
       self._folder / BEST_RECORD,
       'delete it, and the model in best/ is evaluated again',
     )
-    if agreement.decided(lambda: not path.exists() and (self._folder / BEST).exists()):
-      inner, step = _kept(self._folder, like)
-      if step:
-        self._folder.write_json(BEST_RECORD, {'step': step, **self.measure(inner)})
-
-    def lowest() -> float:
-      if not path.exists():
-        return math.inf
-      held = self._folder.read_json(BEST_RECORD, remedy)
-      if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
-        raise InputError(f'{path} has no loss; {remedy}')
-      return held['loss']
-
-    return agreement.decided(lowest)
+    if not path.exists():
+      return {}
+    held = self._folder.read_json(BEST_RECORD, remedy)
+    if not isinstance(held, dict) or not isinstance(held.get('loss'), float):
+      raise InputError(f'{path} has no loss; {remedy}')
+    return held
 
   def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
     state = inner._replace(opt_state=inner.opt_state.inner)
@@ -318,10 +324,10 @@ def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransf
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _init(plan: Train, given: Given) -> TrainState:
-  start = partial(_start, plan)
-  places = meshes.placed(plan.mesh, plan.placement, jax.eval_shape(start, given, plan.start))
-  return jax.jit(start, out_shardings=places)(given, plan.start)
+def _places(plan: Train, given: Given) -> PyTree:
+  """The shardings of a state, the same before and after every step."""
+  shapes = jax.eval_shape(partial(_start, plan), given, plan.start)
+  return meshes.placed(plan.mesh, plan.placement, shapes)
 
 
 def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) -> TrainState:

@@ -35,27 +35,41 @@ def free_port():
 class Launched:
   """The processes of one run."""
 
-  def __init__(self, do, count=2, **flags):
+  def __init__(self, do, count=2, module='small_run', **flags):
     self.folder = pathlib.Path(tempfile.mkdtemp())
     self.port = free_port()
     given = {'start_secs': 20, 'lost_secs': 10, **flags}
     if 'detect_processes' not in flags:
       named = {'coordinator': f'127.0.0.1:{self.port}', 'num_processes': count}
       given = {**named, 'process_id': list(range(count)), **given}
-    self.parents = [
-      subprocess.Popen(
-        [
-          *(sys.executable, '-m', 'tests.trainers.processes.small_run', f'--do={do}'),
-          *(f'--mark={self.folder}', '--verbosity=-1'),
-          *(f'--{k}={v[i] if isinstance(v, list) else v}' for k, v in given.items()),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-      )
-      for i in range(count)
-    ]
+    self._command = [sys.executable, '-m', f'tests.trainers.processes.{module}', f'--do={do}']
+    self._command += [f'--mark={self.folder}', '--verbosity=-1']
+    self._given = given
+    self.parents = [self._start(i) for i in range(count)]
+
+  def _start(self, i, **others):
+    given = (self._given | others).items()
+    return subprocess.Popen(
+      [*self._command, *(f'--{k}={v[i] if isinstance(v, list) else v}' for k, v in given)],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    )
+
+  def again(self, i, **others):
+    """Starts a process that has ended again."""
+    self.parents[i].communicate()
+    self.parents[i] = self._start(i, **others)
+
+  def round(self, number, ranks):
+    """The process ids of an elastic round's workers, once all of them wait."""
+    until = time.monotonic() + LIMIT_SECS
+    while time.monotonic() < until:
+      with contextlib.suppress(FileNotFoundError, ValueError):
+        return [int((self.folder / f'{number}.{i}').read_text()) for i in range(ranks)]
+      time.sleep(0.02)
+    raise TimeoutError(f'round {number} did not start: {sorted(self.folder.iterdir())}')
 
   def workers(self):
     """The process ids of the workers, once all of them are in the run."""

@@ -23,11 +23,12 @@ def test_without_flags_a_run_has_one_process():
 
 def test_what_the_flags_say():
   command = asked(coordinator='10.0.0.1:8476', num_processes=4, process_id=3, lost_secs=20)
-  assert command == ('10.0.0.1', 8476, 4, 3, (60, 20, 1800), False)
+  assert command == ('10.0.0.1', 8476, 4, 3, (60, 20, 1800), False, False)
   assert command.address == '10.0.0.1:8476'
   command = asked(coordinator='[::1]:8476', num_processes=4, process_id=0)
   assert (command.host, command.address) == ('::1', '[::1]:8476')
   assert asked(detect_processes=True).detect
+  assert asked(coordinator='a:1', num_processes=2, process_id=0, elastic=True).elastic
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,8 @@ def test_what_the_flags_say():
     ({'coordinator': 'a:65536'}, '--coordinator=a:65536 must be HOST:PORT'),
     ({'coordinator': '::1:80'}, r'IPv6 address as \[ADDRESS\]:PORT'),
     ({'detect_processes': True, 'process_id': 0}, 'drop --process_id'),
+    ({'elastic': True}, '--elastic takes --coordinator=HOST:PORT'),
+    ({'elastic': True, 'detect_processes': True}, 'without --detect_processes'),
   ],
 )
 def test_flags_that_do_not_fit(given, says):

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.tiny_run import execute, tiny_job
 from trainers.processes import parent
 from trainers.processes.flags import Command, Limits
 
@@ -55,5 +56,18 @@ def test_a_worker_that_fell_silent(capfd):
   assert 'process 1 of 2 gave no sign of life for 30 s and was ended' in errors
 
 
+def test_what_was_saved_last():
+  said = parent._Said(Command('a', 1, 2, 1, Limits()))
+  said.hear(b'saved train 3\nrunning\nsaved train 4\nsaved tr')
+  assert (said.saved, said.is_running) == ('train 4', True)
+
+
 def test_a_usual_code_is_handed_on(capfd):
   assert meaning(capfd, RUNNING, -3) == (3, '')
+
+
+def test_what_a_run_saves_is_told(tmp_path, monkeypatch):
+  told = []
+  monkeypatch.setattr(parent, 'tell', told.append)
+  execute(tiny_job(checkpoint_every_secs=0.0), tmp_path / 'run')
+  assert told == [f'saved train {step}' for step in (1, 2, 3, 4, 5, 6, 6)]

@@ -153,7 +153,7 @@ def test_one_that_left_may_come_again():
   with ThreadPoolExecutor(1) as pool:
     zero = pool.submit(check_all, [command(0, 3, port)])
     with connected(port) as line:
-      line.sendall(preflight._line(index=1, count=3))
+      line.sendall(preflight.encode(index=1, count=3))
       time.sleep(0.3)
     assert check_all([command(i, 3, port) for i in (1, 2)]) == [None, None]
     assert zero.result() == [None]

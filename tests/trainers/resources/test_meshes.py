@@ -12,6 +12,7 @@ from l2o.estimators.nes import nes
 from l2o.inner.mapping import sequential, vectorized
 from l2o.inner.rollout import meta_loss
 from tests.problems import quadratic_task, quadratic_tasks
+from trainers.processes import rounds, store
 from trainers.resources import meshes
 
 
@@ -93,3 +94,12 @@ def test_more_cpu_devices_after_the_first_computation_is_a_warning(caplog):
   meshes.set_cpu_devices(3)
   assert jax.device_count() == 8
   assert 'JAX already runs on 8 CPU devices, not 3' in caplog.text
+
+
+def test_in_an_elastic_round_each_process_keeps_its_share_of_the_devices(monkeypatch, caplog):
+  monkeypatch.setattr(rounds, 'mine', lambda: rounds.Round(2, 'a', 1, count=2, index=0, hosts=4))
+  monkeypatch.setattr(store, 'count', lambda: 2)
+  meshes.set_cpu_devices(16)  # four for each, and eight are there
+  assert not caplog.text
+  with pytest.raises(InputError, match=r'cpu_devices = 6, .* divided among 4 processes'):
+    meshes.set_cpu_devices(6)

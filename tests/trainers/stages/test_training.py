@@ -211,6 +211,19 @@ def test_sharded_over_data_and_model_it_trains_as_on_one_device(tmp_path, rule):
     np.testing.assert_allclose(split.inner.params[name], wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_leaves_the_state_where_it_was():
+  """Here the compiler would spread the bias, which is replicated, and the next step differ."""
+  settings = {'task': matrix_task(), 'rule': l2o.rule(**ADAM), 'sample': rows_of}
+  settings |= {'mesh': meshes.make_mesh(data=4, model=2), 'evaluation': rows_of(99)}
+  ready = training.prepare(plan(**settings, placement=(('kernel', (None, 'model')),)))
+  places = jax.tree.map(lambda x: x.sharding, ready.state)
+  state, _ = ready.step(ready.state, ready.feed(0))
+  moved = jax.tree.map(
+    lambda x, place: not x.sharding.is_equivalent_to(place, x.ndim), state, places
+  )
+  assert not any(jax.tree.leaves(moved))
+
+
 @pytest.mark.parametrize('mesh', [{'data': 4, 'model': 2}, {'data': 2, 'model': 3}])
 def test_a_sharded_job_that_was_killed_ends_as_an_unbroken_one_on_any_mesh(tmp_path, mesh):
   """Bit for bit where the mesh is the same, to 1e-4 on another: sums are in another order."""
