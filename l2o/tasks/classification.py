@@ -33,12 +33,10 @@ def classification(
     crop: height and width of what the model sees: a random crop in training, the centre crop in
       evaluation; 0 for the whole image.
     mirror: whether training images are flipped left to right with probability 1/2.
-    preprocessing: what the model expects of its images, as a Preprocessing or a block with its
-      attributes; None for values in [0, 1].
+    preprocessing: a Preprocessing, or a block of its attributes; None for image / 255.
 
   Raises:
-    InputError: a crop larger than the images, or a wrong preprocessing; at `init` from pretrained
-      parameters, no module `head` in the model.
+    InputError: a crop larger than the images, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
     A Task whose `init` takes `pretrained=(params, model_state)`, of a model that may have
@@ -56,9 +54,8 @@ def classification(
   prepared, shape = _prepared(preprocessing, seen)
 
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
-    variables = model.init(key, jnp.zeros((1, *shape)), train=False)
-    params = variables['params']
-    model_state = {name: block for name, block in variables.items() if name != 'params'}
+    model_state = dict(model.init(key, jnp.zeros((1, *shape)), train=False))
+    params = model_state.pop('params')
     if pretrained is None:
       return params, model_state
     backbone, model_state = pretrained
@@ -68,9 +65,12 @@ def classification(
     images = batch['image']
     if crop or mirror:
       images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
-    settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
-    variables = {'params': params, **model_state}
-    logits, new_state = model.apply(variables, prepared(images), train=True, **settings)
+    settings: dict[str, Any] = {
+      'train': True,
+      'mutable': list(model_state),
+      'rngs': {'dropout': key},
+    }
+    logits, new_state = model.apply({'params': params, **model_state}, prepared(images), **settings)
     metrics = _metrics(logits, batch['label'])
     return metrics['loss'], (new_state, metrics)
 
