@@ -198,7 +198,7 @@ def describe(hint: Any) -> str:
     of = ' of ' if bounds.startswith('at ') else ' '
     return describe(kind) + (f'{of}{bounds}' if bounds else '')
   if origin in (typing.Union, types.UnionType):
-    return ' or '.join(describe(kind) for kind in arguments)
+    return ' or '.join(dict.fromkeys(map(describe, arguments)))
   if origin is typing.Literal:
     return ' or '.join(map(repr, arguments))
   kind = origin or hint

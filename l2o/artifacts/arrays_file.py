@@ -64,16 +64,7 @@ def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, 
   Raises:
     InputError: no such file, another format, or content that does not match its digest.
   """
-  try:
-    with safetensors.safe_open(path, framework='numpy') as file:
-      metadata = file.metadata() or {}
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-  except OSError as error:
-    reason = 'it is a folder' if os.path.isdir(path) else first_line(error)
-    raise InputError(f'{path} holds no {what} ({reason})') from error
-  except (safetensors.SafetensorError, AttributeError, TypeError, ValueError) as error:
-    reason = first_line(error)
-    raise InputError(f'{path} is damaged or holds no {what} ({reason}); {remedy}') from error
+  metadata, arrays = tensors(path, what, remedy)
   if missing := [key for key in (ABOUT, DIGEST) if key not in metadata]:
     lacking = ' and '.join(missing)
     reason = f'its metadata lacks {lacking}'
@@ -85,6 +76,27 @@ def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, 
     return unflatten(arrays), about
   except InputError as error:
     raise InputError(f'{path}: {error}; {remedy}') from error
+
+
+def tensors(
+  path: pathlib.Path, what: str, remedy: str
+) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+  """The metadata and the arrays, by name, of any safetensors file; arguments as `read`.
+
+  Raises:
+    InputError: no such file, or another format.
+  """
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      metadata = file.metadata() or {}
+      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+  except OSError as error:
+    reason = 'it is a folder' if os.path.isdir(path) else first_line(error)
+    raise InputError(f'{path} holds no {what} ({reason})') from error
+  except (safetensors.SafetensorError, AttributeError, TypeError, ValueError) as error:
+    reason = first_line(error)
+    raise InputError(f'{path} is damaged or holds no {what} ({reason}); {remedy}') from error
+  return metadata, arrays
 
 
 def _description(text: str, path: pathlib.Path) -> dict[str, Any]:

@@ -16,5 +16,6 @@ MODELS = {
   'neural_ode': 'l2o.models.neural_ode:NeuralODE',
   'resnet': 'l2o.models.resnet:ResNet',
   'siren': 'l2o.models.siren:Siren',
+  'vit': 'l2o.models.vit:ViT',
   'xception': 'l2o.models.xception:Xception',
 }

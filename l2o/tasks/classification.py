@@ -1,6 +1,6 @@
 """Image classification with a fresh head on a pretrained backbone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,8 @@ from flax import linen as nn
 
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
+from l2o.tasks.preprocessing import Preprocessing
+from l2o.tasks.preprocessing import preprocessing as checked_preprocessing
 from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 
@@ -20,20 +22,21 @@ def classification(
   head: str = 'head',
   crop: Whole = 0,
   mirror: bool = False,
+  preprocessing: Preprocessing | Mapping[str, Any] | None = None,
 ) -> Task:
   """Softmax cross-entropy on `{'image': [B, H, W, C] uint8, 'label': [B] int32}`.
 
   Args:
-    model: called as `model(images in [0, 1], train=bool)` -> logits.
+    model: called as `model(images, train=bool)` -> logits.
     image_shape: (H, W, C).
     head: the module that is reinitialized when a task starts from pretrained parameters.
     crop: height and width of what the model sees: a random crop in training, the centre crop in
       evaluation; 0 for the whole image.
     mirror: whether training images are flipped left to right with probability 1/2.
+    preprocessing: a Preprocessing, or a block of its attributes; None for image / 255.
 
   Raises:
-    InputError: a crop larger than the images; at `init` from pretrained parameters, no module
-      `head` in the model.
+    InputError: a crop larger than the images, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
     A Task whose `init` takes `pretrained=(params, model_state)`, of a model that may have
@@ -48,11 +51,11 @@ def classification(
     ['accuracy', 'loss']
   """
   seen = _seen(image_shape, crop)
+  prepared, shape = _prepared(preprocessing, seen)
 
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
-    variables = model.init(key, jnp.zeros((1, *seen)), train=False)
-    params = variables['params']
-    model_state = {name: block for name, block in variables.items() if name != 'params'}
+    model_state = dict(model.init(key, jnp.zeros((1, *shape)), train=False))
+    params = model_state.pop('params')
     if pretrained is None:
       return params, model_state
     backbone, model_state = pretrained
@@ -62,15 +65,18 @@ def classification(
     images = batch['image']
     if crop or mirror:
       images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
-    settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
-    variables = {'params': params, **model_state}
-    logits, new_state = model.apply(variables, _scaled(images), train=True, **settings)
+    settings: dict[str, Any] = {
+      'train': True,
+      'mutable': list(model_state),
+      'rngs': {'dropout': key},
+    }
+    logits, new_state = model.apply({'params': params, **model_state}, prepared(images), **settings)
     metrics = _metrics(logits, batch['label'])
     return metrics['loss'], (new_state, metrics)
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     variables: Mapping[str, Any] = {'params': params, **model_state}
-    images = _scaled(_middle(batch['image'], seen))
+    images = prepared(_middle(batch['image'], seen))
     return _metrics(model.apply(variables, images, train=False), batch['label'])
 
   return Task(init, loss, evaluate)
@@ -90,6 +96,16 @@ def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
   if crop > min(height, width):
     raise InputError(f'task.crop must be 0 to {min(height, width)}, not {crop}')
   return (crop or height, crop or width, channels)
+
+
+def _prepared(
+  given: Preprocessing | Mapping[str, Any] | None, seen: tuple[int, int, int]
+) -> tuple[Callable[[jax.Array], jax.Array], tuple[int, ...]]:
+  """What is done to images of shape `seen`, and their shape after it."""
+  if given is None:
+    return _scaled, seen
+  found = checked_preprocessing(given, seen[2])
+  return found.__call__, found.shape(seen)
 
 
 def _middle(images: jax.Array, seen: tuple[int, int, int]) -> jax.Array:

@@ -63,6 +63,11 @@ MODEL_ARGUMENTS = [
   ({'name': 'resnet', 'num_classes': 2, 'blocks': (1, -1, 1)}, r'blocks\[1\] must be'),
   ({'name': 'resnet', 'num_classes': 2, 'stem': 0}, 'stem must be'),
   ({'name': 'resnet', 'num_classes': 2, 'stem_stride': 0}, 'stem_stride must be'),
+  (
+    {'name': 'vit', 'num_classes': 2, 'size': 'H'},
+    "size must be 'Ti' or 'S' or 'B' or 'L', not 'H'",
+  ),
+  ({'name': 'vit', 'num_classes': 2, 'heads': 0}, 'heads must be'),
   ({'name': 'siren', 'features': 0}, 'features must be'),
   ({'name': 'siren', 'features': 8, 'num_layers': 0}, 'num_layers must be'),
   ({'name': 'lstm', 'num_outputs': 1, 'features': -4}, 'features must be'),

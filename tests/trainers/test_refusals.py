@@ -44,7 +44,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     (
       'model.name',
       'transformer',
-      "no model 'transformer'; choose from lane_keeping, lstm, ltc, mlp, neural_ode, resnet",
+      "no model 'transformer'; choose from .*lane_keeping, lstm, ltc, mlp, neural_ode, resnet",
     ),
     ('rule.name', 'vela', "no rule 'vela'"),
     ('rule.directions', ('sgd', 'adem'), "no direction 'adem'"),

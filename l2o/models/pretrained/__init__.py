@@ -1,0 +1,13 @@
+"""Networks that others pretrained: from a file with torch's names to parameters and state.
+
+An architecture is a function `(model, image_shape) -> [Spelling, ...]`, listed under the model's
+class: how each publisher names the tensors, and what the weights expect of their images.
+"""
+
+ARCHITECTURES = {
+  'CifarResNet': 'l2o.models.pretrained.cifar_resnet:spellings',
+  'EfficientNetLite0': 'l2o.models.pretrained.efficientnet_lite:spellings',
+  'ResNet': 'l2o.models.pretrained.resnet:spellings',
+  'ViT': 'l2o.models.pretrained.vit:spellings',
+  'Xception': 'l2o.models.pretrained.xception:spellings',
+}
