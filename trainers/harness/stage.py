@@ -1,7 +1,7 @@
 """The code around every training stage's step: restore, log, checkpoint, report."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from checkpoints import Checkpoints
@@ -78,7 +78,7 @@ def run(
 
   progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
   report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
-  with signals.on_sigterm() as request, contextlib.closing(writer), contextlib.closing(saved):
+  with signals.on_sigterm() as request, contextlib.closing(writer), _closing(saved):
     pause = Pause(request, saved.is_due, start)
 
     def save(done: int, state: Any) -> None:
@@ -96,6 +96,17 @@ def run(
 def _checkpoints(folder: Folder, options: Options) -> Checkpoints:
   settings = options.checkpoint_every_secs, options.keep_checkpoints
   return Checkpoints(folder / CHECKPOINTS, *settings, decided=agreement.decided)
+
+
+@contextlib.contextmanager
+def _closing(saved: Checkpoints) -> Iterator[None]:
+  """Waits for what is being saved, but not after a Ctrl-C: it may have left a save half begun."""
+  try:
+    yield
+  except Exception:
+    saved.close()
+    raise
+  saved.close()
 
 
 def _terminated(what: str) -> signals.TerminatedError:

@@ -58,7 +58,8 @@ def define() -> None:
     'elastic', False,
     'Whether a run of several processes continues without one that is lost, and again with it once '
     'it is given the same command, each time from the last checkpoint. Needs --coordinator, '
-    '--num_processes and --process_id; process 0 must come back within --start_secs.',
+    '--num_processes and --process_id. Process 0 must come back within --start_secs, and meshes '
+    'must fit those that are left (use -1), or the run ends.',
   )  # fmt: skip
   flags.DEFINE_integer(
     'start_secs', Limits().start,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainers.processes import parent
+from trainers.processes import leaving, parent
 from trainers.processes.flags import Command
 
 
@@ -23,7 +23,7 @@ def launch(command: Command | None, run: Callable[[], None], alike: Mapping[str,
     RunError: what `run` raises.
   """
   if command is None:
-    run()
+    _alone(run)
   elif parent.is_worker():
     from trainers.processes import worker  # imports asyncio
 
@@ -34,3 +34,11 @@ def launch(command: Command | None, run: Callable[[], None], alike: Mapping[str,
     sys.exit(elastic.run(command, alike))
   else:
     sys.exit(parent.run(command))
+
+
+def _alone(run: Callable[[], None]) -> None:
+  try:
+    run()
+  except KeyboardInterrupt:
+    leaving.say(f'interrupted; {leaving.RESUMES}')
+    leaving.now(leaving.INTERRUPTED)  # a usual exit trips over a save that is half begun

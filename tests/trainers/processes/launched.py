@@ -81,6 +81,15 @@ class Launched:
       time.sleep(0.05)
     raise TimeoutError('the workers did not start')
 
+  def have_workers(self):
+    """Waits until each parent has started its worker, so that it passes signals on."""
+    for parent in self.parents:
+      children = pathlib.Path(f'/proc/{parent.pid}/task/{parent.pid}/children')
+      until = time.monotonic() + LIMIT_SECS
+      while not children.read_text():
+        assert time.monotonic() < until, 'a parent does not start its worker'
+        time.sleep(0.05)
+
   def hear_at_port(self):
     """Waits until process 0 waits for the others."""
     for _ in range(round(LIMIT_SECS * 10)):

@@ -159,6 +159,7 @@ def test_sigterm_while_building_ends_all_before_anything_is_computed(do):
 
 def test_sigterm_while_the_others_have_not_come():
   with launched('wait_for_all', num_processes=3) as run:
+    run.have_workers()
     run.hear_at_port()
     for parent in run.parents:
       parent.send_signal(signal.SIGTERM)

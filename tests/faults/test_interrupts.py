@@ -1,0 +1,38 @@
+"""Ctrl-C ends a run at once, in one sentence, whatever was being saved."""
+
+import signal
+
+import pytest
+
+from checkpoints import Checkpoints
+from tests.faults.runs import left, refusal
+from tests.faults.test_damage import CONFIGS, runs  # noqa: F401
+from tests.tiny_run import execute
+from trainers.harness import loop
+from trainers.processes import leaving, start
+
+
+def interrupt(name, *arguments):
+  return lambda done, state: signal.raise_signal(signal.SIGINT) if done == 2 else None
+
+
+def test_a_save_that_is_half_begun_does_not_hide_it(runs, tmp_path, monkeypatch):  # noqa: F811
+  def half_begun(self):
+    raise RuntimeError('cannot join thread before it is started')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(loop, 'progress', interrupt)
+    patch.setattr(Checkpoints, 'close', half_begun)
+    with pytest.raises(KeyboardInterrupt):
+      execute(CONFIGS['job'], tmp_path / 'run')
+  assert refusal(CONFIGS['job'], tmp_path / 'run') is None
+  assert left(tmp_path / 'run') == left(runs('job', 'finished'))
+
+
+def test_it_is_said_in_one_sentence(monkeypatch, capfd):
+  codes = []
+  monkeypatch.setattr(leaving, 'now', codes.append)
+  start.launch(None, lambda: signal.raise_signal(signal.SIGINT), {})
+  assert codes == [130]
+  said = 'error: interrupted; the same command resumes from the last checkpoint\n'
+  assert capfd.readouterr().err == said
