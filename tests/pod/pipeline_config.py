@@ -10,7 +10,7 @@ from tests.tiny_run import tiny
 DIFFS = {
   '': {'cpu_devices': 4},
   'fed': {'cpu_devices': 4, 'feed.chunk_steps': 2, 'feed.tasks_at_once': 3},
-  'long': {'cpu_devices': 3, 'meta_train.num_generations': 1500, 'meta_train.max_steps': 20},
+  'long': {'cpu_devices': 3, 'meta_train.num_generations': 800, 'meta_train.max_steps': 20},
 }
 
 

@@ -16,7 +16,7 @@ CONFIG = 'pipeline_config.py:long'
 PROCESSES, KILLS = 3, 10
 # Every process can lose its worker; process 0's own parent is what the others come back to.
 VICTIMS = [(0, 'worker'), (1, 'worker'), (2, 'worker'), (1, 'both'), (2, 'both')]
-GAP_SECS, AWAY_SECS = (5.0, 30.0), (2.0, 10.0)
+EARLY_SECS, LATE_SECS, AWAY_SECS = (2.0, 12.0), (0.0, 6.0), (2.0, 10.0)
 TIMEOUT_SECS = 1500
 
 
@@ -46,6 +46,15 @@ class Elastic:
         return worker
       time.sleep(0.05)
 
+  def comes_forward(self):
+    """Waits for a new generation."""
+    path = pathlib.Path(self._workdir) / 'meta_train' / 'metrics.jsonl'
+    until, before = time.monotonic() + TIMEOUT_SECS, path.exists() and path.read_text()
+    while not path.exists() or path.read_text() == before:
+      assert all(process.poll() is None for process in self.processes), self.log(0)
+      assert time.monotonic() < until, self.log(0)
+      time.sleep(0.1)
+
   def log(self, i):
     self._logs[i].seek(0)
     return self._logs[i].read()
@@ -66,7 +75,11 @@ def elastic(workdir):
 
 
 def kill_one(run, chance):
-  time.sleep(chance.uniform(*GAP_SECS))
+  if chance.random() < 1 / 3:  # while a round starts
+    time.sleep(chance.uniform(*EARLY_SECS))
+  else:  # after it has come forward
+    run.comes_forward()
+    time.sleep(chance.uniform(*LATE_SECS))
   victim, what = chance.choice(VICTIMS)
   worker = run.worker(victim)
   if what == 'both':
