@@ -61,7 +61,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-  """ResNet-(2 + 2 or, with bottlenecks, 3 x blocks): He et al., arXiv 1512.03385, table 1, sec. 4.2.
+  """ResNet-(2 + 2 x blocks), 3 x with bottlenecks: He et al., arXiv 1512.03385, table 1, sec. 4.2.
 
   Attributes:
     num_classes: outputs.
