@@ -171,23 +171,27 @@ def test_pooling_is_padded_alike_and_never_wins_with_its_margin(rng, kind, margi
   np.testing.assert_array_equal(got[0, :, :, 0], expected)
 
 
-def test_a_resnets_padding_reaches_every_strided_layer(monkeypatch):
+def strided(**arguments):
+  """(kernel, padding) of each convolution of a small ResNet that has stride 2, in order."""
+  spec = {'name': 'resnet', 'features': (4, 8), 'stem': 7, 'stem_stride': 2, 'stem_pool': True}
+  model = build(MODELS, {**spec, **arguments}, 'model', num_classes=3)
   found = []
 
   def watch(following, args, kwargs, context):
-    if isinstance(context.module, Conv) and context.module.strides == (2, 2):
-      found.append(context.module.padding)
+    layer = context.module
+    if isinstance(layer, Conv) and layer.strides == (2, 2):
+      found.append((layer.kernel_size[0], layer.padding))
     return following(*args, **kwargs)
 
-  def strided(**padding):
-    spec = {'name': 'resnet', 'features': (4, 8), 'stem': 7, 'stem_stride': 2, 'stem_pool': True}
-    model = build(MODELS, {**spec, **padding}, 'model', num_classes=3)
-    found.clear()
-    with nn.intercept_methods(watch):
-      jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False))
-    return list(found)
+  with nn.intercept_methods(watch):
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False))
+  return found
 
-  monkeypatch.setattr(resnet, 'halving_pool', lambda x, kind: found.append(kind) or x)
+
+@pytest.mark.parametrize('bottleneck', [False, True])
+def test_a_resnets_padding_reaches_every_strided_layer(monkeypatch, bottleneck):
+  pools = []
+  monkeypatch.setattr(resnet, 'halving_pool', lambda x, kind: pools.append(kind) or x)
   # The stem, the second stage's first 3x3 convolution and its shortcut.
   margins = [((3, 3), (3, 3)), ((1, 1), (1, 1)), ((0, 0), (0, 0))]
   kernels = (7, 3, 1)
