@@ -65,12 +65,8 @@ def classification(
     images = batch['image']
     if crop or mirror:
       images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
-    settings: dict[str, Any] = {
-      'train': True,
-      'mutable': list(model_state),
-      'rngs': {'dropout': key},
-    }
-    logits, new_state = model.apply({'params': params, **model_state}, prepared(images), **settings)
+    how: dict[str, Any] = {'train': True, 'mutable': list(model_state), 'rngs': {'dropout': key}}
+    logits, new_state = model.apply({'params': params, **model_state}, prepared(images), **how)
     metrics = _metrics(logits, batch['label'])
     return metrics['loss'], (new_state, metrics)
 
