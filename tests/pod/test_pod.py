@@ -66,7 +66,7 @@ def slow(*values):
 @pytest.mark.parametrize(
   ('config', 'processes'),
   [
-    (PIPELINE, 2),
+    slow(PIPELINE, 2),
     (JOB, 4),
     slow(PIPELINE, 4),
     slow(f'{PIPELINE}:fed', 2),
@@ -100,7 +100,8 @@ def test_a_batch_split_over_four_devices_repeats_in_bits_and_agrees_with_one_pro
 @pytest.mark.parametrize(
   ('config', 'stage', 'told', 'then'),
   [
-    (PIPELINE, 'meta_train', [1], 1),
+    (PIPELINE, 'meta_train', [1], 2),
+    slow(PIPELINE, 'meta_train', [1], 1),
     slow(PIPELINE, 'pretrain', [0], 2),
     slow(PIPELINE, 'pretrain', [0, 1], 4),
     slow(PIPELINE, 'meta_train', [0, 1], 2),
