@@ -4,8 +4,8 @@
 #
 #   sbatch launch/slurm_job.sh --config=configs/quickstart.py --workdir=/shared/runs/quickstart
 #
-# SLURM sends SIGTERM two minutes before the time limit or a preemption: the run saves, ends with 143
-# and is put back into the queue, where it goes on from what it saved.
+# SLURM sends SIGTERM two minutes before the time limit: the run saves, ends with 143 and is put back
+# into the queue, where it resumes from what it saved.
 #SBATCH --job-name=l2o
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4

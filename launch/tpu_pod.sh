@@ -4,7 +4,7 @@
 #
 #   launch/tpu_pod.sh NAME ZONE --config=configs/quickstart.py --workdir=/mnt/shared/runs/quickstart
 #
-# Give the same command again after a preemption: the run goes on from its last checkpoint.
+# Give the same command again after a preemption: the run resumes from its last checkpoint.
 set -euo pipefail
 
 if (($# < 4)); then

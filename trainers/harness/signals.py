@@ -71,12 +71,5 @@ def stop_if_asked() -> None:
   Raises:
     TerminatedError: in all processes, if any of them got a SIGTERM.
   """
-  if not _active:
-    return
-  asked = agreement.gathered(_active[0].made)
-
-  def refuse() -> None:
-    if any(asked):
-      raise TerminatedError('ended by SIGTERM before anything was computed')
-
-  agreement.decided(refuse)
+  if _active and any(agreement.gathered(_active[0].made)):
+    raise TerminatedError('ended by SIGTERM before anything was computed')
