@@ -1,11 +1,11 @@
-"""The tiny pipeline and the tiny training job made longer, and saved after every step.
+"""The tiny pipeline and training job made longer, and the quickstart, saved after every step.
 
 So that a signal at a random time finds them in any of their stages.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, quickstart
 from tests.tiny_run import tiny, tiny_job
 
 SAVING = {'checkpoint_every_secs': 0.0, 'cpu_devices': 2}
@@ -18,5 +18,10 @@ PIPELINE = SAVING | {
 
 
 def get_config(arg=''):
-  """Arguments: `job` for the training job instead of the pipeline."""
-  return ConfigDict(tiny_job(**JOB) if common.parse(arg, job=False).job else tiny(**PIPELINE))
+  """Arguments: `job` for the training job instead of the pipeline, `quickstart` for its smoke run."""
+  args = common.parse(arg, job=False, quickstart=False)
+  if args.quickstart:
+    c = quickstart.get_config('smoke')
+    c.checkpoint_every_secs = 0.0
+    return c
+  return ConfigDict(tiny_job(**JOB) if args.job else tiny(**PIPELINE))

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run at once, in one sentence, whatever was being saved."""
+"""Ctrl-C, and SIGTERM outside of a loop, end a run at once, in one sentence."""
 
 import signal
 
@@ -25,10 +25,18 @@ def test_a_save_that_is_half_begun_does_not_hide_it(tmp_path, monkeypatch):
     execute(CONFIGS['job'], tmp_path / 'run')
 
 
-def test_it_is_said_in_one_sentence(monkeypatch, capfd):
+@pytest.mark.parametrize(
+  ('number', 'code', 'said'),
+  [(signal.SIGINT, 130, 'interrupted'), (signal.SIGTERM, 143, 'ended by SIGTERM')],
+)
+def test_it_is_said_in_one_sentence(number, code, said, monkeypatch, capfd):
+  """Outside of a stage's loop, which saves at a SIGTERM."""
   codes = []
+  before = signal.getsignal(number)
   monkeypatch.setattr(leaving, 'now', codes.append)
-  start.launch(None, lambda: signal.raise_signal(signal.SIGINT), {})
-  assert codes == [130]
-  said = 'error: interrupted; the same command resumes from the last checkpoint\n'
-  assert capfd.readouterr().err == said
+  start.launch(None, lambda: signal.raise_signal(number), {})
+  assert codes == [code]
+  assert (
+    capfd.readouterr().err == f'error: {said}; the same command resumes from the last checkpoint\n'
+  )
+  assert signal.getsignal(number) is before

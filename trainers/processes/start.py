@@ -1,7 +1,9 @@
 """Where main.py hands over: the run in this process, or as one of several."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from trainers.processes import leaving, parent
@@ -38,7 +40,23 @@ def launch(command: Command | None, run: Callable[[], None], alike: Mapping[str,
 
 def _alone(run: Callable[[], None]) -> None:
   try:
-    run()
+    with _ended_by_sigterm():
+      run()
   except KeyboardInterrupt:
     leaving.say(f'interrupted; {leaving.RESUMES}')
     leaving.now(leaving.INTERRUPTED)  # a usual exit trips over a save that is half begun
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+  """Outside of the stages' loops, which save first, SIGTERM ends the run in a sentence."""
+
+  def end(number: int, frame: Any) -> None:
+    leaving.say(f'ended by SIGTERM; {leaving.RESUMES}')
+    leaving.now(leaving.TERMINATED)
+
+  before = signal.signal(signal.SIGTERM, end)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
