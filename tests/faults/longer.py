@@ -18,7 +18,7 @@ PIPELINE = SAVING | {
 
 
 def get_config(arg=''):
-  """Arguments: `job` for the training job instead of the pipeline, `quickstart` for its smoke run."""
+  """Arguments: `job`, the training job; `quickstart`, the quickstart's smoke run."""
   args = common.parse(arg, job=False, quickstart=False)
   if args.quickstart:
     c = quickstart.get_config('smoke')
