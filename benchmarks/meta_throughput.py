@@ -37,6 +37,11 @@ NETWORKS = {
   'resnet': lambda: classification(ResNet(10, stem_stride=2), (32, 32, 3)),
 }
 SHAPES = {'mlp': (28, 28, 1), 'resnet': (32, 32, 3)}
+LOOPS, MIXED, VECTORS = ('sequential',) * 2, ('sequential', 'vectorized'), ('vectorized',) * 2
+WAYS = {  # (devices, how candidates and tasks run)
+  'mlp': [(d, *way) for way in (LOOPS, MIXED, VECTORS) for d in (1, 2)],
+  'resnet': [(1, *LOOPS), (2, *LOOPS)],  # vectorized convolutions on a CPU are hopeless
+}
 _NETWORK = flags.DEFINE_enum('network', 'mlp', list(NETWORKS), 'Which network to measure.')
 
 
@@ -101,11 +106,9 @@ def main(_: Any) -> None:
     }
     for part, size in sizes.items()
   }
-  ways = [(1, 'sequential', 'sequential'), (2, 'sequential', 'sequential')]
-  if _NETWORK.value == 'mlp':  # vectorized convolutions on a CPU are hopeless
-    ways += [(d, *w) for d in (1, 2) for w in (('sequential', 'vectorized'), ('vectorized',) * 2)]
   runs = {'raw adam': raw_loop(task, store, drawn)}
-  runs |= {f'{d} devices, {c}, {t}': generation(task, store, drawn, d, c, t) for d, c, t in ways}
+  for way in WAYS[_NETWORK.value]:
+    runs['{} devices, {}, {}'.format(*way)] = generation(task, store, drawn, *way)
   best = dict.fromkeys(runs, 0.0)
   for run, _ in runs.values():
     jax.block_until_ready(run())  # compiles

@@ -8,11 +8,26 @@ from typing import Any
 import jax
 import optax
 import optax.contrib
+from optax.contrib import MuonDimensionNumbers
 
 from l2o.arguments import Count, Positive, checked
 from l2o.registry import check_arguments, choose
 from l2o.rules.hyper_parameters import check_hyper_parameters
 from l2o.rules.schedules import schedule as build_schedule
+from l2o.types import PyTree
+
+
+def _kernels(params: PyTree) -> PyTree:
+  """How Muon sees each parameter: kernels as matrices [inputs, outputs], None for vectors."""
+  return jax.tree.map(
+    lambda x: MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1) if x.ndim > 1 else None,
+    params,
+  )
+
+
+# Steps of kernels have the root mean square of Adam's, so that both have one learning rate: Liu et
+# al., arXiv 2502.16982. optax's own leaves convolutions to Adam.
+muon = partial(optax.contrib.muon, muon_weight_dimension_numbers=_kernels, consistent_rms=0.2)
 
 
 def names() -> list[str]:
@@ -34,12 +49,14 @@ def names() -> list[str]:
 
 
 def factory(name: str) -> Callable[..., Any]:
-  """optax's function of that name.
+  """optax's function of that name; 'muon' takes convolution kernels, too, as matrices.
 
   Raises:
     InputError: there is none; the message lists the choices.
   """
   choose(name, names(), 'optimizer of optax')
+  if name == 'muon':
+    return muon
   return getattr(optax, name, None) or getattr(optax.contrib, name)
 
 

@@ -20,7 +20,10 @@ from absl import flags
 
 LEVEL = '--xla_backend_optimization_level'
 if LEVEL not in os.environ.get('XLA_FLAGS', ''):  # read with the first look at the devices
-  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {LEVEL}=0'
+  quick = f'{LEVEL}=0'
+  if jax.__version_info__ < (0, 11):  # XLA ends a process that gives it a flag it does not know
+    quick += ' --xla_cpu_use_fusion_emitters=false'  # the emitters before them compile faster
+  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {quick}'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 flags.FLAGS.mark_as_parsed()  # grain and absl.logging look at them
 jax.config.update('jax_num_cpu_devices', 8)

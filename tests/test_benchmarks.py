@@ -16,6 +16,7 @@ ROUNDS = {
   ),
   'meta_throughput': (
     'b.POPULATION = b.TASKS = b.BATCH = 2; b.K = b.REPEATS = 1; b.EXAMPLES = 20; '
+    "b.WAYS['mlp'] = b.WAYS['mlp'][-1:]; "
     "b.NETWORKS['mlp'] = lambda: b.classification(b.MLP(5, features=(2,)), (28, 28, 1))",
     [],
     ['mlp: raw adam', 'mlp: 2 devices, vectorized, vectorized'],
@@ -33,7 +34,7 @@ ROUNDS = {
   ),
   'train_step': (
     f'from l2o.models.resnet import ResNet; b.ResNet = {THIN}',
-    ['--rounds=1'],
+    ['--rounds=1', '--learned=l3rs-quickstart'],
     ['lgl2o ', 'lgl2o adds'],
   ),
   'update_cost': (
@@ -49,7 +50,12 @@ def test_all_of_them_are_here():
   assert there - {'__init__'} == ROUNDS.keys()
 
 
-@pytest.mark.parametrize('name', ROUNDS)
+@pytest.mark.parametrize(
+  'name',
+  [  # tests/pod has two processes of main.py in every test run
+    pytest.param(name, marks=[pytest.mark.slow] if name == 'processes' else []) for name in ROUNDS
+  ],
+)
 def test_it_takes_a_round(name):
   smaller, flags, printed = ROUNDS[name]
   begin = 'b.main()' if name == 'conv' else 'from absl import app; app.run(b.main)'

@@ -14,6 +14,7 @@ import optax
 
 from l2o.arguments import Positive, checked
 from l2o.errors import InputError
+from l2o.optax_optimizers import muon
 from l2o.registry import check_arguments, check_bounds, choose
 from l2o.rules.contract import REAL_OR_COMPLEX, check_horizon, strict
 from l2o.rules.head_only import train_head
@@ -26,9 +27,12 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
   'adam': optax.adam,  # Kingma & Ba, arXiv 1412.6980
   'adamax': optax.adamax,  # the same, sec. 7.1
   'adamw': optax.adamw,  # Loshchilov & Hutter, arXiv 1711.05101
+  'ademamix': optax.contrib.ademamix,  # Pagliardini et al., arXiv 2409.03137
   'lamb': optax.lamb,  # You et al., arXiv 1904.00962
   'lion': optax.lion,  # Chen et al., arXiv 2302.06675
   'momentum': partial(optax.sgd, momentum=0.9),  # Polyak, 1964: heavy ball
+  'muon': muon,  # Jordan, 2024; kernels as matrices, NAdamW for vectors
+  'nadamw': optax.nadamw,  # Dozat, 2016, with AdamW's decay
   'prodigy': optax.contrib.prodigy,  # Mishchenko & Defazio, arXiv 2306.06101
   'schedule_free_adamw': optax.contrib.schedule_free_adamw,  # Defazio et al., arXiv 2405.15682
   'sgd': optax.sgd,

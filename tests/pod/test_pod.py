@@ -67,11 +67,11 @@ def slow(*values):
   ('config', 'processes'),
   [
     slow(PIPELINE, 2),
-    (JOB, 4),
+    slow(JOB, 4),
     slow(PIPELINE, 4),
     slow(f'{PIPELINE}:fed', 2),
     slow(f'{PIPELINE}:fed', 4),
-    slow(JOB, 2),
+    (JOB, 2),
   ],
 )
 def test_several_processes_end_in_the_bits_of_one(whole, tmp_path, config, processes):

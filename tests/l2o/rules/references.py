@@ -68,6 +68,78 @@ def adamax(gradient, params, rates, b1=0.9, b2=0.999, eps=1e-8):
     yield params, params
 
 
+def nadamw(gradient, params, rates, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4):
+  """Dozat, ICLR workshop 2016, with AdamW's decay: the first moment looks one step ahead."""
+  m, v = zeros(params), zeros(params)
+  for k, rate in enumerate(rates, start=1):
+    grads, new = gradient(params), {}
+    for name, w in params.items():
+      g = grads[name]
+      m[name] = b1 * m[name] + (1 - b1) * g
+      v[name] = b2 * v[name] + (1 - b2) * g * g
+      ahead = b1 * m[name] / (1 - b1 ** (k + 1)) + (1 - b1) * g / (1 - b1**k)
+      step = ahead / (np.sqrt(v[name] / (1 - b2**k)) + eps)
+      new[name] = w - rate * (step + weight_decay * w)
+    params = new
+    yield params, params
+
+
+def ademamix(
+  gradient, params, rates, b1=0.9, b2=0.999, b3=0.9999, alpha=5.0, eps=1e-8, weight_decay=0.0
+):
+  """Pagliardini et al., arXiv 2409.03137, alg. 1, without schedules of b3 and alpha."""
+  fast, slow, v = zeros(params), zeros(params), zeros(params)
+  for k, rate in enumerate(rates, start=1):
+    grads, new = gradient(params), {}
+    for name, w in params.items():
+      g = grads[name]
+      fast[name] = b1 * fast[name] + (1 - b1) * g
+      slow[name] = b3 * slow[name] + (1 - b3) * g
+      v[name] = b2 * v[name] + (1 - b2) * g * g
+      mixed = fast[name] / (1 - b1**k) + alpha * slow[name]
+      step = mixed / (np.sqrt(v[name] / (1 - b2**k)) + eps)
+      new[name] = w - rate * (step + weight_decay * w)
+    params = new
+    yield params, params
+
+
+def orthogonalized(x, a=3.4445, b=-4.775, c=2.0315, steps=5):
+  """Jordan, 2024: the singular values of a matrix moved towards 1, by Newton-Schulz steps."""
+  x = x / (np.linalg.norm(x) + 1e-8)
+  for _ in range(steps):
+    u, s, vt = np.linalg.svd(x, full_matrices=False)
+    x = u * (a * s + b * s**3 + c * s**5) @ vt
+  return x
+
+
+def muon(gradient, params, rates, beta=0.95, weight_decay=0.0, consistent_rms=0.2):
+  """Jordan, 2024: Nesterov's momentum of a matrix, orthogonalized; NAdamW for anything else.
+
+  A kernel of a convolution is a matrix with all axes but the last as one. As in optax the momentum
+  has Adam's bias corrections. The scale is that of Liu et al., arXiv 2502.16982.
+  """
+  vectors = {name for name, w in params.items() if np.ndim(w) < 2}
+  m, adam_m, adam_v = zeros(params), zeros(params), zeros(params)
+  for k, rate in enumerate(rates, start=1):
+    grads, new = gradient(params), {}
+    for name, w in params.items():
+      g = grads[name]
+      if name in vectors:
+        adam_m[name] = 0.9 * adam_m[name] + 0.1 * g
+        adam_v[name] = 0.999 * adam_v[name] + 0.001 * g * g
+        ahead = 0.9 * adam_m[name] / (1 - 0.9 ** (k + 1)) + 0.1 * g / (1 - 0.9**k)
+        new[name] = w - rate * ahead / (np.sqrt(adam_v[name] / (1 - 0.999**k)) + 1e-8)
+        continue
+      m[name] = beta * m[name] + (1 - beta) * g
+      ahead = beta * m[name] / (1 - beta ** (k + 1)) + (1 - beta) * g / (1 - beta**k)
+      matrix = ahead.reshape(-1, ahead.shape[-1])
+      scale = consistent_rms * np.sqrt(max(matrix.shape))
+      step = scale * orthogonalized(matrix).reshape(w.shape)
+      new[name] = w - rate * (step + weight_decay * w)
+    params = new
+    yield params, params
+
+
 def lion(gradient, params, rates, b1=0.9, b2=0.99, weight_decay=1e-3):
   """Chen et al., arXiv 2302.06675, alg. 2: one beta for the sign, another for the memory."""
   m = zeros(params)

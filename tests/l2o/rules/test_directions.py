@@ -86,7 +86,7 @@ def test_a_wrong_direction_is_refused(spec, says):
     ('adamax', optax.adamax(1.0)),
     ('lion', optax.lion(1.0)),
     ('lamb', optax.lamb(1.0)),
-    ('muon', optax.contrib.muon(1.0)),
+    ('muon', optax.contrib.muon(1.0, consistent_rms=0.2)),
     ('adafactor', optax.adafactor(1.0)),
   ],
 )

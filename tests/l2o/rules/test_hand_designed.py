@@ -56,6 +56,9 @@ CASES = [
   ('adam', 2**-3, {}),
   ('adamw', 2**-3, {'weight_decay': 0.1}),
   ('adamax', 2**-3, {}),
+  ('ademamix', 2**-3, {'weight_decay': 0.1}),
+  ('muon', 2**-3, {'weight_decay': 0.1}),
+  ('nadamw', 2**-3, {'weight_decay': 0.1}),
   ('lion', 2**-2, {'weight_decay': 0.1}),
   ('lamb', 2**-4, {'weight_decay': 0.1}),
   ('prodigy', 1.0, {'estim_lr0': 0.01, 'weight_decay': 0.1}),
@@ -135,6 +138,15 @@ def test_a_stack_of_learning_rates_and_horizons_is_one_program(optimizer):
       np.testing.assert_allclose(stacked[name][i], alone[name], rtol=1e-5)
   assert after_three._cache_size() == 1
   assert np.any(stacked['bias'][0] != stacked['bias'][1])
+
+
+def test_muon_takes_a_convolution_as_a_matrix_of_all_its_inputs(rng):
+  tx = l2o.rule('hand_designed', optimizer='muon').bind({'learning_rate': 0.1}, 5)
+  grads = {'kernel': jnp.asarray(rng.normal(size=(3, 2, 2, 5)), jnp.float32)}
+  updates, _ = tx.update(grads, tx.init(grads), grads, value=0.0)
+  matrix = np.asarray(grads['kernel'], np.float64).reshape(12, 5)
+  expected = -0.1 * 0.2 * np.sqrt(12) * references.orthogonalized(matrix)
+  np.testing.assert_allclose(updates['kernel'].reshape(12, 5), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_bfloat16_is_trained_in_float32():
