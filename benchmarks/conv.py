@@ -1,10 +1,11 @@
 """The canonical convolution in and out of a loop, against flax's own, on a CPU.
 
-python -m benchmarks.conv
+python -m benchmarks.conv [--network=resnet|efficientnet]
 
-Prints the time of a training step of a batch-normalised ResNet-8 (Adam, batch 32, 32x32 images,
-stem stride 2) as ratios to flax's convolution outside of a loop; both sides in one run,
-alternating, with donated state, the best of several repetitions.
+Prints the time of a training step (Adam, batch 32, 32x32 images) as ratios to flax's convolution
+outside of a loop; both sides in one run, alternating, with donated state, the best of several
+repetitions. Networks: a batch-normalised ResNet-8 with stem stride 2, whose convolutions are dense,
+and EfficientNet-Lite0, half of whose convolutions are depthwise.
 """
 
 import time
@@ -15,21 +16,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import app, flags
 from flax import linen as nn
 
 from l2o.inner.step import InnerState, inner_step
-from l2o.models import layers, resnet
+from l2o.models import layers
 from l2o.models.conv import Conv
+from l2o.models.efficientnet_lite import EfficientNetLite0
+from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
 
 STEPS = 20
 REPEATS = 5
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+  'resnet': lambda: ResNet(num_classes=10, stem_stride=2),
+  'efficientnet': lambda: EfficientNetLite0(num_classes=10),
+}
+_NETWORK = flags.DEFINE_enum('network', 'resnet', list(NETWORKS), 'Which network to measure.')
 
 
 def steps(conv: type[nn.Conv], looped: bool) -> Callable[[], None]:
   """A function that runs STEPS training steps, in one compiled loop or one call each."""
   layers.Conv = conv  # the network looks it up when it is traced
-  task = classification(resnet.ResNet(num_classes=10, stem_stride=2), (32, 32, 3))
+  task = classification(NETWORKS[_NETWORK.value](), (32, 32, 3))
   tx = optax.with_extra_args_support(optax.adam(1e-3))
   rng = np.random.default_rng(0)
   batch = {
@@ -55,7 +64,7 @@ def steps(conv: type[nn.Conv], looped: bool) -> Callable[[], None]:
   return run
 
 
-def main() -> None:
+def main(_: Any) -> None:
   """Measures the four cases and prints them."""
   cases = {
     ('flax', 'outside'): steps(nn.Conv, looped=False),
@@ -76,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  app.run(main)

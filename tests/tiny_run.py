@@ -4,6 +4,13 @@ from configs import common, quickstart
 from trainers import run
 
 
+class KilledError(Exception):
+  """In place of a kill, in the test's own process: what is being saved is finished first.
+
+  It is not at a KeyboardInterrupt, whose saving thread would run into the run that resumes.
+  """
+
+
 def tiny(**overrides):
   """The smoke variant with one hidden layer, one small data set and one family of baselines."""
   c = quickstart.get_config('smoke')

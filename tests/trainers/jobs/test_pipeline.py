@@ -21,7 +21,7 @@ from reports import records
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from tests.problems import quadratic_task
-from tests.tiny_run import execute, tiny
+from tests.tiny_run import KilledError, execute, tiny
 from trainers.checks import blocks
 from trainers.harness import stage
 from trainers.harness.folder import RECORDS, Folder
@@ -100,7 +100,7 @@ class Interrupted(Checkpoints):
     super().save(step, state)
     type(self).saved.append((self.stage, step))
     if (self.stage, step) == type(self).last:
-      raise KeyboardInterrupt
+      raise KilledError
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_interrupted_run_repeats_nothing_and_ends_the_same(
   monkeypatch.setattr(stage, 'Checkpoints', Interrupted)
   monkeypatch.setattr(Interrupted, 'saved', [])
   monkeypatch.setattr(Interrupted, 'last', last)
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(KilledError):
     execute(CONFIG, folder)
   monkeypatch.setattr(Interrupted, 'last', None)
   Interrupted.saved.clear()

@@ -15,6 +15,7 @@ from l2o.errors import InputError, RunError
 from l2o.types import Task
 from reports.results import read_lines
 from tests.problems import CENTRE, quadratic_loss, quadratic_task
+from tests.tiny_run import KilledError
 from trainers.harness import stage
 from trainers.harness.folder import Folder
 from trainers.resources import meshes
@@ -92,12 +93,12 @@ def test_it_evaluates_on_time_and_keeps_the_best(tmp_path):
 def test_a_killed_job_ends_as_an_unbroken_one(tmp_path, policy):
   def dies(number):
     if number == 7:
-      raise KeyboardInterrupt
+      raise KilledError
     return slopes(number)
 
   rule = l2o.rule(**ADAM)
   unbroken = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'a'), OPTIONS).state
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(KilledError):
     training.run(plan(rule=rule, policy=policy, sample=dies), Folder(tmp_path / 'b'), OPTIONS)
   resumed = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'b'), OPTIONS).state
   jax.tree.map(np.testing.assert_array_equal, resumed, unbroken)
@@ -230,14 +231,14 @@ def test_a_sharded_job_that_was_killed_ends_as_an_unbroken_one_on_any_mesh(tmp_p
 
   def dies(number):
     if number == 7:
-      raise KeyboardInterrupt
+      raise KilledError
     return rows_of(number)
 
   settings = {'task': matrix_task(), 'rule': l2o.rule(**ADAM), 'evaluation': rows_of(99)}
   settings |= {'placement': (('kernel', (None, 'model')), ('bias', ('model',)))}
   before = settings | {'mesh': meshes.make_mesh(data=4, model=2)}
   unbroken = training.run(plan(**before, sample=rows_of), Folder(tmp_path / 'a'), OPTIONS).state
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(KilledError):
     training.run(plan(**before, sample=dies), Folder(tmp_path / 'b'), OPTIONS)
   after = settings | {'mesh': meshes.make_mesh(**mesh)}
   seen = []
