@@ -9,24 +9,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+SEED = 0
 
-def uniform(name: str, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-  """Numbers from -1 to 1 in float32, a function of name, shape and seed."""
+
+def uniform(name: str, shape: Sequence[int]) -> np.ndarray:
+  """Numbers from -1 to 1 in float32, a function of the seed, the name and the shape."""
   size = math.prod(shape)
-  generator = np.random.PCG64([seed, zlib.crc32(name.encode())])
+  generator = np.random.PCG64([SEED, zlib.crc32(name.encode())])
   bits = generator.random_raw(size // 2 + 1).astype('<u8', copy=False).view('<u4')[:size]
   return ((bits >> 8).astype(np.float32) * 2.0**-23 - 1).reshape(shape)
 
 
-def images(height: int, width: int, seed: int = 0) -> np.ndarray:
+def images(height: int, width: int) -> np.ndarray:
   """Two pictures [2, H, W, 3], normalised: noise from -2 to 2, the second one brighter."""
-  noise = 2 * uniform('images', (2, height, width, 3), seed)
+  noise = 2 * uniform('images', (2, height, width, 3))
   noise[1] = noise[1] / 2 + 1
   return noise
 
 
 def drawn(
-  shapes: Mapping[str, Sequence[int]], scales: Mapping[str, float] | None = None, seed: int = 0
+  shapes: Mapping[str, Sequence[int]], scales: Mapping[str, float] | None = None
 ) -> dict[str, np.ndarray]:
   """A tensor for each name of a torch network, such that its logits vary with the images.
 
@@ -34,7 +36,7 @@ def drawn(
   variance 1 / fan-in (depthwise ones 1.5 / fan-in, or little is left after many), embeddings 1 / 4,
   biases and running means 1 / 100. `scales` multiplies those whose names begin with its keys.
   """
-  tensors = {name: _tensor(name, tuple(shape), seed) for name, shape in shapes.items()}
+  tensors = {name: _tensor(name, tuple(shape)) for name, shape in shapes.items()}
   for beginning, factor in (scales or {}).items():
     for name in tensors:
       if name.startswith(beginning):
@@ -42,10 +44,10 @@ def drawn(
   return tensors
 
 
-def _tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+def _tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
   if not shape:
     return np.zeros((), np.int64)  # batches counted
-  values = uniform(name, shape, seed)
+  values = uniform(name, shape)
   if len(shape) == 1 and name.endswith(('running_var', 'weight')):
     return 1 + values / 2
   if len(shape) in (1, 3):

@@ -125,7 +125,7 @@ def zip_leaves(old, new):
 def test_momentum_and_epsilon_are_those_given(momentum, epsilon):
   norm = Layers.of(True, 'torch', None, momentum, epsilon).norm()
   x = jnp.asarray([[0.01], [0.03]])  # mean 0.02, variance 1e-4
-  y, variables = norm.init_with_output(jax.random.key(0), x)
+  y, variables = jax.jit(norm.init_with_output)(jax.random.key(0), x)
   np.testing.assert_allclose(y[:, 0], np.array([-0.01, 0.01]) / np.sqrt(1e-4 + epsilon), rtol=1e-3)
   _, after = norm.apply(variables, x, mutable=['batch_stats'])
   np.testing.assert_allclose(after['batch_stats']['mean'], [0.02 * (1 - momentum)], rtol=1e-4)
@@ -206,11 +206,11 @@ def test_a_resnets_padding_reaches_every_strided_layer(monkeypatch, bottleneck):
 def test_a_shortcut_of_option_a_takes_every_other_pixel_and_adds_channels_on_both_sides(rng):
   block = Block(8, 2, Layers.of(False, 'torch'))
   x = jnp.asarray(rng.uniform(1, 2, (1, 6, 6, 4)), jnp.float32)
-  variables = block.init(jax.random.key(0), x)
+  variables = jax.jit(block.init)(jax.random.key(0), x)
   params = variables['params']
   # Without its second convolution a block is its shortcut.
   params = {**params, 'conv2': jax.tree.map(jnp.zeros_like, params['conv2'])}
-  y = block.apply({**variables, 'params': params}, x)
+  y = jax.jit(block.apply)({**variables, 'params': params}, x)
   assert y.shape == (1, 3, 3, 8)
   np.testing.assert_array_equal(y[..., 2:6], x[:, ::2, ::2])
   np.testing.assert_array_equal(y[..., jnp.array([0, 1, 6, 7])], 0.0)

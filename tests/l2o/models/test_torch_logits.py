@@ -64,7 +64,7 @@ def test_the_logits_are_torchs(tmp_path, name):
     assert (weights.publisher, weights.fresh_head) == (publisher, False)
     variables = {'params': weights.params, **weights.model_state}
     logits = jax.jit(partial(model.apply, train=False))(variables, images(height, width))
-    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-4 * np.ptp(wanted))
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * np.ptp(wanted))
   path.unlink()  # pytest keeps folders
   if expected := found.get('images'):
     mean, std, size, interpolation = weights.preprocessing
