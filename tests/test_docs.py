@@ -27,7 +27,7 @@ def test_files_that_a_document_names_exist(path):
   text = path.read_text()
   links = re.findall(r'\]\(([^)#:]+)\)', text)
   named = re.findall(
-    r'`((?:l2o|configs|datasets|trainers|checkpoints|reports|tests|docs)/[\w/]+\.\w+)`', text
+    r'`((?:l2o|configs|datasets|trainers|checkpoints|reports|tests|tools|docs)/[\w/]+\.\w+)`', text
   )
   written_by_the_reader = {'datasets/stripes.py', 'configs/stripes.py'}
   for name in set(named) - written_by_the_reader:

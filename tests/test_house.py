@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-FOLDERS = ('checkpoints', 'configs', 'datasets', 'l2o', 'reports', 'trainers')
+FOLDERS = ('checkpoints', 'configs', 'datasets', 'l2o', 'reports', 'tools', 'trainers')
 SOURCE = [
   pathlib.Path('main.py'),
   *(p for f in FOLDERS for p in sorted(pathlib.Path(f).rglob('*.py'))),
@@ -18,6 +18,7 @@ MAY_IMPORT = {
   'datasets': {'l2o'},
   'checkpoints': {'l2o'},
   'reports': {'l2o'},
+  'tools': set(),
   'trainers': {'l2o', 'configs', 'datasets', 'checkpoints', 'reports'},
 }
 

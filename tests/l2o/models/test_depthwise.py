@@ -69,12 +69,12 @@ def test_it_maps_over_images_and_kernels_together(rng):
 
 
 def test_bfloat16_is_rounded_once(rng):
-  x, w = (a.astype(jnp.bfloat16) for a in arguments(rng, 5, 8))
-  ours, back = jax.vjp(lambda x, w: depthwise_conv(x, w, (1, 1), ((2, 2), (2, 2))), x, w)
+  x, w = (a.astype(jnp.bfloat16) for a in arguments(rng, 3, 8))
+  ours, back = jax.vjp(lambda x, w: depthwise_conv(x, w, (1, 1), ((1, 1), (1, 1))), x, w)
   gradients = back(jnp.ones_like(ours))
   assert [a.dtype for a in (ours, *gradients)] == [jnp.bfloat16] * 3
   wide = [a.astype(jnp.float32) for a in (x, w)]
-  exact = depthwise_conv(*wide, (1, 1), ((2, 2), (2, 2)))
+  exact = depthwise_conv(*wide, (1, 1), ((1, 1), (1, 1)))
   np.testing.assert_array_equal(ours, exact.astype(jnp.bfloat16))
 
 

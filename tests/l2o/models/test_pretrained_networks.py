@@ -1,4 +1,4 @@
-"""Published networks: every name has its place, and recorded logits come back."""
+"""Published networks beside those of test_torch_logits.py: names, and two real files' logits."""
 
 import pathlib
 from functools import partial
@@ -14,7 +14,6 @@ from l2o.models.pretrained.spelling import is_counter
 from l2o.models.pretrained.weights import _shapes, _spelling, _wanted, load_weights
 from l2o.models.resnet import ResNet
 from l2o.models.vit import ViT
-from l2o.models.xception import Xception
 from l2o.tasks.classification import classification
 from tests.l2o.models import torch_networks as torch
 
@@ -36,23 +35,18 @@ def assert_named(model, image_shape, shapes, publisher):
   return spelling
 
 
-@pytest.mark.parametrize(
-  ('blocks', 'bottleneck'),
-  [((2, 2, 2, 2), False), ((3, 4, 6, 3), False), ((3, 4, 6, 3), True), ((3, 4, 23, 3), True)],
-)
-def test_resnet_18_to_101(blocks, bottleneck):
+@pytest.mark.parametrize(('blocks', 'bottleneck'), [((3, 4, 6, 3), False), ((3, 4, 23, 3), True)])
+def test_resnet_34_and_101(blocks, bottleneck):
   widths, stem = (64, 128, 256, 512), {'stem': 7, 'stem_stride': 2, 'stem_pool': True}
   model = ResNet(1000, widths, blocks, bottleneck=bottleneck, padding='torch', **stem)
   shapes = torch.resnet(widths, blocks, 1000, 7, bottleneck)
   assert_named(model, (224, 224, 3), shapes, 'torchvision and timm')
 
 
-@pytest.mark.parametrize('size', ['Ti', 'B', 'L'])
-def test_vit(size):
-  width, depth = {'Ti': (192, 12), 'B': (768, 12), 'L': (1024, 24)}[size]
-  timm = torch.timm_vit(width, depth, 16, 196, 1000)
-  assert_named(ViT(1000, size), (224, 224, 3), timm, 'timm')
-  assert_named(ViT(1000, size), (224, 224, 3), torch.torchvision_vit(timm), 'torchvision')
+def test_vit_large():
+  timm = torch.timm_vit(1024, 24, 16, 196, 1000)
+  assert_named(ViT(1000, 'L'), (224, 224, 3), timm, 'timm')
+  assert_named(ViT(1000, 'L'), (224, 224, 3), torch.torchvision_vit(timm), 'torchvision')
 
 
 @pytest.mark.parametrize('depth', [20, 32, 56])
@@ -62,26 +56,6 @@ def test_resnets_of_cifar(depth):
   shapes = {name: shape for name, shape in shapes.items() if 'downsample' not in name}
   spelling = assert_named(CifarResNet(10, depth), (32, 32, 3), shapes, 'pytorch_resnet_cifar10')
   assert spelling.preprocessing.size == 32
-
-
-@pytest.mark.parametrize(
-  ('arguments', 'publisher', 'mean'),
-  [
-    ({}, "timm's tf_efficientnet_lite0", 0.5),
-    ({'padding': 'torch', 'epsilon': 1e-5}, "timm's efficientnet_lite0", 0.485),
-  ],
-)
-def test_timms_efficientnet_lite0(arguments, publisher, mean):
-  """The model decides between two that share all names."""
-  model = EfficientNetLite0(1000, **arguments)
-  spelling = assert_named(model, (224, 224, 3), torch.timm_efficientnet_lite0(), publisher)
-  assert spelling.preprocessing.mean[0] == mean
-
-
-def test_xception():
-  shapes = torch.xception()
-  spelling = assert_named(Xception(1000), (299, 299, 3), shapes, 'timm')
-  assert (spelling.preprocessing.size, spelling.preprocessing.std) == (299, (0.5,))
 
 
 @needs_files
@@ -114,7 +88,7 @@ def test_resnet20_classifies_cifar10():
       weights.model_state,
       {'image': jnp.asarray(data['image']), 'label': jnp.asarray(data['label'])},
     )['accuracy']
-    for given in (weights.preprocessing, weights.preprocessing._asdict(), None)
+    for given in (weights.preprocessing, None)
   ]
-  assert accuracies[0] == accuracies[1] == pytest.approx(0.906)
-  assert accuracies[2] < 0.8
+  assert accuracies[0] == pytest.approx(0.906)
+  assert accuracies[1] < 0.8

@@ -1,4 +1,4 @@
-"""Vision transformers: the literature's sizes. Their logits: test_pretrained.py."""
+"""Vision transformers: the literature's sizes. Their logits: test_torch_logits.py."""
 
 import math
 from functools import partial
