@@ -33,15 +33,14 @@ def classification(
     crop: height and width of what the model sees: a random crop in training, the centre crop in
       evaluation; 0 for the whole image.
     mirror: whether training images are flipped left to right with probability 1/2.
-    preprocessing: a Preprocessing, or a block of its attributes; None for image / 255. In a config
-      that starts from pretrained weights it is theirs, and a block replaces single attributes.
+    preprocessing: a Preprocessing, or a block of its attributes; None for image / 255 or, in a
+      config with pretrained weights, for theirs, of which a block then replaces some attributes.
 
   Raises:
     InputError: a crop larger than the images, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)`, of a model that may have
-    a different number of classes.
+    A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes.
 
   Example:
     >>> from l2o.models.mlp import MLP

@@ -1,6 +1,5 @@
 """The main job: pretrain, meta-train, meta-evaluate, report; each stage has its own folder."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -66,7 +65,7 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   shape = run_data.image_shape(data)
   found = given_weights.load(weights.named(typed), model, typed.task, shape)
   abouts = {key: given.about for key, given in found.items()}
-  typed = dataclasses.replace(typed, task=given_weights.prepared(typed.task, abouts))
+  typed = blocks.pipeline({**config, 'task': given_weights.prepared(typed.task, abouts)})
   task = build_from(TASKS, typed.task, 'task', model=model, image_shape=shape)
   with trial.said_of(f'the model {dict(typed.model)} cannot be built'):
     params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))

@@ -28,9 +28,9 @@ from l2o.types import TaskBatch
 from reports import records
 from tests.l2o.models import torch_networks as torch
 from tests.tiny_run import execute, tiny
-from trainers.harness import weights
+from trainers.harness import weights, workdir
 from trainers.harness.folder import RECORDS, WEIGHTS, Folder
-from trainers.jobs import pipeline, training_job
+from trainers.jobs import pipeline, sweep, training_job
 from trainers.processes import agreement, store
 from trainers.resources import given_weights, saved_model
 from trainers.stages import training
@@ -38,7 +38,8 @@ from trainers.stages import training
 VIT = {'width': 12, 'depth': 1, 'heads': 3, 'patch': 14}
 HALVES = {'mean': (0.5,), 'std': (0.5,), 'interpolation': 'bicubic'}  # of timm's ViTs
 RESNET = {'mean': (0.4,), 'std': (0.2,), 'size': 12}  # ImageNet's are for three channels
-ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.01}
+SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
+HEAD = {**SGD, 'trainable': 'head'}
 DIGITS = {
   'name': 'images', 'source': {'name': 'digits'}, 'split': {'old': 6, 'new': 4}, 'classes': 'new',
   'batch_size': 8, 'num_evaluated': 20,
@@ -79,12 +80,14 @@ def of(path):
 
 def pipeline_config(**overrides):
   """Of three starts one has weights, one is pretrained, and one is drawn."""
-  config = tiny(checkpoint_every_secs=0.0)
-  config['model'] = {'name': 'vit', **VIT}
+  config = tiny(checkpoint_every_secs=0.0, cpu_devices=1)
+  config['model'], config['rule'] = {'name': 'vit', **VIT}, SGD
+  config['estimator']['population'] = 2
   config['task'] = {'name': 'classification', 'preprocessing': {'size': 28}}
   other = config['pretrain']['starts']['main']
   config['pretrain']['starts'] = {'main': {'weights': 'vit.safetensors'}, 'other': other}
   place, starts = config['meta_evaluate']['experiments']['A'], ('main', 'other', 'random')
+  config['meta_evaluate']['setting_mapping'] = 'sequential'
   config['meta_evaluate']['experiments'] = {
     name: {**place, 'start': start} for name, start in zip('ACE', starts, strict=True)
   }
@@ -93,7 +96,7 @@ def pipeline_config(**overrides):
 
 def job_config(**overrides):
   c = common.train_base()
-  c.batch_source, c.rule = DIGITS, ADAM
+  c.batch_source, c.rule = DIGITS, HEAD
   c.model = {'name': 'cifar_resnet', 'depth': 8}
   c.task = {'name': 'classification', 'preprocessing': RESNET}
   c.start = 'resnet.safetensors'
@@ -152,19 +155,18 @@ def test_tasks_begin_with_the_files_numbers_and_see_its_images(finished):
   experiment = stage.experiments[0]
   drawn = {x: experiment.tasks.sample(0, 3, 5)[x] for x in ('train', 'evaluation')}
   rule = l2o.rule('hand_designed', optimizer='sgd')
-  found = {}
-  for size, block in ((28, {**HALVES, 'size': 28}), (None, None)):
-    task = classification(model, (28, 28, 1), preprocessing=block)
-    start = held.params, held.model_state
+  task = classification(model, (28, 28, 1), preprocessing={**HALVES, 'size': 28})
+  start = held.params, held.model_state
+
+  @jax.jit
+  def first(start, drawn, store, theta):
     episodes = start_episodes(task, jax.random.key(stage.seed), start, drawn)
-    equal(episodes.params['patches']['kernel'][1], held.params['patches']['kernel'])
     episode = jax.tree.map(lambda x: jnp.asarray(x)[0], episodes)
-    tasks = TaskBatch(episode, jax.tree.map(jnp.asarray, experiment.stores), jnp.int32(5))
-    got = run_episode(rule, task, {'learning_rate': jnp.float32(0.1)}, episode, tasks)
-    found[size] = float(got['loss'])
-  measured = losses_of(finished, 'A', '0.1')[0]
-  assert found[28] == pytest.approx(measured, rel=1e-4)
-  assert found[None] != pytest.approx(measured, rel=1e-2)
+    return episode, run_episode(rule, task, theta, episode, TaskBatch(episode, store, jnp.int32(5)))
+
+  episode, got = first(start, drawn, experiment.stores, {'learning_rate': jnp.float32(0.1)})
+  equal({**episode.params, 'head': 0}, {**held.params, 'head': 0})
+  np.testing.assert_allclose(got['loss'], losses_of(finished, 'A', '0.1')[0], rtol=1e-4)
 
 
 def test_each_start_is_another_network_and_the_file_has_no_stage(finished):
@@ -187,8 +189,11 @@ def test_workdir_and_card_say_which_file_it_was(finished):
 
 def test_an_interrupted_run_ends_the_same(finished, half):
   execute(pipeline_config(), half)
-  for name in ('results.json', RECORDS, 'meta_train/metrics.jsonl', 'optimizer.safetensors'):
+  for name in ('results.json', RECORDS, 'meta_train/metrics.jsonl'):
     assert (half / name).read_bytes() == (finished / name).read_bytes(), name
+  one, other = (l2o.read(folder / 'optimizer.safetensors') for folder in (finished, half))
+  equal(one.theta, other.theta)
+  assert one.card == other.card
 
 
 def test_another_file_under_the_path_is_refused_before_anything_is_touched(half, elsewhere):
@@ -228,8 +233,10 @@ def test_a_job_begins_with_the_files_numbers_and_sees_its_images(ended):
   equal({**inner.params, 'head': 0}, {**held.params, 'head': 0})
   assert np.std(held.model_state['batch_stats']['stem_norm']['mean']) > 0
   params, model_state = saved_model.load(Folder(ended))
+  equal({**params, 'head': 0}, {**held.params, 'head': 0})  # the rule trains the head alone
+  assert np.any(params['head']['kernel'] != inner.params['head']['kernel'])
   seen, plain = (
-    classification(model, (28, 28, 1), preprocessing=block).evaluate(
+    jax.jit(classification(model, (28, 28, 1), preprocessing=block).evaluate)(
       params, model_state, job.batch_source.evaluation
     )
     for block in (RESNET, {'mean': (0.0,), 'std': (1.0,), 'size': 12})
@@ -246,7 +253,7 @@ def test_a_job_from_that_one_sees_the_same_images(ended):
   assert later.abouts['start'].sha256 == of('resnet.safetensors')
   start = saved_model.load(Folder(ended))
   batch = first.batch_source.evaluation
-  found = [job.plan.task.evaluate(*start, batch)['loss'] for job in (first, later)]
+  found = [jax.jit(job.plan.task.evaluate)(*start, batch)['loss'] for job in (first, later)]
   assert found[0] == found[1]
   weights.keep(Folder(ended / 'later'), later.abouts)
   about = weights.held(Folder(ended / 'later'))['start']
@@ -263,7 +270,7 @@ def test_without_a_block_the_preprocessing_is_the_files_own():
   assert params['positions'].shape == (1, 1 + 16 * 16, 12)
   task = classification(ViT(4, **VIT), (28, 28, 1), preprocessing={**HALVES, 'size': 224})
   batch = {name: x[:4] for name, x in job.batch_source.evaluation.items()}
-  wanted, found = (t.evaluate(params, model_state, batch) for t in (task, job.plan.task))
+  wanted, found = (jax.jit(t.evaluate)(params, model_state, batch) for t in (task, job.plan.task))
   equal(found, wanted)
 
 
@@ -341,24 +348,43 @@ def test_starts_that_need_different_images_are_refused_unless_the_task_says_whic
 
 
 def test_rows_of_a_sweep_may_start_from_weights(here):
-  """From the file, whose head alone is trained, from a first job that did, and from nothing."""
-  head = {**ADAM, 'trainable': 'head'}
+  """From the file, from a first job that did, and from nothing; all is built, nothing is run."""
   rows = [
-    common.sweep_row('file', None, {'start': 'resnet.safetensors', 'rule': head}),
+    common.sweep_row('file', None, {'start': 'resnet.safetensors'}),
     common.sweep_row('job', None, {'task': {'name': 'classification'}}),
     common.sweep_row('scratch', None, {'start': ''}),
   ]
   first = common.sweep_row('before', None, {'start': 'resnet.safetensors'})
   config = job_config() | {'sweep': rows, 'first': [first]}
-  folder = execute(config, here / 'sweep')
-  kept = [json.loads((folder / x / 'seed_0' / WEIGHTS).read_text()) for x in ('file', 'job')]
-  assert kept[0] == kept[1]
-  assert not (folder / 'scratch' / 'seed_0' / WEIGHTS).exists()
-  assert '| file | 1 |' in (folder / 'table.txt').read_text()
-  model = CifarResNet(4, depth=8)
-  held = load_weights('resnet.safetensors', model, (12, 12, 1), jax.random.key(0))
-  params, _ = saved_model.load(Folder(folder / 'file' / 'seed_0'))
-  equal({**params, 'head': 0}, {**held.params, 'head': 0})
+  built, started = [], []
+
+  def build(config, folder):
+    built.append(training_job.build(config, folder))
+
+  def runner(changed, where, default, overrides):
+    started.append(changed['start'])
+    final, best = {'step': 1, 'eval_loss': 2.0}, {'step': 1, 'loss': 2.0}
+    known = {'optimizer': 'sgd', 'hand_designed': True, 'seed': 0}
+    found = {'final': final, 'best': best, 'test': None}
+    where.write(RECORDS, records.pack(records.of_job([], found, **known)))
+
+  sweep.run(config, Folder(here / 'sweep'), runner, build, default={}, overrides={})
+  assert [bool(job.abouts) for job in built] == [True, True, True, False]
+  assert built[0].abouts == built[1].abouts == built[2].abouts
+  assert started == ['resnet.safetensors', 'resnet.safetensors', '../../before/seed_0', '']
+
+
+def test_a_sweep_refuses_another_file_before_any_row_runs(here):
+  """For a seed that is not built beforehand."""
+  config = job_config() | {'sweep': [common.sweep_row('one', None, {})], 'sweep_seeds': [0, 1]}
+  config['start'] = str(here / 'resnet.safetensors')
+  kept = Folder(here / 'swept' / 'one' / 'seed_1')
+  weights.keep(kept, {'start': weights.About('resnet.safetensors', '0' * 64, {})})
+  row = {**config, 'seed': 1, 'sweep': [], 'sweep_seeds': [0]}
+  workdir.describe(kept, row, row, {})
+  workdir.describe(Folder(here / 'swept'), config, config, {})
+  with pytest.raises(InputError, match=r'start names another file than the run in .*seed_1 began'):
+    sweep.run(config, Folder(here / 'swept'), None, lambda *_: None, default={}, overrides={})
 
 
 def test_processes_with_other_files_are_refused(here, monkeypatch):
