@@ -1,4 +1,4 @@
-"""Weights from files in the place of training: what runs from them, and what is refused."""
+"""Weights from files in the place of training: what they begin with, keep and repeat."""
 
 import contextlib
 import hashlib
@@ -17,17 +17,21 @@ from configs import common
 from l2o.errors import InputError
 from l2o.inner.rollout import run_episode, start_episodes
 from l2o.models.cifar_resnet import CifarResNet
-from l2o.models.efficientnet_lite import EfficientNetLite0
-from l2o.models.pretrained import ARCHITECTURES
-from l2o.models.pretrained.weights import _spellings, load_weights
-from l2o.models.resnet import ResNet
+from l2o.models.pretrained.weights import load_weights
 from l2o.models.vit import ViT
-from l2o.models.xception import Xception
 from l2o.tasks.classification import classification
 from l2o.types import TaskBatch
 from reports import records
-from tests.l2o.models import torch_networks as torch
-from tests.tiny_run import execute, tiny
+from tests.given_weights import (
+  HALVES,
+  RESNET,
+  VIT,
+  job_config,
+  pipeline_config,
+  vit_tensors,
+  write_files,
+)
+from tests.tiny_run import execute
 from trainers.harness import weights, workdir
 from trainers.harness.folder import RECORDS, WEIGHTS, Folder
 from trainers.jobs import pipeline, sweep, training_job
@@ -35,83 +39,34 @@ from trainers.processes import agreement, store
 from trainers.resources import given_weights, saved_model
 from trainers.stages import training
 
-VIT = {'width': 12, 'depth': 1, 'heads': 3, 'patch': 14}
-HALVES = {'mean': (0.5,), 'std': (0.5,), 'interpolation': 'bicubic'}  # of timm's ViTs
-RESNET = {'mean': (0.4,), 'std': (0.2,), 'size': 12}  # ImageNet's are for three channels
-SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
-HEAD = {**SGD, 'trainable': 'head'}
-DIGITS = {
-  'name': 'images', 'source': {'name': 'digits'}, 'split': {'old': 6, 'new': 4}, 'classes': 'new',
-  'batch_size': 8, 'num_evaluated': 20,
-}  # fmt: skip
-
-
-def vit_tensors(seed=0):
-  """A ViT of timm's for grey images."""
-  tensors = torch.drawn(torch.timm_vit(12, 1, 14, 4, 7), seed)
-  tensors['patch_embed.proj.weight'] = tensors['patch_embed.proj.weight'][:, :1].copy()
-  return tensors
-
-
-def resnet_tensors():
-  """ResNet-8 of CIFAR for grey images."""
-  shapes = torch.conv('conv1', 16, 1, 3) | torch.batch_norm('bn1', 16)
-  for stage, (into, out) in enumerate([(16, 16), (16, 32), (32, 64)], 1):
-    for number, inputs in enumerate((into, out), 1):
-      at = f'layer{stage}.0.'
-      shapes |= torch.conv(f'{at}conv{number}', out, inputs, 3)
-      shapes |= torch.batch_norm(f'{at}bn{number}', out)
-  return torch.drawn(shapes | torch.linear('linear', 10, 64))
-
 
 @pytest.fixture(scope='module')
 def here(tmp_path_factory):
-  """A folder with two files, where the runs of this module are started."""
+  """A folder with two files, from where the runs of this module are started."""
   folder = tmp_path_factory.mktemp('here')
-  safetensors.numpy.save_file(vit_tensors(), folder / 'vit.safetensors')
-  safetensors.numpy.save_file(resnet_tensors(), folder / 'resnet.safetensors')
-  with contextlib.chdir(folder):
-    yield folder
+  write_files(folder)
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def started_here(here, monkeypatch):
+  monkeypatch.chdir(here)
 
 
 def of(path):
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
-def pipeline_config(**overrides):
-  """Of three starts one has weights, one is pretrained, and one is drawn."""
-  config = tiny(checkpoint_every_secs=0.0, cpu_devices=1)
-  config['model'], config['rule'] = {'name': 'vit', **VIT}, SGD
-  config['estimator']['population'] = 2
-  config['task'] = {'name': 'classification', 'preprocessing': {'size': 28}}
-  other = config['pretrain']['starts']['main']
-  config['pretrain']['starts'] = {'main': {'weights': 'vit.safetensors'}, 'other': other}
-  place, starts = config['meta_evaluate']['experiments']['A'], ('main', 'other', 'random')
-  config['meta_evaluate']['setting_mapping'] = 'sequential'
-  config['meta_evaluate']['experiments'] = {
-    name: {**place, 'start': start} for name, start in zip('ACE', starts, strict=True)
-  }
-  return common.with_diff(config, overrides)
-
-
-def job_config(**overrides):
-  c = common.train_base()
-  c.batch_source, c.rule = DIGITS, HEAD
-  c.model = {'name': 'cifar_resnet', 'depth': 8}
-  c.task = {'name': 'classification', 'preprocessing': RESNET}
-  c.start = 'resnet.safetensors'
-  c.train.update(num_steps=2, log_every=1, eval_every=1)
-  return common.with_diff(common.freeze(c), overrides)
-
-
 @pytest.fixture(scope='module')
 def finished(here):
-  return execute(pipeline_config(), here / 'pipeline')
+  with contextlib.chdir(here):
+    return execute(pipeline_config(), here / 'pipeline')
 
 
 @pytest.fixture(scope='module')
 def ended(here):
-  return execute(job_config(), here / 'job')
+  with contextlib.chdir(here):
+    return execute(job_config(), here / 'job')
 
 
 @pytest.fixture
@@ -124,12 +79,12 @@ def half(finished, tmp_path):
 
 
 @pytest.fixture
-def elsewhere(here, tmp_path):
+def elsewhere(tmp_path, monkeypatch):
   """Another directory, whose vit.safetensors has other numbers."""
   (tmp_path / 'elsewhere').mkdir()
   safetensors.numpy.save_file(vit_tensors(1), tmp_path / 'elsewhere' / 'vit.safetensors')
-  with contextlib.chdir(tmp_path / 'elsewhere'):
-    yield tmp_path / 'elsewhere'
+  monkeypatch.chdir(tmp_path / 'elsewhere')
+  return tmp_path / 'elsewhere'
 
 
 def content(folder):
@@ -274,79 +229,6 @@ def test_without_a_block_the_preprocessing_is_the_files_own():
   equal(found, wanted)
 
 
-def test_all_publishers_of_an_architecture_mean_images_of_one_size():
-  models = CifarResNet(2), EfficientNetLite0(2), ResNet(2), ViT(2), Xception(2)
-  assert {type(model).__name__ for model in models} == set(ARCHITECTURES)
-  for model in models:
-    assert len({s.preprocessing.size for s in _spellings(model, (224, 224, 3))}) == 1
-
-
-@pytest.mark.parametrize(
-  ('start', 'says'),
-  [
-    ({}, 'starts.main needs source, classes, or weights in their place'),
-    ({'weights': ''}, 'starts.main needs source, classes'),
-    ({'classes': 'pretrain'}, 'starts.main needs source$'),
-    ({'weights': 'vit.safetensors', 'source': 'glyphs', 'number': 1}, 'leave out source and numb'),
-    ({'weights': 3}, 'starts.main.weights must be a string, not 3'),
-    ({'weight': 'vit.safetensors'}, "has no 'weight' .did you mean 'weights'"),
-    ({'weights': 'no.safetensors'}, 'main.weights: there is no file no.safetensors'),
-    ({'weights': '.'}, r'main.weights: there is no file \.'),
-    ({'weights': 'resnet.safetensors'}, 'main.weights: resnet.safetensors has no tensor that ViT'),
-  ],
-)
-def test_a_start_that_is_none_is_refused(here, start, says):
-  config = pipeline_config(**{'pretrain.starts.main': start})
-  with pytest.raises(InputError, match=says):
-    execute(config, here / 'refused')
-  assert not (here / 'refused').exists()
-
-
-@pytest.mark.parametrize(
-  ('changes', 'says'),
-  [
-    ({'start': 'no.safetensors'}, 'start: there is no file no.safetensors'),
-    ({'start': 'pickle.pth'}, 'start: pickle.pth holds a pickle'),
-    ({'start': 'damaged.safetensors'}, 'start: damaged.safetensors is damaged or holds no weights'),
-    ({'start': 'resnet'}, 'holds no training job that has ended'),
-    ({'start': 'vit.safetensors'}, 'start: vit.safetensors has no tensor that CifarResNet has'),
-    ({'model.depth': 14}, r'start: resnet.safetensors does not fit CifarResNet .* it lacks layer1'),
-    ({'model': {'name': 'mlp'}}, 'start: there is no architecture with known names .* CifarResNet'),
-    ({'model': {}}, 'start: weights are of networks for images, which this task has not'),
-    ({'batch_source': {'name': 'sines'}, 'model.num_classes': 2}, 'start: weights are of networks'),
-    ({'task.name': 'regression'}, 'start: weights need a task with preprocessing, such as'),
-    ({'task': {}}, "there is no task ''"),
-    ({'task.preprocessing': 'own'}, "task.preprocessing must be a block of keys, not 'own'"),
-    ({'task.preprocessing.size': 0}, 'task.preprocessing.size must be '),
-    ({'task.preprocessing': {'sizes': 9}}, "task.preprocessing has no 'sizes'"),
-    ({'task.preprocessing': {'size': 12}}, 'task.preprocessing.mean must have 1 number or one for'),
-    ({'task': {'name': 'classification', 'crop': -1}}, 'task.crop must be at least 0, not -1'),
-    ({'task': {'name': 'classification', 'crop': 29}}, 'task.crop must be 0 to 28, not 29'),
-  ],
-)
-def test_a_job_that_cannot_start_is_refused(here, changes, says):
-  (here / 'pickle.pth').write_bytes(b'\x80\x04.')
-  (here / 'damaged.safetensors').write_bytes((here / 'vit.safetensors').read_bytes()[:-9])
-  config = job_config()
-  config['model']['num_classes'] = 4
-  with pytest.raises(InputError, match=says):
-    execute(common.with_diff(config, changes), here / 'refused')
-  assert not (here / 'refused').exists()
-
-
-def test_starts_that_need_different_images_are_refused_unless_the_task_says_which(here):
-  tensors = torch.torchvision_vit(vit_tensors())
-  safetensors.numpy.save_file(tensors, here / 'torchvision.safetensors')
-  config = pipeline_config(**{'pretrain.starts.other': {'weights': 'torchvision.safetensors'}})
-  with pytest.raises(InputError, match=r'main.weights and .*other.weights need different .*\.mean'):
-    pipeline.build(config)
-  config['task']['preprocessing'] |= {'mean': (0.5,), 'std': (0.5,), 'interpolation': 'bilinear'}
-  plan = pipeline.build(config)
-  assert {given.about.preprocessing['interpolation'] for given in plan.given.values()} == {
-    'bilinear'
-  }
-
-
 def test_rows_of_a_sweep_may_start_from_weights(here):
   """From the file, from a first job that did, and from nothing; all is built, nothing is run."""
   rows = [
@@ -387,7 +269,7 @@ def test_a_sweep_refuses_another_file_before_any_row_runs(here):
     sweep.run(config, Folder(here / 'swept'), None, lambda *_: None, default={}, overrides={})
 
 
-def test_processes_with_other_files_are_refused(here, monkeypatch):
+def test_processes_with_other_files_are_refused(monkeypatch):
   there = {'start': of('vit.safetensors')}
   monkeypatch.setattr(store, 'count', lambda: 2)
   monkeypatch.setattr(agreement, '_exchange', lambda mine, how: how([mine['value'], there]))
