@@ -80,17 +80,17 @@ def keep(folder: Folder, abouts: Abouts) -> None:
     folder.write_json(WEIGHTS, {key: about._asdict() for key, about in abouts.items()})
 
 
-def held(folder: Folder) -> dict[str, About]:
+def held(folder: Folder, remedy: str = 'delete it') -> dict[str, About]:
   """What `keep` recorded, nothing without a record.
 
   Raises:
-    InputError: it is damaged.
+    InputError: it is damaged; the message ends with the remedy.
   """
   if not os.path.lexists(folder / WEIGHTS):
     return {}
-  kept = folder.read_json(WEIGHTS, 'delete it')
+  kept = folder.read_json(WEIGHTS, remedy)
   if not isinstance(kept, dict) or not all(isinstance(x, dict) for x in kept.values()):
-    raise InputError(f'{folder / WEIGHTS} is no record of weights; delete it')
+    raise InputError(f'{folder / WEIGHTS} is no record of weights; {remedy}')
   return {key: call(About, x, f'{folder / WEIGHTS}: {key}') for key, x in kept.items()}
 
 

@@ -147,7 +147,7 @@ def _ended(config: blocks.JobConfig, folder: Folder) -> tuple[Start, weights.Abo
       f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
       f'of the one may be in the other; make them equal'
     )
-  return start, weights.held(where)
+  return start, weights.held(where, 'run its job again')
 
 
 def run(job: Job, folder: Folder) -> None:

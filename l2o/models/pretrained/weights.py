@@ -141,7 +141,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _shapes(model: nn.Module, image_shape: Sequence[int]) -> PyTree:
-  images = jnp.zeros((1, *image_shape))
+  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
 
 
@@ -224,6 +224,6 @@ def _filled(wanted: Iterable[_Wanted], found: Mapping[str, np.ndarray]) -> dict[
 
 
 def _drawn_head(model: nn.Module, image_shape: Sequence[int], key: jax.Array) -> Params:
-  images = jnp.zeros((1, *image_shape))
-  draw = jax.jit(lambda key: model.init(key, images, train=False)['params'][HEAD])
+  shape = (1, *image_shape)
+  draw = jax.jit(lambda key: model.init(key, jnp.zeros(shape), train=False)['params'][HEAD])
   return jax.tree.map(np.asarray, draw(key))  # the compiler drops everything but the head
