@@ -167,7 +167,7 @@ def _try(plan: sweep_plan.Plan, build: Builder) -> None:
 
 
 def _buildable(plan: sweep_plan.Plan, run: sweep_plan.Run) -> Mapping[str, Any]:
-  """A run's config; where the first job's model is missing yet, with the start of that job."""
+  """A run's config; while the first job has no model yet, with what that job starts from."""
   start = run.config['start'] if plan.first else ''
   if not start or weights.is_file(start):
     return run.config

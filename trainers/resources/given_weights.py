@@ -97,7 +97,7 @@ def _load(
 ) -> Given:
   sha256 = digest(key, path)
   if model is None or image_shape is None or len(image_shape) != 3:
-    raise InputError(f'{key}: weights are of networks for images, which this task has not')
+    raise InputError(f'{key}: weights fill a network for images, and this config has none')
   crop = {name: value for name, value in task.items() if name == 'crop'}
   shape = call(cropped, crop, 'task', image_shape=image_shape)
   with _told_of(key):

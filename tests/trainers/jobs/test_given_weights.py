@@ -165,7 +165,7 @@ def test_another_file_under_the_path_is_refused_before_anything_is_touched(half,
   assert content(half) == before
 
 
-def test_a_finished_run_needs_its_file_no_more(finished, elsewhere, capsys):
+def test_a_finished_run_no_longer_needs_its_file(finished, elsewhere, capsys):
   execute(pipeline_config(), finished)
   (elsewhere / 'vit.safetensors').unlink()
   execute(pipeline_config(), finished)
@@ -202,7 +202,7 @@ def test_a_job_begins_with_the_files_numbers_and_sees_its_images(ended):
 
 
 def test_a_job_from_that_one_sees_the_same_images(ended):
-  """Though its own task says nothing, and for the one after it."""
+  """Though its own task has no preprocessing; its record tells the next job."""
   bare = {'task': {'name': 'classification'}, 'start': str(ended)}
   first, later = training_job.build(job_config()), training_job.build(job_config(**bare))
   assert later.abouts['start'].sha256 == of('resnet.safetensors')
