@@ -7,7 +7,7 @@ from typing import Any
 
 from l2o.errors import InputError, RunError
 from trainers.checks import blocks
-from trainers.harness import signals
+from trainers.harness import signals, weights
 from trainers.harness import workdir as files
 from trainers.harness.folder import RESULTS, Folder
 from trainers.processes import agreement
@@ -63,6 +63,7 @@ def run_one(
   if agreement.decided(lambda: files.is_finished(folder, config)):
     print(f'{folder} holds this run, finished; its results are in {folder / RESULTS}')
     return
+  agreement.decided(lambda: weights.refuse_others(folder, config))
   print(
     f'[run] importing and building; nothing is written to {folder} before all is checked',
     flush=True,

@@ -33,14 +33,14 @@ def classification(
     crop: height and width of what the model sees: a random crop in training, the centre crop in
       evaluation; 0 for the whole image.
     mirror: whether training images are flipped left to right with probability 1/2.
-    preprocessing: a Preprocessing, or a block of its attributes; None for image / 255.
+    preprocessing: a Preprocessing, or a block of its attributes; None for image / 255 or, in a
+      config with pretrained weights, for theirs, of which a block then replaces some attributes.
 
   Raises:
     InputError: a crop larger than the images, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)`, of a model that may have
-    a different number of classes.
+    A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes.
 
   Example:
     >>> from l2o.models.mlp import MLP
@@ -50,7 +50,7 @@ def classification(
     >>> sorted(task.evaluate(params, model_state, batch))
     ['accuracy', 'loss']
   """
-  seen = _seen(image_shape, crop)
+  seen = cropped(image_shape, crop)
   prepared, shape = _prepared(preprocessing, seen)
 
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
@@ -86,8 +86,16 @@ def _module(params: Params, head: str) -> Params:
   return params[head]
 
 
-def _seen(image_shape: Sequence[int], crop: int) -> tuple[int, int, int]:
-  """(H, W, C) of what the model sees."""
+def cropped(image_shape: Sequence[int], crop: Whole = 0) -> tuple[int, int, int]:
+  """(H, W, C) of images after the crop of `classification`.
+
+  Raises:
+    InputError: a crop larger than the images.
+
+  Example:
+    >>> cropped((32, 40, 3), crop=28), cropped((32, 40, 3))
+    ((28, 28, 3), (32, 40, 3))
+  """
   height, width, channels = image_shape
   if crop > min(height, width):
     raise InputError(f'task.crop must be 0 to {min(height, width)}, not {crop}')

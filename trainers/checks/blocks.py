@@ -66,11 +66,16 @@ class Episodes:
 
 @block
 class Start:
-  """A network to start from."""
+  """A network to start from: pretrained here on some classes, or with weights from a file."""
 
-  source: Annotated[str, 'what it is pretrained on, one of sources']
-  classes: Annotated[str, "a part of the source's class split, or 'all'"]
+  source: Annotated[str, 'what it is pretrained on, one of sources'] = ''
+  classes: Annotated[str, "a part of the source's class split, or 'all'"] = ''
   number: Annotated[Whole, 'of its random draws: each number gives another network'] = 0
+  weights: Annotated[
+    str,
+    'alone, in place of the other keys: a safetensors file of pretrained weights, relative to the '
+    'current directory',
+  ] = ''
 
 
 @block
@@ -184,7 +189,9 @@ class JobConfig(Run):
   task: Annotated[Spec, 'what is trained, a task']
   rule: Annotated[Spec, 'the optimizer, a rule']
   start: Annotated[
-    str, 'workdir of a finished job to start from (its best model), relative to this one'
+    str,
+    'workdir of a finished job to start from (its best model), relative to this one; or a '
+    'safetensors file of pretrained weights, relative to the current directory',
   ]
   train: Annotated[Train, 'the training loop']
 
@@ -204,12 +211,28 @@ nonfinite, mesh, placement
   """
   if not isinstance(config, Mapping):
     raise InputError(f'a config is a dict of blocks, not {config!r}')
-  return parse(JobConfig if 'train' in config else PipelineConfig, config, 'config')
+  return job(config) if 'train' in config else pipeline(config)
 
 
 def pipeline(config: Any) -> PipelineConfig:
-  """The config of a pipeline, typed."""
-  return parse(PipelineConfig, config, 'config')
+  """The config of a pipeline, typed.
+
+  Raises:
+    InputError: as `typed`; also a start that is neither pretrained nor a file, or both.
+  """
+  found = parse(PipelineConfig, config, 'config')
+  for name, start in found.pretrain.starts.items():
+    trained = {key: value for key, value in dataclasses.asdict(start).items() if key != 'weights'}
+    if start.weights and (extra := [key for key, value in trained.items() if value]):
+      raise InputError(
+        f'config.pretrain.starts.{name} has weights, which are not trained here; leave out '
+        f'{" and ".join(extra)}'
+      )
+    missing = [key for key in ('source', 'classes') if not trained[key]]
+    if missing and not start.weights:
+      instead = ', or weights in their place' if len(missing) > 1 else ''
+      raise InputError(f'config.pretrain.starts.{name} needs {", ".join(missing)}{instead}')
+  return found
 
 
 def job(config: Any) -> JobConfig:

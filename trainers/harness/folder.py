@@ -24,6 +24,7 @@ CONFIG = 'config.json'
 DIFF = 'diff.txt'  # the config against its file's default
 OVERRIDES = 'overrides.json'
 VERSIONS = 'versions.json'
+WEIGHTS = 'weights.json'  # what is known of the files of weights that the run starts from
 LOCK = '.lock'
 RESULTS = 'results.json'  # written last: its presence marks a finished run
 DIGESTS = 'digests.json'  # of the files below, when the run finished

@@ -18,10 +18,10 @@ from l2o.types import Params, Theta
 from reports import records, report
 from reports.results import Results, add_paper, summarize
 from trainers.checks import blocks, trial
-from trainers.harness import stage, workdir
+from trainers.harness import stage, weights, workdir
 from trainers.harness.folder import OPTIMIZER, RECORDS, TABLE, Folder
 from trainers.processes import agreement
-from trainers.resources import run_data, seen_classes
+from trainers.resources import given_weights, run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
 
 CARD = (  # from each row of the learned optimizer
@@ -42,6 +42,7 @@ class Pipeline(NamedTuple):
   """All stages, ready to run."""
 
   pretrain: Mapping[str, training.Train]  # by name of the start
+  given: Mapping[str, given_weights.Given]  # likewise, of the starts with weights
   meta_train: meta_training.MetaTrain
   meta_evaluate: meta_evaluation.MetaEvaluate
   options: stage.Options
@@ -58,15 +59,20 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     InputError: the config asks for something impossible.
   """
   typed = blocks.pipeline(config)
+  starts = _starts(typed.pretrain)
   data = run_data.load(typed)
   model = build_from(MODELS, typed.model, 'model', num_classes=typed.episodes.num_ways)
   shape = run_data.image_shape(data)
+  found = given_weights.load(weights.named(typed), model, typed.task, shape)
+  abouts = {key: given.about for key, given in found.items()}
+  typed = blocks.pipeline({**config, 'task': given_weights.prepared(typed.task, abouts)})
   task = build_from(TASKS, typed.task, 'task', model=model, image_shape=shape)
   with trial.said_of(f'the model {dict(typed.model)} cannot be built'):
     params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   rule = build_from(RULES, typed.rule, 'rule')
   plan = Pipeline(
-    {start: pretraining.build(typed, data, start) for start in _starts(typed.pretrain)},
+    {name: pretraining.build(typed, data, name) for name in starts if not starts[name].weights},
+    _by_start(typed, found),
     meta_training.build(typed, data, task, rule),
     meta_evaluation.build(typed, data, task, rule),
     stage.options(typed),
@@ -78,9 +84,9 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   for start, built in plan.pretrain.items():
     with trial.said_of(f'pretrain.starts.{start}'):
       training.check_shapes(built)
-  meta_training.check_shapes(
-    plan.meta_train, training.trained_shapes(plan.pretrain[plan.meta_train.spec.start])
-  )
+  first = plan.meta_train.spec.start
+  own = plan.given[first].start if first in plan.given else None
+  meta_training.check_shapes(plan.meta_train, own or training.trained_shapes(plan.pretrain[first]))
   meta_evaluation.check_shapes(plan.meta_evaluate, params)
   return plan
 
@@ -96,9 +102,24 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
   return starts
 
 
+def _by_start(
+  config: blocks.PipelineConfig, found: Mapping[str, given_weights.Given]
+) -> dict[str, given_weights.Given]:
+  """The weights of each start that has some, by its name."""
+  given = {name: found.get(weights.key_of(name)) for name in config.pretrain.starts}
+  return {
+    name: own._replace(about=given_weights.applied(own.about, config.task))
+    for name, own in given.items()
+    if own
+  }
+
+
 def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
   """Runs the stages in order; each resumes from its newest checkpoint."""
-  pretrained = {
+  abouts = {weights.key_of(start): given.about for start, given in plan.given.items()}
+  agreement.decided(lambda: weights.keep(folder, abouts))
+  pretrained = {start: given.start for start, given in plan.given.items()}
+  pretrained |= {
     start: pretraining.run(stage, folder.sub(_pretrain_folder(plan, start)), plan.options)
     for start, stage in plan.pretrain.items()
   }
@@ -182,6 +203,8 @@ def _save_optimizer(
     'revision': workdir.revision(),
     'results': ours,
   }
+  if plan.given:
+    card['weights'] = {start: given.about._asdict() for start, given in plan.given.items()}
   if folder.writes:
     save_optimizer(folder / OPTIMIZER, theta, plan.params, spec, card)
 

@@ -13,12 +13,12 @@ from l2o.errors import InputError, RunError
 from reports import pictures, records, training
 from reports import sweep as report
 from trainers.checks import blocks
-from trainers.harness import signals
+from trainers.harness import signals, weights
 from trainers.harness import workdir as files
 from trainers.harness.folder import HUB_WEIGHTS, PICTURE, RECORDS, RESULTS, TABLE, Folder
 from trainers.jobs import sweep_plan
 from trainers.processes import agreement
-from trainers.resources import meshes
+from trainers.resources import given_weights, meshes
 from trainers.stages import meta_evaluation
 
 Runner = Callable[..., None]
@@ -160,9 +160,22 @@ def _try(plan: sweep_plan.Plan, build: Builder) -> None:
   for run in plan.runs:
     blocks.typed(run.config)
     done = agreement.decided(partial(files.is_finished, run.folder, run.config))
+    if not done:
+      agreement.decided(partial(weights.refuse_others, run.folder, run.config))
     if run.seed == plan.typed.sweep_seeds[0] and not done:
-      # The first job's model does not exist yet.
-      build({**run.config, 'start': ''} if plan.first else run.config, run.folder)
+      build(_buildable(plan, run), run.folder)
+
+
+def _buildable(plan: sweep_plan.Plan, run: sweep_plan.Run) -> Mapping[str, Any]:
+  """A run's config; while the first job has no model yet, with what that job starts from."""
+  start = run.config['start'] if plan.first else ''
+  if not start or weights.is_file(start):
+    return run.config
+  before = plan.first[0].config
+  if plan.first[0].folder != run.cause or not weights.is_file(before['start']):
+    return {**run.config, 'start': ''}
+  task = given_weights.inherited(before['task'], run.config['task'])
+  return {**run.config, 'start': before['start'], 'task': task}
 
 
 def _compare(plan: sweep_plan.Plan, folder: Folder, failed: Failed) -> None:

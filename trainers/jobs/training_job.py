@@ -17,13 +17,13 @@ from l2o.registry import build as build_from
 from l2o.rules import RULES
 from l2o.tasks import TASKS
 from l2o.tasks.regression import predict
-from l2o.types import Params, PyTree
+from l2o.types import Params, PyTree, Start
 from reports import records, results
 from trainers.checks import blocks, trial
-from trainers.harness import stage, writers
+from trainers.harness import stage, weights, writers
 from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, Folder
 from trainers.processes import agreement, store
-from trainers.resources import meshes, run_data, saved_model
+from trainers.resources import given_weights, meshes, run_data, saved_model
 from trainers.stages import reinit, training
 
 HERE = Folder(pathlib.Path())
@@ -37,6 +37,7 @@ class Job(NamedTuple):
   batch_source: batch_sources.BatchSource
   model: nn.Module | None
   known: Mapping[str, Any]  # columns that are constant in its records
+  abouts: weights.Abouts  # the file that its network comes from, if it was not trained here
 
 
 def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
@@ -59,7 +60,9 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
   model = _model(typed.model, batch_source)
   images = batch_source.example.get('image')
   offered = {} if images is None else {'image_shape': images.shape[1:]}
-  task = build_from(TASKS, typed.task, 'task', model=model, example=batch_source.example, **offered)
+  start, abouts = _start(typed, folder, model, offered.get('image_shape'))
+  prepared = given_weights.prepared(typed.task, abouts)
+  task = build_from(TASKS, prepared, 'task', model=model, example=batch_source.example, **offered)
   rule = build_from(RULES, typed.rule, 'rule')
   sizes = [len(x) for x in batch_source.example.values()][:1]
   plan = training.Train(
@@ -78,7 +81,7 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     placement=spec.placement,
     policy=build_from(reinit.POLICIES, spec.nonfinite, 'train.nonfinite'),
     seed=seed,
-    start=_start(typed, folder),
+    start=start,
     remedy='change rule or train.nonfinite',
   )
   parts = f'model {dict(typed.model)}, task {dict(typed.task)}'
@@ -89,7 +92,8 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     'hand_designed': typed.rule['name'] == 'hand_designed',
     'seed': typed.seed,
   }
-  return Job(plan, stage.options(typed), batch_source, model, known)
+  abouts = {key: given_weights.applied(about, prepared) for key, about in abouts.items()}
+  return Job(plan, stage.options(typed), batch_source, model, known, abouts)
 
 
 def _compare(batch_source: batch_sources.BatchSource) -> None:
@@ -113,9 +117,20 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
   return model
 
 
-def _start(config: blocks.JobConfig, folder: Folder) -> tuple[Params, PyTree] | None:
+def _start(
+  config: blocks.JobConfig, folder: Folder, model: nn.Module | None, image_shape: Any
+) -> tuple[Start | None, weights.Abouts]:
+  """The network to start from, and the file of weights that it comes from, if any."""
   if not config.start:
-    return None
+    return None, {}
+  if weights.is_file(config.start):
+    found = given_weights.load(weights.named(config), model, config.task, image_shape)['start']
+    return found.start, {'start': found.about}
+  return _ended(config, folder)
+
+
+def _ended(config: blocks.JobConfig, folder: Folder) -> tuple[Start, weights.Abouts]:
+  """The same from the workdir of a job that has ended."""
   # '..' in a path that does not exist yet
   where = Folder(pathlib.Path(os.path.normpath(folder / config.start)))
   start = saved_model.load(where)
@@ -132,7 +147,7 @@ def _start(config: blocks.JobConfig, folder: Folder) -> tuple[Params, PyTree] | 
       f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
       f'of the one may be in the other; make them equal'
     )
-  return start
+  return start, weights.held(where, 'run its job again')
 
 
 def run(job: Job, folder: Folder) -> None:
@@ -140,6 +155,7 @@ def run(job: Job, folder: Folder) -> None:
 
   Also writes the records, the best model and, if the data are a picture, its reconstruction.
   """
+  agreement.decided(lambda: weights.keep(folder, job.abouts))
   where = folder.sub('train')
   state, evaluation = training.run(job.plan, where, job.options)
   inner, step = training.best(where, state)

@@ -51,7 +51,9 @@ def find(
     return _identity(config.sources[source]), frozenset(run_data.class_names(data, source, part))
 
   starts = {
-    name: classes(start.source, start.classes) for name, start in config.pretrain.starts.items()
+    name: classes(start.source, start.classes)
+    for name, start in config.pretrain.starts.items()
+    if not start.weights  # what these have seen, nobody here knows
   }
   own, *_ = learned
   meta_trained = {name: list(_meta_trained(spec)) for name, spec in learned.items()}
@@ -59,7 +61,8 @@ def find(
   leaks = []
   if config.meta_train.num_generations:
     meta_trained[own].append(here)
-    leaks.append(Leak('', '', _common(here, starts[config.meta_train.start])))
+    if config.meta_train.start in starts:
+      leaks.append(Leak('', '', _common(here, starts[config.meta_train.start])))
   for experiment, where in places.items():
     evaluated = classes(where.source, where.classes)
     if where.start in starts:

@@ -11,3 +11,4 @@ ARCHITECTURES = {
   'ViT': 'l2o.models.pretrained.vit:spellings',
   'Xception': 'l2o.models.pretrained.xception:spellings',
 }
+PICKLES = ('.bin', '.ckpt', '.pkl', '.pt', '.pth', '.th')

@@ -45,9 +45,9 @@ FIRST_TORCHVISION_BLOCK = {**TORCHVISION_BLOCK, 'hidden': 'mlp.linear_1.', 'out'
 def spellings(model: ViT, image_shape: Sequence[int]) -> list[Spelling]:
   """timm's, torchvision's, and torchvision's of the files it first released."""
   _, depth, _ = model.shape
-  grid = model.grid(*image_shape[:2])
 
   def positions(tensor: np.ndarray) -> np.ndarray:
+    grid = model.grid(*image_shape[:2])
     return resized_positions(tensor, grid, int(model.pooling == 'token'))
 
   def names(whole: dict[str, str], block: dict[str, str], where: str) -> dict[str, str]:

@@ -13,14 +13,13 @@ from flax import linen as nn
 
 from l2o.artifacts import arrays_file
 from l2o.errors import InputError
-from l2o.models.pretrained import ARCHITECTURES
+from l2o.models.pretrained import ARCHITECTURES, PICKLES
 from l2o.models.pretrained.spelling import Spelling, is_counter, to_ours, to_theirs, unmet
 from l2o.registry import resolve
 from l2o.tasks.preprocessing import Preprocessing
 from l2o.types import Params, PyTree
 
 HEAD = 'head'  # as every model calls its last layer
-PICKLES = ('.bin', '.ckpt', '.pkl', '.pt', '.pth', '.th')
 CONVERT = (
   'from safetensors.torch import save_file; save_file({name: tensor.contiguous() for name, tensor '
   "in torch.load(FILE, map_location='cpu', weights_only=True).items()}, 'weights.safetensors')"
@@ -98,6 +97,34 @@ def load_weights(
   return Weights(params, variables, spelling.preprocessing, spelling.publisher, fresh)
 
 
+def usual_preprocessing(model: nn.Module, image_shape: Sequence[int]) -> Preprocessing:
+  """What the weights of a model's architecture expect of their images.
+
+  Publishers differ in mean and standard deviation, but not in the size.
+
+  Args:
+    model: of a class in `ARCHITECTURES`.
+    image_shape: (H, W, C) of the images.
+
+  Raises:
+    InputError: the model is of another class.
+
+  Example:
+    >>> from l2o.models.cifar_resnet import CifarResNet
+    >>> usual_preprocessing(CifarResNet(num_classes=10), (64, 64, 3)).size
+    32
+  """
+  return _spellings(model, image_shape)[0].preprocessing
+
+
+def _spellings(model: nn.Module, image_shape: Sequence[int]) -> list[Spelling]:
+  what = 'architecture with known names of weights'
+  found: list[Spelling] = resolve(ARCHITECTURES, type(model).__name__, what)(
+    model, tuple(image_shape)
+  )
+  return found
+
+
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """The file's tensors in float32, without counters."""
   if path.suffix in PICKLES:
@@ -114,7 +141,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _shapes(model: nn.Module, image_shape: Sequence[int]) -> PyTree:
-  images = jnp.zeros((1, *image_shape))
+  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
 
 
@@ -133,9 +160,7 @@ def _spelling(
   shapes: PyTree,
 ) -> Spelling:
   """The one that shares most names with the file and, among these, that the model fits."""
-  choices: list[Spelling] = resolve(
-    ARCHITECTURES, type(model).__name__, 'architecture with known names of weights'
-  )(model, tuple(image_shape))
+  choices = _spellings(model, image_shape)
 
   def shared(spelling: Spelling) -> tuple[int, bool]:
     names = {part.name for part in _wanted(spelling, shapes)}
@@ -199,6 +224,6 @@ def _filled(wanted: Iterable[_Wanted], found: Mapping[str, np.ndarray]) -> dict[
 
 
 def _drawn_head(model: nn.Module, image_shape: Sequence[int], key: jax.Array) -> Params:
-  images = jnp.zeros((1, *image_shape))
-  draw = jax.jit(lambda key: model.init(key, images, train=False)['params'][HEAD])
+  shape = (1, *image_shape)
+  draw = jax.jit(lambda key: model.init(key, jnp.zeros(shape), train=False)['params'][HEAD])
   return jax.tree.map(np.asarray, draw(key))  # the compiler drops everything but the head

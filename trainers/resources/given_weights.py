@@ -1,0 +1,130 @@
+"""Networks to start from that come from files of weights, and the preprocessing that these need."""
+
+import contextlib
+import inspect
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from l2o.errors import InputError
+from l2o.models.pretrained.weights import load_weights, usual_preprocessing
+from l2o.registry import call, resolve
+from l2o.tasks import TASKS
+from l2o.tasks.classification import cropped
+from l2o.tasks.preprocessing import Preprocessing
+from l2o.types import Start
+from trainers.harness.weights import About, Abouts, digest
+from trainers.processes import agreement
+
+Spec = Mapping[str, Any]
+PREPROCESSING = 'preprocessing'  # the key of a task
+
+
+class Given(NamedTuple):
+  """What a file of weights gives."""
+
+  start: Start
+  about: About
+
+
+def load(
+  files: Mapping[str, str],
+  model: nn.Module | None,
+  task: Spec,
+  image_shape: Sequence[int] | None,
+) -> dict[str, Given]:
+  """Fills the model of a task with the weights of each file.
+
+  Args:
+    files: key of the config -> path.
+    model: what is trained, with the classes of a task; None for a task without one.
+    task: the config's block, whose crop and preprocessing change what the model sees.
+    image_shape: (H, W, C) of the images, None without images.
+
+  Raises:
+    InputError: see `load_weights`; also a file that is missing, another one in another process, or
+      a task without images.
+  """
+  found = {key: _load(key, path, model, task, image_shape) for key, path in files.items()}
+  if found:
+    agreement.same({key: given.about.sha256 for key, given in found.items()}, 'their weights')
+  return found
+
+
+def prepared(task: Spec, abouts: Abouts) -> Spec:
+  """The task's block with the preprocessing that weights need, where it does not say another.
+
+  Args:
+    task: the config's block.
+    abouts: key of the config -> the file of weights that it names.
+
+  Raises:
+    InputError: the task has no preprocessing, or two files need different ones.
+  """
+  if not abouts:
+    return task
+  own = _own(task)
+  (first, about), *others = abouts.items()
+  if PREPROCESSING not in _arguments(task):
+    raise InputError(
+      f'{first}: weights need a task with preprocessing, such as classification, not {task["name"]}'
+    )
+  for key, other in others:
+    for name, value in about.preprocessing.items():
+      if other.preprocessing[name] != value and name not in own:
+        raise InputError(
+          f'{first} and {key} need different preprocessing, but their tasks share one ({name}: '
+          f'{value} and {other.preprocessing[name]}); set task.preprocessing.{name}'
+        )
+  return {**task, PREPROCESSING: {**about.preprocessing, **own}}
+
+
+def applied(about: About, task: Spec) -> About:
+  """The same file with the preprocessing of a task that `prepared` returned."""
+  return about._replace(preprocessing=task[PREPROCESSING])
+
+
+def inherited(before: Spec, task: Spec) -> Spec:
+  """A task's block with the preprocessing that the task of an earlier job sets itself."""
+  return {**task, PREPROCESSING: {**_own(before), **_own(task)}}
+
+
+def _load(
+  key: str, path: str, model: nn.Module | None, task: Spec, image_shape: Sequence[int] | None
+) -> Given:
+  sha256 = digest(key, path)
+  if model is None or image_shape is None or len(image_shape) != 3:
+    raise InputError(f'{key}: weights fill a network for images, and this config has none')
+  crop = {name: value for name, value in task.items() if name == 'crop'}
+  shape = call(cropped, crop, 'task', image_shape=image_shape)
+  with _told_of(key):
+    usual = usual_preprocessing(model, image_shape)._asdict()
+  expected = call(Preprocessing, {**usual, **_own(task)}, 'task.preprocessing')
+  with _told_of(key):
+    # Any key will do for the head: a task draws its own.
+    weights = load_weights(path, model, expected.shape(shape), jax.random.key(0))
+  about = About(pathlib.Path(path).name, sha256, weights.preprocessing._asdict())
+  return Given((weights.params, weights.model_state), about)
+
+
+@contextlib.contextmanager
+def _told_of(key: str) -> Iterator[None]:
+  try:
+    yield
+  except InputError as error:
+    raise InputError(f'{key}: {error}') from error
+
+
+def _arguments(task: Spec) -> Mapping[str, Any]:
+  return inspect.signature(resolve(TASKS, task.get('name', ''), 'task')).parameters
+
+
+def _own(task: Spec) -> Spec:
+  """The attributes of the preprocessing that the config sets itself."""
+  own = {} if task.get(PREPROCESSING) is None else task[PREPROCESSING]
+  if not isinstance(own, Mapping):
+    raise InputError(f'task.preprocessing must be a block of keys, not {own!r}')
+  return own
