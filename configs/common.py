@@ -82,7 +82,7 @@ def train_base() -> ConfigDict:
     model={},  # empty for a task without a model
     task={},
     rule={},
-    start='',  # a finished job's workdir, relative to this one, or a file of weights: docs/config.md
+    start='',  # a finished job's workdir, relative to this one, or a file of weights
     train={
       'num_steps': 1,
       'log_every': 10,  # steps

@@ -5,6 +5,7 @@ import safetensors.numpy
 from configs import common
 from tests.l2o.models import torch_networks as torch
 from tests.tiny_run import tiny
+from tools.torch_weights import drawn
 
 VIT = {'width': 12, 'depth': 1, 'heads': 3, 'patch': 14}
 HALVES = {'mean': (0.5,), 'std': (0.5,), 'interpolation': 'bicubic'}  # of timm's ViTs
@@ -17,9 +18,9 @@ DIGITS = {
 }  # fmt: skip
 
 
-def vit_tensors(seed=0):
-  """A ViT of timm's for grey images."""
-  tensors = torch.drawn(torch.timm_vit(12, 1, 14, 4, 7), seed)
+def vit_tensors(scale=1.0):
+  """A ViT of timm's for grey images; its first layer times `scale`."""
+  tensors = drawn(torch.timm_vit(12, 1, 14, 4, 7), {'patch_embed': scale})
   tensors['patch_embed.proj.weight'] = tensors['patch_embed.proj.weight'][:, :1].copy()
   return tensors
 
@@ -32,7 +33,7 @@ def resnet_tensors():
       at = f'layer{stage}.0.'
       shapes |= torch.conv(f'{at}conv{number}', out, inputs, 3)
       shapes |= torch.batch_norm(f'{at}bn{number}', out)
-  return torch.drawn(shapes | torch.linear('linear', 10, 64))
+  return drawn(shapes | torch.linear('linear', 10, 64))
 
 
 def write_files(folder):

@@ -82,7 +82,7 @@ def half(finished, tmp_path):
 def elsewhere(tmp_path, monkeypatch):
   """Another directory, whose vit.safetensors has other numbers."""
   (tmp_path / 'elsewhere').mkdir()
-  safetensors.numpy.save_file(vit_tensors(1), tmp_path / 'elsewhere' / 'vit.safetensors')
+  safetensors.numpy.save_file(vit_tensors(2.0), tmp_path / 'elsewhere' / 'vit.safetensors')
   monkeypatch.chdir(tmp_path / 'elsewhere')
   return tmp_path / 'elsewhere'
 
