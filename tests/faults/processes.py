@@ -72,14 +72,20 @@ class Run:
   def signal(self, number, which=None):
     """Signals some of the processes that do the work, by default all.
 
-    With several, main.py is the parent of the one that works.
+    With several, main.py is the parent of the one that works; it is waited for.
     """
     for i in range(self.count) if which is None else which:
-      parent = self.processes[i]
-      working = _children(parent.pid) if self.count > 1 else [parent.pid]
-      for pid in working if parent.poll() is None else []:
-        with contextlib.suppress(ProcessLookupError):
-          os.kill(pid, number)
+      with contextlib.suppress(ProcessLookupError):
+        os.kill(self._working(self.processes[i]), number)
+
+  def _working(self, parent):
+    if self.count == 1:
+      return parent.pid
+    while parent.poll() is None:
+      if children := _children(parent.pid):
+        return children[0]
+      time.sleep(0.01)
+    raise ProcessLookupError
 
   def ends(self):
     """The exit codes."""
