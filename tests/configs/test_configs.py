@@ -22,6 +22,7 @@ from trainers.jobs import pipeline, training_job
 FILES = sorted(
   p for p in pathlib.Path('configs').glob('*.py') if p.stem not in ('__init__', 'common')
 )
+PRETRAINED = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'pretrained'
 
 
 def load(path, arg=''):
@@ -38,8 +39,13 @@ def test_it_says_how_to_run_it(path):
 
 
 def with_data(path, arg=''):
-  """The config, or a skip if this machine does not have its data."""
+  """The config, or a skip if this machine does not have its data or its weights."""
   config = load(path, arg)
+  for start in config.get('pretrain', {}).get('starts', {}).values():
+    if weights := start.get('weights'):
+      start['weights'] = str(PRETRAINED / weights)
+      if not pathlib.Path(start['weights']).exists():
+        pytest.skip(f'no {weights} in ../shared')
   sources = [*config.get('sources', {}).values()]
   sources += [
     batch_source['source']

@@ -38,6 +38,11 @@ def base(path):
     config['class_split'] = {name: dict(CLASSES) for name in config['class_split']}
     config['episodes'] = {'num_ways': 5, 'batch_size': 4, 'eval_size': 16}
     config['model'] = {'name': 'mlp', 'features': [4, 4]}
+    for name, start in config['pretrain']['starts'].items():
+      if 'weights' in start:  # and what they expect of images: an MLP has none
+        source = config['meta_train']['source']
+        config['pretrain']['starts'][name] = {'source': source, 'classes': 'pretrain', 'number': 0}
+        config['task'] = {'name': 'classification'}
     if config['rule']['name'] == 'artifact':
       config['rule'] = {'name': 'artifact', 'path': 'l3rs-quickstart'}
     config['meta_evaluate']['allow_seen_classes'] = True  # all sources are one now

@@ -1,0 +1,78 @@
+"""Meta-train an L3RS to fine-tune a ResNet-20 that others pretrained on CIFAR-10.
+
+python main.py --config=configs/l3rs_resnet20.py --workdir=runs/resnet20              # hours
+python main.py --config=configs/l3rs_resnet20.py:smoke --workdir=runs/smoke           # minutes
+python main.py --config=configs/l3rs_resnet20.py:only=A,family=muon --workdir=runs/muon
+
+The network is the ResNet-20 of pytorch_resnet_cifar10, in `weights=FILE` (docs/howto/pretrained.md
+says how to write it). L3RS is meta-trained to fine-tune it on 10-way tasks of 25 classes of
+CIFAR-100, and evaluated on 25 others (experiment A) and on Tiny-ImageNet (experiment B), up to 2.5
+times the longest horizon of meta-training, against every hand-designed optimizer: with a constant
+learning rate and with a cosine, on all parameters and on the head. Data as for
+configs/l3rs_experiments.py. Images have 16 instead of 32 pixels, so that a meta-training takes no
+more than an hour on two cores; `size=32` is the weights' own.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, l3rs_cifar100
+from l2o.registry import choose
+
+WEIGHTS = 'resnet20_cifar10.safetensors'
+SERIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0, 100.0)
+RATES = {  # optimizer -> the lowest and the highest rate, for all parameters and for the head
+  'adam': ((3e-4, 3e-2), (3e-3, 1.0)),
+  'adamw': ((3e-4, 3e-2), (3e-3, 1.0)),
+  'ademamix': ((1e-4, 1e-2), (1e-3, 3e-1)),
+  'lamb': ((1e-3, 1e-1), (3e-3, 3e-1)),
+  'lion': ((1e-4, 1e-2), (1e-3, 3e-1)),
+  'momentum': ((1e-3, 1e-1), (3e-3, 3e-1)),
+  'muon': ((1e-3, 1e-1), (3e-3, 1.0)),
+  'nadamw': ((3e-4, 3e-2), (3e-3, 1.0)),
+  'prodigy': ((3e-1, 100.0), (3e-1, 100.0)),
+  'schedule_free_adamw': ((1e-3, 1e-1), (1e-2, 1.0)),
+  'sgd': ((1e-2, 1.0), (3e-2, 3.0)),
+}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Arguments: `smoke` for a run of a few steps, `weights=FILE`, `size=32` for the images' size,
+  `only=A` for one experiment, `family=adam` for the rows of one hand-designed optimizer;
+  `rule`, `velo` and `celo`: `common.set_rules`.
+  """
+  words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
+  args = common.parse(arg, smoke=False, weights=WEIGHTS, size=16, only='', family='', **words)
+  rest = ['tiny_imagenet', *(f'{key}={args[key]}' for key in words if args[key])]
+  c = l3rs_cifar100.get_config(','.join(rest + ['smoke'] * args.smoke))
+  c.model = {'name': 'cifar_resnet', 'depth': 20}
+  c.task = {'name': 'classification', 'preprocessing': {'size': args.size}}
+  c.pretrain.starts = {'main': {'weights': args.weights}}
+  experiments = c.meta_evaluate.experiments.to_dict()
+  c.meta_evaluate.experiments = {name: experiments[name] for name in 'AB'}
+  if args.only:
+    l3rs_cifar100.keep_experiment(c, args.only)
+  rows = c.meta_evaluate.baselines.to_dict()
+  learned = {name: row for name, row in rows.items() if 'learning_rates' not in row}
+  c.meta_evaluate.baselines = baselines(args.family) | learned
+  if not args.smoke:
+    c.episodes.batch_size = 16
+    c.estimator.population = 16
+    c.meta_train.update(num_generations=300, meta_batch=1, max_steps=100)
+    c.meta_evaluate.num_steps = (10, 25, 50, 100, 250)
+  return c
+
+
+def baselines(family: str = '') -> dict:
+  """Every hand-designed optimizer, with its schedules, on all parameters and on the head."""
+  kept = [choose(family, RATES, 'family')] if family else RATES
+  return {
+    f'{name}_{schedule}{suffix}': common.baseline(name, schedule, trainable, _grid(*ends))
+    for name in kept
+    for trainable, suffix, ends in zip(('all', 'head'), ('', '_head'), RATES[name], strict=True)
+    for schedule in ('constant', 'cosine')
+    if (name, schedule) != ('schedule_free_adamw', 'cosine')  # it averages instead
+  }
+
+
+def _grid(lowest: float, highest: float) -> tuple[float, ...]:
+  return tuple(rate for rate in reversed(SERIES) if lowest <= rate <= highest)
