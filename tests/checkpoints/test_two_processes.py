@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 from jax.sharding import Mesh
 
 from checkpoints import Checkpoints, manifest
+from tests import peers
 from tests.checkpoints import peer
 
 SECS = 60.0  # for all that two processes do
@@ -21,16 +21,10 @@ def mesh(rows):
   return Mesh(np.asarray(jax.devices()).reshape(rows, -1), ('x', 'y'))
 
 
-def free_port():
-  with socket.socket() as taken:
-    taken.bind(('127.0.0.1', 0))
-    return taken.getsockname()[1]
-
-
 def run_pair(folder):
   """Runs peer.py twice; returns what each found."""
-  address = f'127.0.0.1:{free_port()}'
-  place = {**os.environ, 'NPROC': '4', 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': os.getcwd()}
+  address = f'127.0.0.1:{peers.free_port()}'
+  place = {**peers.environment(), 'PYTHONPATH': os.getcwd()}
   command = [sys.executable, '-m', 'tests.checkpoints.peer', address]
   with (folder / 'log').open('w') as log:
     both = [

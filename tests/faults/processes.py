@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from tests.trainers.processes.launched import free_port
+from tests import peers
 
 SECS = 300  # nothing here takes longer
 
@@ -29,26 +29,20 @@ class Run:
     self.processes = []
 
   def start(self):
-    port = free_port()
+    port = peers.free_port()
     self.processes = [self._start(i, port) for i in range(self.count)]
     self._until = time.monotonic() + SECS
 
   def _start(self, index, port):
     flags = [f'--config={self.config}', f'--workdir={self.workdir}']
     if self.count > 1:
-      flags += [f'--coordinator=127.0.0.1:{port}', f'--num_processes={self.count}']
-      flags += [f'--process_id={index}', '--lost_secs=10']
-    cache = {
-      'JAX_COMPILATION_CACHE_DIR': os.environ['L2O_TEST_PROGRAMS'],
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-      'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-    }
+      flags += [*peers.told(port, self.count, index), '--lost_secs=10']
     with self.printed[index].open('a') as output, self.complained[index].open('w') as errors:
       return subprocess.Popen(
         [sys.executable, 'main.py', *flags],
         stdout=output,
         stderr=errors,
-        env=os.environ | cache | {'NPROC': '4', 'JAX_PLATFORMS': 'cpu'},
+        env=peers.environment(),
       )
 
   @contextlib.contextmanager

@@ -4,7 +4,6 @@ import contextlib
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,16 +11,8 @@ import time
 import numpy as np
 import safetensors.numpy
 
-PROGRAMS = 'L2O_TEST_PROGRAMS'  # see tests/conftest.py
+from tests import peers
 
-# Bits depend on the size of XLA's thread pool, which is at least the devices of a process.
-ENVIRONMENT = {**os.environ, 'NPROC': '4'}
-if PROGRAMS in os.environ:  # what a process compiled, the others and later runs read
-  ENVIRONMENT |= {
-    'JAX_COMPILATION_CACHE_DIR': os.environ[PROGRAMS],
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-  }
 TIMEOUT_SECS = 300
 METRICS = {
   'pipeline_config.py': ('pretrain', 'meta_train', 'meta_evaluate'),
@@ -29,16 +20,10 @@ METRICS = {
 }
 
 
-def free_port():
-  with socket.socket() as s:
-    s.bind(('127.0.0.1', 0))
-    return s.getsockname()[1]
-
-
 @contextlib.contextmanager
 def started(config, workdir, processes=1, flags=(), environments=None):
   """The processes of a run, by number; whatever is left of them at the end is killed."""
-  port, own = free_port(), environments or [None] * processes
+  port, own = peers.free_port(), environments or [None] * processes
   group = [
     start(config, workdir, processes, port, i, flags, environment=own[i]) for i in range(processes)
   ]
@@ -54,15 +39,12 @@ def start(
 ):
   """One process of a run."""
   command = [sys.executable, 'main.py', f'--config=tests/pod/{config}', f'--workdir={workdir}']
-  if processes > 1:
-    command += [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}']
-    command += [f'--process_id={number}']
   return subprocess.Popen(
-    [*command, *flags],
+    [*command, *peers.told(port, processes, number), *flags],
     stdout=output,
     stderr=output,
     text=True,
-    env=ENVIRONMENT | (environment or {}),
+    env=peers.environment() | (environment or {}),
     start_new_session=True,  # so that a parent and its worker can be killed together
   )
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests import peers
 from tests.pod import group
 
 CONFIG = 'pipeline_config.py:long'
@@ -24,7 +25,7 @@ class Elastic:
   """The processes of an elastic run, with their output in files."""
 
   def __init__(self, workdir):
-    self._workdir, self._port = workdir, group.free_port()
+    self._workdir, self._port = workdir, peers.free_port()
     self._logs = [open(f'{workdir}.{i}.log', 'a+') for i in range(PROCESSES)]  # noqa: SIM115
     self.processes = [self._started(i) for i in range(PROCESSES)]
 

@@ -11,6 +11,8 @@ import tempfile
 import time
 from typing import NamedTuple
 
+from tests import peers
+
 LIMIT_SECS = 60.0
 
 
@@ -26,18 +28,12 @@ class End(NamedTuple):
     return re.findall(r'^error: (.*)$', self.errors, re.MULTILINE)
 
 
-def free_port():
-  with socket.socket() as probe:
-    probe.bind(('127.0.0.1', 0))
-    return probe.getsockname()[1]
-
-
 class Launched:
   """The processes of one run."""
 
   def __init__(self, do, count=2, module='small_run', **flags):
     self.folder = pathlib.Path(tempfile.mkdtemp())
-    self.port = free_port()
+    self.port = peers.free_port()
     given = {'start_secs': 20, 'lost_secs': 10, **flags}
     if 'detect_processes' not in flags:
       named = {'coordinator': f'127.0.0.1:{self.port}', 'num_processes': count}

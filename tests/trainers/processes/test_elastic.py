@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from l2o.errors import InputError
-from tests.trainers.processes.launched import LIMIT_SECS, dies_within, free_port, launched
+from tests.peers import free_port
+from tests.trainers.processes.launched import LIMIT_SECS, dies_within, launched
 from tests.trainers.processes.test_preflight import RUBBISH
 from trainers.processes import elastic as elastic_run
 from trainers.processes import meeting, preflight

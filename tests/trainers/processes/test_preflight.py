@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from l2o.errors import InputError
-from tests.trainers.processes.launched import free_port
+from tests.peers import free_port
 from trainers.processes import preflight
 from trainers.processes.flags import Command, Limits
 
