@@ -56,8 +56,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.meta_evaluate.baselines = baselines(args.family) | learned
   if not args.smoke:
     c.episodes.batch_size = 16
-    c.estimator.population = 16
-    c.meta_train.update(num_generations=300, meta_batch=1, max_steps=100)
+    c.meta_train.update(num_generations=180, meta_batch=2, max_steps=100)  # about 50 minutes
     c.meta_evaluate.num_steps = (10, 25, 50, 100, 250)
   return c
 
