@@ -8,9 +8,10 @@ from ml_collections import config_flags
 
 from configs import common
 from l2o.errors import InputError, RunError
+from trainers.plan import flag as plan_flag
 from trainers.processes import flags as processes
 from trainers.processes import leaving, start
-from trainers.run import run
+from trainers.run import plan, run
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -20,7 +21,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: results, figures, checkpoints.')
 _SWEEP_ROW = flags.DEFINE_string('sweep_row', '', "Number of a sweep's run to do alone, or 'list'.")
 processes.define()
-flags.mark_flags_as_required(['config', 'workdir'])
+plan_flag.define()
+flags.mark_flag_as_required('config')
 
 
 def main(argv: Sequence[str]) -> None:
@@ -33,6 +35,11 @@ def main(argv: Sequence[str]) -> None:
     command = processes.asked()
     default = common.load_default(config_flags.get_config_filename(flags.FLAGS['config']))
     config = common.freeze(_CONFIG.value)
+    if (topology := plan_flag.asked()) is not None:
+      plan(config, topology)
+      return
+    if _WORKDIR.value is None:
+      raise InputError('--workdir names the folder of the run: give one, or --plan')
     given = {'workdir': _WORKDIR.value, 'sweep_row': _SWEEP_ROW.value}
     overrides = config_flags.get_override_values(flags.FLAGS['config'])
     go = partial(run, config, default=common.freeze(default), overrides=overrides, **given)

@@ -40,6 +40,7 @@ CONFIGS = sorted(
     ([CONFIG, 'smoke'], "'smoke' is not a flag"),
     ([CONFIG, '--config.estimator.population=31'], 'population must be even'),
     (['--config=README.md'], 'README.md is no Python file'),
+    ([CONFIG, '--plan=v5e:3x5x7'], '--plan=v5e:3x5x7 '),
   ],
 )
 def test_bad_input_ends_in_one_sentence_and_a_code(arguments, says, tmp_path):
@@ -85,6 +86,7 @@ def test_help_says_what_the_flags_are():
   _, output, _ = main('--help')
   assert 'configs/quickstart.py:smoke' in output
   assert '--workdir' in output
+  assert '--[no]plan' in output
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Runs a frozen config."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -76,6 +77,30 @@ def run_one(
     agreement.decided(lambda: files.describe(folder, config, default, overrides))
     go()
   print(f'[run] done: {folder / RESULTS} and what lies beside it')
+
+
+def plan(config: Mapping[str, Any], topology: str = '') -> None:
+  """Prints what a run of the config would take, by its compiled programs.
+
+  Args:
+    config: a frozen config.
+    topology: of TPUs to compile for, such as 'v5e:16x16'; '' for the devices that are here.
+
+  Raises:
+    InputError: the config asks for something impossible, it is a sweep, or there is no such
+      topology.
+  """
+  if config['sweep']:
+    raise InputError('--plan is for a single run, and this config is a sweep: --config.sweep=()')
+  blocks.typed(config)
+  from trainers.plan import programs, report
+  from trainers.plan import topology as pods
+  from trainers.resources import meshes
+
+  meshes.set_cpu_devices(config['cpu_devices'])
+  elsewhere = meshes.assumed(pods.devices(topology)) if topology else contextlib.nullcontext()
+  with elsewhere:
+    report.make(programs.of(config))
 
 
 def build(config: Mapping[str, Any], folder: Folder) -> partial[None]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 
+from l2o.platform import platform
 from l2o.registry import choose
 from l2o.types import MapFn, PyTree
 
@@ -38,5 +39,5 @@ def on_device(name: str) -> MapFn:
   """
   table: dict[str, MapFn] = {'vectorized': vectorized, 'sequential': sequential}
   if choose(name, (*table, 'auto'), 'mapping') == 'auto':
-    return sequential if jax.default_backend() == 'cpu' else vectorized
+    return sequential if platform() == 'cpu' else vectorized
   return table[name]

@@ -18,6 +18,7 @@ from jax import lax
 
 from l2o.models.conv_shapes import Padding, Pair, Strides, gradient_margins
 from l2o.models.depthwise import depthwise_conv
+from l2o.platform import platform
 
 LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 
@@ -113,7 +114,7 @@ def conv_general_dilated(
   ones = (1,) * rank
   depthwise = feature_group_count == lhs.shape[-1] == rhs.shape[-1]
   plain = (
-    jax.default_backend() == 'cpu'
+    platform() == 'cpu'
     and rank == 2
     and all(option is None for option in options.values())  # precision and the like
     and (feature_group_count == 1 or depthwise)

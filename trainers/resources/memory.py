@@ -8,11 +8,21 @@ import jax
 
 from l2o.errors import InputError
 from l2o.types import PyTree
+from trainers.resources import meshes
+
+# In bytes, for devices that are not here.
+KNOWN = {
+  'TPU v4': 32e9, 'TPU v5 lite': 16e9, 'TPU v5e': 16e9, 'TPU v5': 95e9, 'TPU v5p': 95e9,
+  'TPU v6 lite': 32e9, 'TPU v6e': 32e9,
+}  # fmt: skip
 
 
-def device_bytes() -> int:
-  """The memory of one device in bytes; for a CPU, the machine's memory."""
-  stats = jax.local_devices()[0].memory_stats() or {}
+def device_bytes(device: jax.Device | None = None) -> int:
+  """The memory of a device in bytes, by default the first; for a CPU, the machine's memory."""
+  device = device or meshes.devices()[0]
+  if device.device_kind in KNOWN:
+    return int(KNOWN[device.device_kind])
+  stats = device.memory_stats() or {}
   return stats.get('bytes_limit') or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 

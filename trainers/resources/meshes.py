@@ -4,11 +4,13 @@ A mesh smaller than the devices of several processes is repeated along its axis 
 process takes part, and the copies compute the same.
 """
 
+import contextlib
+import contextvars
 import functools
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -19,6 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from l2o import platform
 from l2o.arguments import Range
 from l2o.errors import InputError
 from l2o.registry import call, choose
@@ -29,6 +32,31 @@ Size = Annotated[int, Range(at_least=-1)]  # size of a mesh axis
 
 
 AXES = ('copy', 'population', 'data', 'model')
+_assumed: contextvars.ContextVar[Sequence[jax.Device]] = contextvars.ContextVar('devices')
+
+
+def devices() -> list[jax.Device]:
+  """Those of the run, or those it is only compiled for; those of a process are neighbours."""
+  there = _assumed.get(None) or jax.devices()
+  return sorted(there, key=lambda device: (device.process_index, device.id))
+
+
+@contextlib.contextmanager
+def assumed(there: Sequence[jax.Device]) -> Iterator[None]:
+  """Meshes of devices that are not here, for programs that are compiled and not run."""
+  token = _assumed.set(there)
+  try:
+    with platform.assumed(there[0].platform):
+      yield
+  finally:
+    _assumed.reset(token)
+
+
+def _of_a_process() -> int:
+  there = _assumed.get(None)
+  if there is None:
+    return jax.local_device_count()
+  return sum(device.process_index == there[0].process_index for device in there)
 
 
 def set_cpu_devices(count: int) -> None:
@@ -65,7 +93,7 @@ def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
     InputError: more devices are requested than exist, they cannot be divided among the processes,
       or two axes are -1.
   """
-  there, axes = jax.device_count(), {'population': population, 'data': data, 'model': model}
+  there, axes = len(devices()), {'population': population, 'data': data, 'model': model}
   free = [name for name, size in axes.items() if size == -1]
   if len(free) > 1:
     raise InputError(f'mesh.{free[0]} and mesh.{free[1]} cannot both be -1')
@@ -77,23 +105,28 @@ def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
   if taken > there:
     raise InputError(f'mesh: {shape} needs {taken} devices, but there are {there}')
   axes |= dict.fromkeys(free, there // taken)
-  devices = _repeated(math.prod(axes.values()), shape)
-  grid = np.asarray(devices).reshape((-1, *axes.values()))
+  taking = _repeated(math.prod(axes.values()), shape)
+  grid = np.asarray(taking).reshape((-1, *axes.values()))
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _repeated(count: int, shape: str) -> list[jax.Device]:
   """The devices of a mesh of `count`, as often as it fits; those of a process are neighbours."""
-  there, own = jax.device_count(), jax.local_device_count()
-  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  found, own = devices(), _of_a_process()
+  there = len(found)
   if count <= own:
-    return [device for i, device in enumerate(devices) if i % own < count]
+    return [device for i, device in enumerate(found) if i % own < count]
   if count % own or there % count:
     raise InputError(
-      f'mesh: {shape} takes {count} devices, but {jax.process_count()} processes have {own} each: '
+      f'mesh: {shape} takes {count} devices, but {there // own} processes have {own} each: '
       f'take at most {own}, or a multiple of {own} that divides {there}'
     )
-  return devices
+  return found
+
+
+def first_of(mesh: Mesh) -> Mesh:
+  """Its first device alone, with the same axes."""
+  return Mesh(mesh.devices[:1, :1, :1, :1], AXES, axis_types=mesh.axis_types)
 
 
 def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] = ()) -> Mesh:
@@ -133,6 +166,23 @@ def _warm_up(mesh: Mesh) -> None:
         functools.partial(jax.lax.psum, axis_name=axes), mesh=mesh, in_specs=P(), out_specs=P()
       )
       jax.block_until_ready(jax.jit(total)(np.float32(1)))
+
+
+def shaped(tree: PyTree, places: PyTree) -> PyTree:
+  """Arrays or shapes as shapes with shardings, to compile for.
+
+  Args:
+    tree: arrays or their shapes.
+    places: the sharding of each, or one for all.
+  """
+  if isinstance(places, NamedSharding):
+    places = jax.tree.map(lambda x: places, tree)
+
+  def shape(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
+    x = x if hasattr(x, 'dtype') else np.asarray(x)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+  return jax.tree.map(shape, tree, places)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

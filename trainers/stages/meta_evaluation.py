@@ -192,9 +192,7 @@ def run(
 
 def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence) -> Any:
   """(experiment, row, K) -> metrics [tasks, settings], for images on the device."""
-  map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
-  map_settings = on_device(plan.spec.setting_mapping)
-  programs = [jax.jit(_measure(plan.task, row.rule, map_fn, map_settings)) for row in rows]
+  programs = [_program(plan, row) for row in rows]
   whole = meshes.replicated(plan.mesh)
   start = _starter(plan)
   episodes = [
@@ -207,6 +205,27 @@ def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: S
     return programs[r](rows[r].thetas, TaskBatch(episodes[e], stores[e], np.int32(num_steps)))
 
   return measure
+
+
+def lower(plan: MetaEvaluate, row: Row, pretrained: Mapping[str, tuple]) -> jax.stages.Lowered:
+  """A row of the first experiment, from shapes alone, with its images on the device.
+
+  Args:
+    plan: the stage.
+    row: whose program it is.
+    pretrained: (params, model_state) of each start, or their shapes.
+  """
+  whole, first = meshes.replicated(plan.mesh), plan.experiments[0]
+  draw = _draw(first, plan.spec.num_tasks, max(plan.spec.num_steps))
+  episodes = jax.eval_shape(_starter(plan), pretrained.get(first.start), draw)
+  tasks = meshes.shaped(TaskBatch(episodes, first.stores, np.int32(0)), whole)
+  return _program(plan, row).lower(meshes.shaped(row.thetas, whole), tasks)
+
+
+def _program(plan: MetaEvaluate, row: Row) -> Any:
+  map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
+  map_settings = on_device(plan.spec.setting_mapping)
+  return jax.jit(_measure(plan.task, row.rule, map_fn, map_settings))
 
 
 def _fed(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence) -> Any:

@@ -118,6 +118,22 @@ def generation(plan: MetaTrain) -> Any:
   return jax.jit(_step(plan, *_parts(plan)), donate_argnums=0, out_shardings=whole)
 
 
+def lower(plan: MetaTrain, pretrained: tuple) -> jax.stages.Lowered:
+  """A generation, from shapes alone; its first argument is the state.
+
+  Args:
+    plan: the stage, with its images on the device.
+    pretrained: (params, model_state) or their shapes.
+  """
+  whole = meshes.replicated(plan.mesh)
+  start = partial(_init_state, plan, *_parts(plan))
+  state = meshes.shaped(jax.eval_shape(start, jax.random.key(0)), whole)
+  (drawn, num_steps), (of_drawn, of_steps) = draw(plan, 0), _places(plan.mesh)
+  parts = {name: meshes.shaped(part, of_drawn[name]) for name, part in drawn.items()}
+  shapes = parts, meshes.shaped(num_steps, of_steps)
+  return generation(plan).lower(state, shapes, *meshes.shaped((pretrained, plan.stores), whole))
+
+
 def _parts(plan: MetaTrain) -> tuple[Any, optax.GradientTransformation]:
   """The estimator, which spreads candidates and gathers their metrics, and the meta-optimizer."""
   map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
@@ -177,11 +193,16 @@ def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
 
 def place(inputs: tuple, mesh: Mesh) -> tuple:
   """Splits each inner batch over the mesh's 'data' axis and replicates everything else."""
-  drawn, num_steps = inputs
-  train = arrays.put(drawn['train'], meshes.batch_sharding(mesh, axis=2))
-  evaluation = arrays.put(drawn['evaluation'], meshes.batch_sharding(mesh, axis=1))
-  whole = arrays.put(num_steps, meshes.replicated(mesh))
-  return {'train': train, 'evaluation': evaluation}, whole
+  (drawn, num_steps), (of_drawn, of_steps) = inputs, _places(mesh)
+  placed = {name: arrays.put(part, of_drawn[name]) for name, part in drawn.items()}
+  return placed, arrays.put(num_steps, of_steps)
+
+
+def _places(mesh: Mesh) -> tuple[dict[str, Any], Any]:
+  """Where the parts of `draw` lie on a mesh."""
+  batches = {'train': 2, 'evaluation': 1}  # the axis of a batch's examples
+  places = {name: meshes.batch_sharding(mesh, axis) for name, axis in batches.items()}
+  return places, meshes.replicated(mesh)
 
 
 def init(plan: MetaTrain) -> MetaState:

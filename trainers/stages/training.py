@@ -120,9 +120,8 @@ def prepare(plan: Train) -> Ready:
   """The initial state on its devices, and the step, which is compiled on its first call."""
   given = arrays.put(_given(plan), meshes.replicated(plan.mesh))
   spread = meshes.batch_sharding(plan.mesh, axis=0)
-  places, whole = _places(plan, given), meshes.replicated(plan.mesh)
-  # A state placed by the compiler would be another program's after a step, with other bits.
-  advance = jax.jit(_step(plan), donate_argnums=0, out_shardings=(places, whole))
+  places = _places(plan, given)
+  advance = _compiled(plan, places)
 
   def feed(number: int) -> tuple[Batch, Batch | None]:
     fresh = arrays.put(plan.fresh(number), spread) if plan.fresh else None
@@ -133,6 +132,27 @@ def prepare(plan: Train) -> Ready:
 
   state = jax.jit(partial(_start, plan), out_shardings=places)(given, plan.start)
   return Ready(state, given, feed, step)
+
+
+def lower(plan: Train) -> jax.stages.Lowered:
+  """The step, from shapes alone; its first argument is the state."""
+  whole, spread = meshes.replicated(plan.mesh), meshes.batch_sharding(plan.mesh, axis=0)
+  given = meshes.shaped(jax.eval_shape(lambda: _given(plan)), whole)
+  places = _places(plan, given)
+  state = meshes.shaped(jax.eval_shape(partial(_start, plan), given, plan.start), places)
+  return _compiled(plan, places).lower(state, meshes.shaped(_first(plan), spread), given)
+
+
+def _compiled(plan: Train, places: PyTree) -> Any:
+  # A state placed by the compiler would be another program's after a step, with other bits.
+  out = places, meshes.replicated(plan.mesh)
+  return jax.jit(_step(plan), donate_argnums=0, out_shardings=out)
+
+
+def _first(plan: Train) -> tuple[Batch, Batch | None]:
+  """The first step's batches, on the host."""
+  batch = plan.sample(0) if plan.read is None else plan.read(plan.sample(0))
+  return batch, plan.fresh(0) if plan.fresh else None
 
 
 def _batch(plan: Train, number: int, place: NamedSharding) -> Batch:
@@ -153,8 +173,7 @@ def check_shapes(plan: Train) -> None:
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
   places = meshes.placed(plan.mesh, plan.placement, state)
   memory.check_fits(state, places, f'the state of {plan.name} is too large; shrink model or task')
-  batch = plan.sample(0) if plan.read is None else plan.read(plan.sample(0))
-  jax.eval_shape(_step(plan), state, (batch, plan.fresh(0) if plan.fresh else None), given)
+  jax.eval_shape(_step(plan), state, _first(plan), given)
 
 
 def trained_shapes(plan: Train) -> tuple[Params, PyTree]:

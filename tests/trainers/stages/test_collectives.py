@@ -1,14 +1,10 @@
 """What crosses devices in a generation, counted in its compiled program."""
 
-import collections
-import re
-
 import jax
 
 from tests.tiny_run import tiny
 from trainers.jobs import pipeline
-from trainers.processes import arrays
-from trainers.resources import meshes
+from trainers.plan.analysis import analyse
 from trainers.stages import meta_training
 
 POPULATION = 8
@@ -19,18 +15,8 @@ def collectives(data):
   mesh = {'population': 8 // data, 'data': data}
   config = tiny(**{'meta_train.mesh': mesh, 'estimator.population': POPULATION})
   plan = pipeline.build(config).meta_train
-  shapes = jax.eval_shape(plan.task.init, jax.random.key(0))
-  whole = meshes.replicated(plan.mesh)
-  pretrained = arrays.put(jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), shapes), whole)
-  inputs = meta_training.place(meta_training.draw(plan, 0), plan.mesh)
-  stores = arrays.put(plan.stores, whole)
-  program = meta_training.generation(plan)
-  text = program.lower(meta_training.init(plan), inputs, pretrained, stores).compile().as_text()
-  found = re.findall(
-    r'= (.+?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(',
-    text,
-  )
-  return collections.Counter((kind, re.sub(r'\{[\d,]*\}', '', shape)) for shape, kind in found)
+  pretrained = jax.eval_shape(plan.task.init, jax.random.key(0))
+  return analyse(meta_training.lower(plan, pretrained).compile()).collectives
 
 
 GATHERS = {('all-gather', f'f32[{POPULATION}]'): 2}  # the losses and accuracies of the population

@@ -1,0 +1,143 @@
+"""What a run would take: the sizes that it has, operations counted by hand, and refusals."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from l2o.errors import InputError
+from l2o.models.resnet import ResNet
+from l2o.tasks.classification import classification
+from tests.tiny_run import tiny, tiny_job
+from trainers import run
+from trainers.jobs import pipeline, training_job
+from trainers.plan import programs, report
+from trainers.plan.analysis import analyse, size_of
+from trainers.resources import meshes
+from trainers.stages import meta_training, training
+
+
+def held(tree):
+  """The bytes of real arrays."""
+  leaves = jax.tree.leaves(tree)
+  return sum(jax.random.key_data(x).nbytes if is_key(x) else x.nbytes for x in leaves)
+
+
+def is_key(x):
+  return jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def test_states_have_the_sizes_that_the_run_has():
+  plan = pipeline.build(tiny())
+  pretrain, generation, *rows = programs.of_pipeline(plan)
+  state = training.prepare(plan.pretrain['main']).state
+  assert report.size(pretrain.saved) == held(state)
+  assert report.size(pretrain.shapes['parameters']) == held(state.inner.params)
+  assert report.size(pretrain.shapes['optimizer state']) == held(state.inner.opt_state)
+  state = meta_training.init(plan.meta_train)
+  assert report.size(generation.saved) == held(state)
+  assert report.size(generation.shapes['theta']) == held(state.theta)
+  assert [row.name.split(',')[0] for row in rows] == ['l3rs', 'sgd_constant']
+
+
+def test_calls_and_examples_are_the_configs():
+  config = tiny(**{'meta_train.min_steps': 2, 'meta_train.max_steps': 6})
+  pretrain, generation, learned, grid = programs.of_pipeline(pipeline.build(config))
+  assert (pretrain.calls, pretrain.examples) == (6, 128)
+  # Candidates, tasks, mean steps, examples of a batch.
+  assert (generation.calls, generation.examples) == (3, 4 * 4 * 4 * 32)
+  assert learned.calls == grid.calls == 2  # horizons of one experiment
+  assert (learned.examples, grid.examples) == (3 * 3.5 * 32, 3 * 2 * 3.5 * 32)
+
+
+def taps(size, kernel, stride, margin):
+  """How often a kernel's entries meet a pixel along one side; margins are no pixels."""
+  starts = range(-margin, size + 2 * margin - kernel - margin + 1, stride)
+  return sum(0 <= start + entry < size for start in starts for entry in range(kernel))
+
+
+def forward_operations(model, image_shape):
+  """Multiplications and additions of each layer on one image, in the order of the layers."""
+  counted = []
+
+  def count(layer, args, kwargs, context):
+    out = layer(*args, **kwargs)
+    module, shape = context.module, args[0].shape
+    if isinstance(module, nn.Dense):
+      counted.append(2 * shape[-1] * module.features)
+    elif isinstance(module, nn.Conv):
+      side, stride = module.kernel_size[0], module.strides[0]
+      met = taps(shape[1], side, stride, side // 2)
+      counted.append(2 * met**2 * shape[-1] * module.features)
+    return out
+
+  images = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  with nn.intercept_methods(count):
+    jax.eval_shape(lambda k, x: model.init(k, x, train=False), jax.random.key(0), images)
+  return counted
+
+
+def test_the_operations_of_a_resnet_34_are_those_counted_by_hand():
+  """A step takes three forward passes' worth, less the gradient for the images."""
+  shape, batch = (96, 96, 3), 8  # large enough that convolutions are all that counts
+  stem = {'stem': 7, 'stem_stride': 2, 'stem_pool': True}
+  model = ResNet(10, (64, 128, 256, 512), (3, 4, 6, 3), padding='torch', **stem)
+  each = forward_operations(model, shape)
+  expected = batch * (3 * sum(each) - each[0])
+  sample = {'image': np.zeros((batch, *shape), np.uint8), 'label': np.zeros(batch, np.int32)}
+  job = training_job.build(tiny_job())
+  plan = job.plan._replace(
+    task=classification(model, shape), sample=lambda number: sample, evaluation=None, start=None
+  )
+  operations = analyse(training.lower(plan).compile()).operations
+  assert operations == pytest.approx(expected, rel=0.05)
+
+
+def test_what_is_compiled_says_what_it_needs(capsys, monkeypatch):
+  """On one device; the report's numbers are the compiler's."""
+  config = tiny(**{'meta_train.mesh': {'population': 1, 'data': 1}, 'cpu_devices': 1})
+  plan = pipeline.build(config)
+  _, generation, *_ = programs.of_pipeline(plan)
+  lines, operations = report.describe(generation, there=10**9)
+  found = analyse(generation.lowered.compile())
+  arguments = (generation.saved, training.trained_shapes(plan.pretrain['main']))
+  assert found.arguments > report.size(arguments)
+  assert found.outputs >= report.size(generation.saved)
+  assert 'between devices: nothing' in '\n'.join(lines)
+  body = analyse(generation.loop.lowered.compile()).operations
+  assert operations == body * generation.loop.times > found.operations
+  lines, _ = report.describe(generation, there=1000)
+  assert 'which it does not have: spread batches (mesh.data)' in '\n'.join(lines)
+
+
+def test_sizes_of_shapes_as_xla_writes_them():
+  assert size_of('(f32[8], bf16[8,784], s32[], u8[3], pred[5])') == 32 + 2 * 8 * 784 + 4 + 3 + 5
+
+
+@pytest.mark.parametrize(
+  ('changes', 'topology', 'says'),
+  [
+    ({'sweep': [{'table': 'a', 'diff': {}}]}, '', '--plan is for a single run'),
+    ({'feed.chunk_steps': 2}, '', 'set feed.chunk_steps=0'),
+    ({}, 'v5e:3x5x7', 'no topology that libtpu knows|needs libtpu: pip install'),
+    ({'estimator.population': 3}, '', 'population must be even'),
+  ],
+)
+def test_what_cannot_be_planned_is_one_sentence(changes, topology, says):
+  with pytest.raises(InputError, match=says):
+    run.plan(tiny(**changes), topology)
+
+
+def test_a_mesh_may_be_of_devices_that_are_not_here():
+  class Chip:
+    platform, device_kind = 'tpu', 'TPU v5 lite'
+
+    def __init__(self, number):
+      self.id, self.process_index = number, number // 4
+
+  with meshes.assumed([Chip(number) for number in range(16)]):
+    assert meshes.make_mesh(population=-1).shape['population'] == 16
+    assert meshes.make_mesh(data=4).shape['copy'] == 4
+    with pytest.raises(InputError, match='needs 17 devices, but there are 16'):
+      meshes.make_mesh(population=17)
+  assert meshes.make_mesh(population=-1).shape['population'] == jax.device_count()

@@ -1,0 +1,68 @@
+"""What a compiled program needs of each device: memory, operations, and traffic with others."""
+
+import collections
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+KINDS = ('all-gather', 'all-reduce', 'all-to-all', 'collective-permute', 'reduce-scatter')
+# XLA writes `%name = SHAPE KIND(operands)`; on TPUs in halves, `KIND-start` and `KIND-done`.
+COLLECTIVE = re.compile(rf'= (.+?) ({"|".join(KINDS)})(?:-start)?\(')
+LAYOUT = re.compile(r'\{[^{}]*\}')
+ARRAY = re.compile(r'\b([a-z]+[0-9]+|pred)\[([\d,]*)\]')
+BITS = re.compile(r'\d+')
+
+
+class Analysis(NamedTuple):
+  """Of one device; bytes and operations."""
+
+  arguments: int
+  outputs: int
+  temporaries: int
+  peak: int  # arguments, outputs and temporaries at once; a donated argument is an output, too
+  operations: float  # the body of a loop counts once
+  accessed: float  # bytes read and written
+  collectives: Mapping[tuple[str, str], int]  # (kind, shape of what it makes) -> how often
+
+
+def analyse(compiled: jax.stages.Compiled) -> Analysis:
+  """What the compiler says of a program."""
+  memory: Any = compiled.memory_analysis()
+  cost: Any = compiled.cost_analysis() or {}
+  sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
+  return Analysis(
+    *sizes,
+    sum(sizes) - memory.alias_size_in_bytes,
+    cost.get('flops', 0.0),
+    cost.get('bytes accessed', 0.0),
+    collectives(compiled.as_text() or ''),
+  )
+
+
+def collectives(text: str) -> dict[tuple[str, str], int]:
+  """The collectives in the text of a compiled program.
+
+  Example:
+    >>> collectives('%a = f32[8]{0} all-gather(%b), dimensions={0}')
+    {('all-gather', 'f32[8]'): 1}
+  """
+  found = ((kind, LAYOUT.sub('', shape)) for shape, kind in COLLECTIVE.findall(text))
+  return dict(collections.Counter(found))
+
+
+def size_of(shape: str) -> int:
+  """The bytes of a shape as XLA writes it; a tuple's are those of its parts.
+
+  Example:
+    >>> size_of('(f32[2,3], bf16[4], pred[])')
+    33
+  """
+  total = 0
+  for kind, sides in ARRAY.findall(shape):
+    bits = BITS.search(kind)
+    width = int(bits[0]) // 8 if bits else 1
+    total += width * int(np.prod([int(side) for side in sides.split(',') if side]))
+  return total

@@ -1,0 +1,22 @@
+"""The flag `--plan` of main.py, whose value may be left out."""
+
+from absl import flags
+
+HELP = (
+  'Prints what a run would take, from its compiled programs, without running it: memory, '
+  'operations and traffic of the devices here, or with --plan=v5e:16x16 of so many TPUs.'
+)
+
+flags.disclaim_key_flags()  # it is the caller's, so that its --help shows it
+
+
+def define() -> None:
+  """Defines the flag."""
+  text: flags.ArgumentParser[str] = flags.ArgumentParser()
+  flags.DEFINE_flag(flags.Flag(text, None, 'plan', None, HELP, boolean=True))
+
+
+def asked() -> str | None:
+  """The topology to plan for, '' for the devices here; None if no plan was asked for."""
+  value: str | None = flags.FLAGS['plan'].value
+  return {None: None, 'false': None, 'true': ''}.get(value, value)

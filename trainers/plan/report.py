@@ -1,0 +1,144 @@
+"""A run's plan as text: each program's needs, and what the run takes in all."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from l2o.errors import first_line
+from l2o.types import PyTree
+from trainers.plan.analysis import Analysis, analyse, size_of
+from trainers.plan.programs import Program
+from trainers.resources import memory
+
+REMEDY = (
+  'spread batches (mesh.data), place parameters (train.placement), let the host feed the images '
+  "(feed.chunk_steps), or map one by one (mapping='sequential')"
+)
+UTILISATION = 0.3  # of a device's peak, for the estimate of time
+# Operations a second in bfloat16, from the makers' data sheets.
+PEAKS = {
+  'TPU v4': 275e12, 'TPU v5 lite': 197e12, 'TPU v5e': 197e12, 'TPU v5': 459e12, 'TPU v5p': 459e12,
+  'TPU v6 lite': 918e12, 'TPU v6e': 918e12, 'NVIDIA H100': 989e12, 'NVIDIA A100': 312e12,
+}  # fmt: skip
+
+
+def make(programs: Sequence[Program]) -> None:
+  """Compiles the programs, one after another, and prints what they need."""
+  device = programs[0].mesh.devices.flat[0]
+  there = memory.device_bytes(device)
+  print(f'[plan] devices: {device.device_kind}, {_bytes(there)} of memory each')
+  total = 0.0
+  for number, program in enumerate(programs, 1):
+    print(f'[plan] compiling {number}/{len(programs)}', flush=True)
+    lines, operations = describe(program, there)
+    print('\n'.join(lines), flush=True)
+    total += operations * program.calls * _devices(program)
+  print(f'[plan] in all {_count(total)} operations{_hours(total, device.device_kind)}')
+
+
+def describe(program: Program, there: int) -> tuple[list[str], float]:
+  """The lines of one program, and the operations of one call on one device."""
+  try:
+    found = analyse(program.lowered.compile())
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    said = f'  a device has not enough memory ({first_line(error)}): {REMEDY}'
+    return [_title(program), *_parts(program), said], 0.0
+  operations = found.operations
+  if program.loop:  # the compiler counts its body once; what is outside is counted as it is
+    body = analyse(program.loop.lowered.compile()).operations
+    operations = body * program.loop.times / _devices(program)
+  lines = [_title(program), *_parts(program)]
+  lines.append(f'  a device: {_memory(found)}{_fit(found.peak, there)}')
+  lines.append(f'  a call on a device: {_count(operations)} operations')
+  lines.append(f'  between devices: {_traffic(found)}')
+  if program.examples:
+    lines.append(f'  trains on {program.examples:,} examples a call')
+  return lines, operations
+
+
+def _title(program: Program) -> str:
+  return f'{program.stage}: {program.name}, {program.calls:,} times on {_shape(program)}'
+
+
+def _parts(program: Program) -> list[str]:
+  lines = [', '.join(f'{name} {_size(shapes)}' for name, shapes in program.shapes.items())]
+  if jax.tree.leaves(program.saved):
+    lines.append(f'a checkpoint: {_bytes(size(program.saved))} of arrays')
+  return [f'  {line}' for line in lines]
+
+
+def size(shapes: PyTree) -> int:
+  """The bytes of arrays of these shapes; random keys are four bytes for each of their words."""
+  total = 0
+  for x in jax.tree.leaves(shapes):
+    key = jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+    width = 8 if key else np.dtype(x.dtype).itemsize  # threefry's keys are two words
+    total += math.prod(x.shape) * width
+  return total
+
+
+def _devices(program: Program) -> int:
+  """Devices that share a call's work; copies repeat it."""
+  return math.prod(n for axis, n in program.mesh.shape.items() if axis != 'copy')
+
+
+def _shape(program: Program) -> str:
+  wide = [f'{axis} {count}' for axis, count in program.mesh.shape.items() if count > 1]
+  return f'a mesh of {" x ".join(wide)}' if wide else 'one device'
+
+
+def _size(shapes: PyTree) -> str:
+  numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
+  return f'{numbers:,} ({_bytes(size(shapes))})'
+
+
+def _memory(found: Analysis) -> str:
+  parts = {name: getattr(found, name) for name in ('arguments', 'outputs', 'temporaries')}
+  return ', '.join(f'{name} {_bytes(x)}' for name, x in parts.items()) + (
+    f', peak {_bytes(found.peak)}'
+  )
+
+
+def _fit(peak: int, there: int) -> str:
+  if peak <= there:
+    return f', {100 * peak / there:.2g} % of what it has'
+  return f', which it does not have: {REMEDY}'
+
+
+def _traffic(found: Analysis) -> str:
+  if not found.collectives:
+    return 'nothing'
+  times: dict[str, int] = {}
+  sizes: dict[str, int] = {}
+  for (kind, shape), count in sorted(found.collectives.items()):
+    times[kind] = times.get(kind, 0) + count
+    sizes[kind] = sizes.get(kind, 0) + count * size_of(shape)
+  listed = (f'{times[kind]} x {kind}, {_bytes(sizes[kind])}' for kind in times)
+  return '; '.join(listed) + ' (once a loop)'
+
+
+def _hours(operations: float, kind: str) -> str:
+  peak = next((x for name, x in sorted(PEAKS.items(), reverse=True) if name in kind), None)
+  if peak is None:
+    return f'; no peak is known for {kind}, so no time'
+  hours = operations / (UTILISATION * peak) / 3600
+  return f', {hours:.3g} device-hours at {UTILISATION:.0%} of the peak of {peak / 1e12:.0f} TFLOP/s'
+
+
+def _count(number: float) -> str:
+  for scale, name in ((1e15, ' P'), (1e12, ' T'), (1e9, ' G'), (1e6, ' M')):
+    if number >= scale:
+      return f'{number / scale:.3g}{name}'
+  return f'{number:.3g} '.rstrip()
+
+
+def _bytes(number: Any) -> str:
+  for scale, name in ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB')):
+    if number >= scale:
+      return f'{number / scale:.3g} {name}'
+  return f'{number} B'

@@ -1,0 +1,34 @@
+"""The devices of a TPU pod that is not here, to compile for."""
+
+import os
+from collections.abc import Sequence
+
+import jax
+
+from l2o.errors import InputError, first_line
+
+
+def devices(name: str) -> Sequence[jax.Device]:
+  """The devices of a topology such as 'v5e:16x16', in libtpu's words.
+
+  Raises:
+    InputError: libtpu is not installed, or it knows no such topology.
+  """
+  # Or libtpu looks for the machine that it runs on, and complains.
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  jax.config.update('jax_platforms', 'cpu')  # what is computed meanwhile
+  try:
+    import libtpu  # noqa: F401
+  except ImportError as error:
+    raise InputError(f"--plan={name} needs libtpu: pip install 'l2o[plan]'") from error
+  from jax.experimental import topologies
+
+  try:
+    found = topologies.get_topology_desc(name, platform='tpu')
+  except Exception as error:  # libtpu's own, of several kinds
+    raise InputError(
+      f'--plan={name} is no topology that libtpu knows, such as v5e:4x4 or v4:2x2x2 '
+      f'({first_line(error)})'
+    ) from error
+  return list(found.devices)
