@@ -16,11 +16,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from l2o.models.conv_shapes import Padding, Pair, Strides, gradient_margins
+from l2o.models.conv_shapes import LAYOUT, Padding, Pair, Strides, gradient_margins, kernel_margins
 from l2o.models.depthwise import depthwise_conv
+from l2o.models.native_conv import native_conv
 from l2o.platform import platform
-
-LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -72,12 +71,7 @@ def _kernel_gradient(
   x: jax.Array, w: jax.Array, dy: jax.Array, strides: Strides, padding: Padding
 ) -> jax.Array:
   """Images convolved with dilated dy; batch and channels swap roles."""
-  margins = []
-  for size, kernel, outputs, stride, (before, _) in zip(
-    x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding, strict=True
-  ):
-    length = (outputs - 1) * stride + 1
-    margins.append((before, kernel - 1 + length - size - before))
+  margins = kernel_margins(x, w, dy, strides, padding)
   images, kernels = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
   return _conv(images, kernels, (1, 1), margins, rhs_dilation=strides).transpose(1, 2, 0, 3)
 
@@ -105,19 +99,16 @@ def conv_general_dilated(
   feature_group_count: int = 1,
   **options: Any,
 ) -> jax.Array:
-  """`lax.conv_general_dilated`, through `canonical_conv` or `depthwise_conv` where faster.
+  """`lax.conv_general_dilated`; undilated convolutions of images in flax's layout by other ways.
 
-  That is, on a CPU, for undilated convolutions of images in flax's layout, with one group or one
-  for each channel, in and out.
+  On a CPU through `canonical_conv` or, with a group for each channel, in and out, `depthwise_conv`,
+  which are faster; otherwise through `native_conv`, which can be mapped twice.
   """
   rank = lhs.ndim - 2
   ones = (1,) * rank
-  depthwise = feature_group_count == lhs.shape[-1] == rhs.shape[-1]
   plain = (
-    platform() == 'cpu'
-    and rank == 2
+    rank == 2
     and all(option is None for option in options.values())  # precision and the like
-    and (feature_group_count == 1 or depthwise)
     and tuple(lhs_dilation or ones) == tuple(rhs_dilation or ones) == ones
     and dimension_numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, LAYOUT)
   )
@@ -125,8 +116,12 @@ def conv_general_dilated(
     strides = tuple(window_strides)
     if isinstance(padding, str):
       padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
-    fast = canonical_conv if feature_group_count == 1 else depthwise_conv
-    return fast(lhs, rhs, strides, tuple(map(tuple, padding)))
+    margins = tuple(map(tuple, padding))
+    if platform() == 'cpu' and feature_group_count == 1:
+      return canonical_conv(lhs, rhs, strides, margins)
+    if platform() == 'cpu' and feature_group_count == lhs.shape[-1] == rhs.shape[-1]:
+      return depthwise_conv(lhs, rhs, strides, margins)
+    return native_conv(lhs, rhs, strides, margins, feature_group_count)
   return lax.conv_general_dilated(
     lhs,
     rhs,
