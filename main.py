@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     default = common.load_default(config_flags.get_config_filename(flags.FLAGS['config']))
     config = common.freeze(_CONFIG.value)
     if (topology := plan_flag.asked()) is not None:
-      plan(config, topology)
+      plan(config, topology, _SWEEP_ROW.value)
       return
     if _WORKDIR.value is None:
       raise InputError('--workdir names the folder of the run: give one, or --plan')

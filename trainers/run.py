@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -79,20 +80,21 @@ def run_one(
   print(f'[run] done: {folder / RESULTS} and what lies beside it')
 
 
-def plan(config: Mapping[str, Any], topology: str = '') -> None:
+def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> None:
   """Prints what a run of the config would take, by its compiled programs.
 
   Args:
     config: a frozen config.
     topology: of TPUs to compile for, such as 'v5e:16x16'; '' for the devices that are here.
+    sweep_row: in a sweep, number of the run to plan.
 
   Raises:
-    InputError: the config asks for something impossible, it is a sweep, or there is no such
-      topology.
+    InputError: the config asks for something impossible, no run of a sweep is named, or there is no
+      such topology.
   """
-  if config['sweep']:
-    raise InputError('--plan is for a single run, and this config is a sweep: --config.sweep=()')
   blocks.typed(config)
+  if config['sweep']:
+    config = _row(config, sweep_row)
   from trainers.plan import programs, report
   from trainers.plan import topology as pods
   from trainers.resources import meshes
@@ -101,6 +103,16 @@ def plan(config: Mapping[str, Any], topology: str = '') -> None:
   elsewhere = meshes.assumed(pods.devices(topology)) if topology else contextlib.nullcontext()
   with elsewhere:
     report.make(programs.of(config))
+
+
+def _row(config: Mapping[str, Any], number: str) -> Mapping[str, Any]:
+  """The config of one run of a sweep, without a network to start from that is not trained yet."""
+  from trainers.jobs import sweep_plan
+
+  if not number.isdecimal():
+    raise InputError('--plan is for one run of a sweep: add its number, --sweep_row=1')
+  run = sweep_plan.chosen(sweep_plan.build(config, Folder(pathlib.Path())), number)[-1]
+  return {**run.config, 'start': ''} if run.cause else run.config
 
 
 def build(config: Mapping[str, Any], folder: Folder) -> partial[None]:

@@ -106,7 +106,8 @@ def _memory(found: Analysis) -> str:
 
 def _fit(peak: int, there: int) -> str:
   if peak <= there:
-    return f', {100 * peak / there:.2g} % of what it has'
+    share = peak / there
+    return f', {share:.1%} of what it has' if share > 1e-3 else ', less than 0.1% of what it has'
   return f', which it does not have: {REMEDY}'
 
 
@@ -134,7 +135,7 @@ def _count(number: float) -> str:
   for scale, name in ((1e15, ' P'), (1e12, ' T'), (1e9, ' G'), (1e6, ' M')):
     if number >= scale:
       return f'{number / scale:.3g}{name}'
-  return f'{number:.3g} '.rstrip()
+  return f'{number:,.0f}'
 
 
 def _bytes(number: Any) -> str:

@@ -117,7 +117,7 @@ def test_sizes_of_shapes_as_xla_writes_them():
 @pytest.mark.parametrize(
   ('changes', 'topology', 'says'),
   [
-    ({'sweep': [{'table': 'a', 'diff': {}}]}, '', '--plan is for a single run'),
+    ({'sweep': [{'table': 'a', 'diff': {}}]}, '', '--plan is for one run of a sweep'),
     ({'feed.chunk_steps': 2}, '', 'set feed.chunk_steps=0'),
     ({}, 'v5e:3x5x7', 'no topology that libtpu knows|needs libtpu: pip install'),
     ({'estimator.population': 3}, '', 'population must be even'),
