@@ -36,10 +36,7 @@ def main(argv: Sequence[str]) -> None:
     default = common.load_default(config_flags.get_config_filename(flags.FLAGS['config']))
     config = common.freeze(_CONFIG.value)
     if (topology := plan_flag.asked()) is not None:
-      plan(config, topology, _SWEEP_ROW.value)
-      return
-    if _WORKDIR.value is None:
-      raise InputError('--workdir names the folder of the run: give one, or --plan')
+      return plan(config, topology, _SWEEP_ROW.value)
     given = {'workdir': _WORKDIR.value, 'sweep_row': _SWEEP_ROW.value}
     overrides = config_flags.get_override_values(flags.FLAGS['config'])
     go = partial(run, config, default=common.freeze(default), overrides=overrides, **given)
@@ -56,9 +53,7 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
   except SyntaxError as error:
     if str(error.filename).endswith('.py'):
       raise  # a mistake in the file itself: its trace says where
-    return leaving.refuse(
-      InputError(f'{error.filename} is no Python file; --config takes a config file')
-    )
+    return leaving.refuse(InputError(f'{error.filename} is no Python file; give a config file'))
 
 
 if __name__ == '__main__':

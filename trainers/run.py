@@ -17,7 +17,7 @@ from trainers.processes import agreement
 
 def run(
   config: Mapping[str, Any],
-  workdir: str | os.PathLike,
+  workdir: str | os.PathLike | None,
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
   sweep_row: str = '',
@@ -35,6 +35,8 @@ def run(
     InputError: before anything is computed or written.
     RunError: a stage cannot continue, or the disk is full.
   """
+  if workdir is None:
+    raise InputError('--workdir names the folder of the run: give one')
   folder = files.resolve(workdir)
   blocks.typed(config)
   try:

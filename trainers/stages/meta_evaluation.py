@@ -208,13 +208,7 @@ def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: S
 
 
 def lower(plan: MetaEvaluate, row: Row, pretrained: Mapping[str, tuple]) -> jax.stages.Lowered:
-  """A row of the first experiment, from shapes alone, with its images on the device.
-
-  Args:
-    plan: the stage.
-    row: whose program it is.
-    pretrained: (params, model_state) of each start, or their shapes.
-  """
+  """A row of the first experiment, from shapes alone; `pretrained` as in `run`, or its shapes."""
   whole, first = meshes.replicated(plan.mesh), plan.experiments[0]
   draw = _draw(first, plan.spec.num_tasks, max(plan.spec.num_steps))
   episodes = jax.eval_shape(_starter(plan), pretrained.get(first.start), draw)
