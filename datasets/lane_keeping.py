@@ -36,7 +36,12 @@ class _Video(NamedTuple):
 
 @checked
 def lane_keeping(
-  seed: Whole, path: str = '', num_steps: Count = 11, batch_size: Count = 4, unit: Positive = 1.0
+  seed: Whole,
+  path: str = '',
+  num_steps: Count = 11,
+  batch_size: Count = 4,
+  unit: Positive = 1.0,
+  pixels: bool = False,
 ) -> BatchSource:
   """Sequences of frames in, steering angles out; split by time, since adjacent frames are alike.
 
@@ -53,6 +58,7 @@ def lane_keeping(
     num_steps: T, frames of a sequence.
     batch_size: sequences of a batch.
     unit: degrees per target unit.
+    pixels: whether frames are uint8 as they are stored, for a task with preprocessing.
 
   Raises:
     InputError: there are no data, a frame is misnamed, misnumbered or unreadable, a block is too
@@ -74,7 +80,9 @@ def lane_keeping(
     )
 
   def batch(sequences: Sequence[_Video]) -> Arrays:
-    frames = np.stack([s.frames for s in sequences]).astype(np.float32) / 127.5 - 1.0
+    frames = np.stack([s.frames for s in sequences])
+    if not pixels:
+      frames = frames.astype(np.float32) / 127.5 - 1.0
     angles = np.stack([s.angles for s in sequences]).astype(np.float32)
     return {'frames': frames, 'target': angles[..., None] / np.float32(unit)}
 
