@@ -39,6 +39,7 @@ def test_lane_keeping_has_a_pretrained_encoder_beside_the_network_from_scratch(t
   config['batch_source']['path'] = str(tmp_path)
   found = rows(config, tmp_path)
   assert [run.config['start'] for run in found.values()] == [str(lite0)] * 4 + ['']
+  assert {run.config['train']['num_steps'] for run in found.values()} == {2}
   job, scratch = (training_job.build(found[x].config) for x in ('recurrent 0.003', 'scratch'))
   params, _ = job.plan.start
   assert params.keys() == {'encoder'}
