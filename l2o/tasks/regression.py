@@ -34,8 +34,8 @@ def regression(
     scale: physical units per target unit, for example 10 if a target of 1 means 10 degrees; 1 for
       no `mse` beside the loss.
     peak: the width of the target's range; 0 for no `psnr`.
-    preprocessing: of inputs [..., H, W, C] in uint8, as in `classification`; others stay as they
-      are.
+    preprocessing: of inputs [B, ..., H, W, C] in uint8, as in `classification`; others stay as
+      they are.
 
   Raises:
     InputError: a scale or a peak out of bounds, a wrong preprocessing, or one without such inputs;
@@ -97,7 +97,7 @@ def _prepare(
   given: Preprocessing | Mapping[str, Any] | None, example: Mapping[str, Any]
 ) -> Callable[[Batch], Batch]:
   """What is done to the images of a batch, those inputs that are uint8."""
-  images = {name for name, x in _inputs(example).items() if x.dtype == jnp.uint8}
+  images = {name for name, x in _inputs(example).items() if x.dtype == jnp.uint8 and x.ndim > 3}
   if given is not None and not images:
     raise InputError(
       'task.preprocessing needs images in uint8, which this batch source does not give; '
