@@ -37,8 +37,7 @@ def classification(
       config with pretrained weights, for theirs, of which a block then replaces some attributes.
 
   Raises:
-    InputError: a model without classes, a crop larger than the images, a wrong preprocessing; at
-      `init`, no module `head`.
+    InputError: no classes, too large a crop, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
     A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes.
@@ -51,8 +50,7 @@ def classification(
     >>> sorted(task.evaluate(params, model_state, batch))
     ['accuracy', 'loss']
   """
-  if getattr(model, 'num_classes', None) == 0:
-    raise InputError('model.num_classes must be at least 1 in classification, not 0')
+  _refuse_headless(model)
   seen = cropped(image_shape, crop)
   prepared, shape = prepared_by(preprocessing, seen)
 
@@ -61,8 +59,7 @@ def classification(
     params = model_state.pop('params')
     if pretrained is None:
       return params, model_state
-    backbone, model_state = pretrained
-    return {**backbone, head: _module(params, head)}, model_state
+    return {**pretrained[0], head: _module(params, head)}, pretrained[1]
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     images = batch['image']
@@ -74,11 +71,16 @@ def classification(
     return metrics['loss'], (new_state, metrics)
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    variables: Mapping[str, Any] = {'params': params, **model_state}
     images = prepared(_middle(batch['image'], seen))
-    return _metrics(model.apply(variables, images, train=False), batch['label'])
+    logits = model.apply({'params': params, **model_state}, images, train=False)
+    return _metrics(logits, batch['label'])
 
   return Task(init, loss, evaluate)
+
+
+def _refuse_headless(model: nn.Module) -> None:
+  if getattr(model, 'num_classes', None) == 0:
+    raise InputError('model.num_classes must be at least 1 in classification, not 0')
 
 
 def _module(params: Params, head: str) -> Params:

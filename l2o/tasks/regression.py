@@ -59,13 +59,8 @@ def regression(
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in example.items()}
     variables = dict(model.init(key, **_inputs(prepare(zeros)), train=False))
-    params = variables.pop('params')
-    if pretrained is None:
-      return params, variables
-    given, state = pretrained
-    return {**params, **given}, {
-      name: {**variables.get(name, {}), **state.get(name, {})} for name in {**variables, **state}
-    }
+    fresh = variables.pop('params'), variables
+    return fresh if pretrained is None else _completed(pretrained, fresh)
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
@@ -76,12 +71,7 @@ def regression(
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     error = _mse(predict(model, params, model_state, prepare(batch)), batch)
-    metrics = {'loss': error}
-    if scale != 1.0:
-      metrics['mse'] = scale**2 * error
-    if peak:
-      metrics['psnr'] = 10.0 * jnp.log10(peak**2 / error)
-    return metrics
+    return _metrics(error, scale, peak)
 
   return Task(init, loss, evaluate)
 
@@ -91,6 +81,14 @@ def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch)
   variables: Mapping[str, Any] = {'params': params, **model_state}
   output: Any = model.apply(variables, **_inputs(batch), train=False)
   return output
+
+
+def _completed(given: Start, fresh: Start) -> Start:
+  """A network of which some modules are given and the others fresh."""
+  (params, state), (drawn, fresh_state) = given, fresh
+  collections = {**fresh_state, **state}
+  filled = {name: {**fresh_state.get(name, {}), **state.get(name, {})} for name in collections}
+  return {**drawn, **params}, filled
 
 
 def _prepare(
@@ -119,6 +117,15 @@ def _each(change: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Ar
 
 def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
   return {name: x for name, x in batch.items() if name != TARGET}
+
+
+def _metrics(error: jax.Array, scale: float, peak: float) -> Metrics:
+  metrics = {'loss': error}
+  if scale != 1.0:
+    metrics['mse'] = scale**2 * error
+  if peak:
+    metrics['psnr'] = 10.0 * jnp.log10(peak**2 / error)
+  return metrics
 
 
 def _mse(output: jax.Array, batch: Batch) -> jax.Array:
