@@ -2,12 +2,17 @@
 
 python main.py --config=configs/hub_finetune.py --workdir=runs/finetune        # 50 runs, an hour
 python main.py --config=configs/hub_finetune.py:smoke --workdir=runs/smoke     # minutes
+python main.py --config=configs/hub_finetune.py:weights=resnet20.safetensors --workdir=runs/resnet20
 
 Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR. A ResNet-8 is trained on 50
 classes, once for each seed; then all of it is trained on the other 50, with a new head: AdamW at
 four rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise,
 and the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`.
+
+With `weights=FILE` nothing is pretrained here: every row starts from the ResNet-20 in that file,
+which others trained on CIFAR-10 (docs/howto/pretrained.md). Its layers are new to that L3RS, which
+gives them the mean of those it knows.
 """
 
 from ml_collections import ConfigDict
@@ -30,8 +35,8 @@ def adamw(learning_rate: float) -> dict:
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke`, `celo=FILE`."""
-  args = common.parse(arg, smoke=False, celo='')
+  """Arguments: `smoke`, `celo=FILE`, `weights=FILE`."""
+  args = common.parse(arg, smoke=False, celo='', weights='')
   c = common.train_base()
   c.batch_source = {
     'name': 'images',
@@ -52,21 +57,26 @@ def get_config(arg: str = '') -> ConfigDict:
     'batch_source.classes': 'pretrain', 'batch_source.batch_size': 128, 'rule': adam,
     'train.num_steps': 2_000, 'train.eval_every': 500, 'train.comparisons': 0,
   }  # fmt: skip
-  c.sweep, c.sweep_seeds = _rows(args.celo), (0, 1, 2, 3, 4)
+  c.sweep, c.sweep_seeds = _rows(args), (0, 1, 2, 3, 4)
   if args.smoke:
     c.train.update(num_steps=2, log_every=1, eval_every=1)
     c.batch_source.update(batch_size=4, num_evaluated=16)
     pretraining |= {'batch_source.batch_size': 8, 'train.num_steps': 2, 'train.eval_every': 1}
     c.sweep_seeds = (0,)
   c.first = [common.sweep_row('pretrained', None, pretraining)]
+  if args.weights:
+    c.model = {'name': 'cifar_resnet', 'num_classes': 50, 'depth': 20}
+    c.start, c.first = args.weights, []
   return c
 
 
-def _rows(celo: str) -> list:
-  _, learned, lgl2o, hub = common.hub_rows(adamw(HUB_RATE), celo)
+def _rows(args: ConfigDict) -> list:
+  _, learned, lgl2o, hub = common.hub_rows(adamw(HUB_RATE), args.celo)
   rules = {f'adamw {rate:g}': adamw(rate) for rate in RATES}
   rules |= {'learned': learned['diff']['rule'], 'lgl2o': lgl2o['diff']['rule']}
   for weighting in ('inverted', 'block_wise'):
     rules[f'hub {weighting}'] = {**hub['diff']['rule'], 'weighting': weighting}
   rules['l3rs'] = {'name': 'artifact', 'path': 'l3rs-cifar100'}
+  if args.weights:
+    rules['l3rs']['on_mismatch'] = 'mean_embedding'
   return [common.sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,12 @@ class _Video(NamedTuple):
 
 @checked
 def lane_keeping(
-  seed: Whole, path: str = '', num_steps: Count = 11, batch_size: Count = 4, unit: Positive = 1.0
+  seed: Whole,
+  path: str = '',
+  num_steps: Count = 11,
+  batch_size: Count = 4,
+  unit: Positive = 1.0,
+  pixels: bool = False,
 ) -> BatchSource:
   """Sequences of frames in, steering angles out; split by time, since adjacent frames are alike.
 
@@ -53,6 +59,7 @@ def lane_keeping(
     num_steps: T, frames of a sequence.
     batch_size: sequences of a batch.
     unit: degrees per target unit.
+    pixels: whether frames are uint8 as they are stored, for a task with preprocessing.
 
   Raises:
     InputError: there are no data, a frame is misnamed, misnumbered or unreadable, a block is too
@@ -73,11 +80,7 @@ def lane_keeping(
       f'not {num_steps}'
     )
 
-  def batch(sequences: Sequence[_Video]) -> Arrays:
-    frames = np.stack([s.frames for s in sequences]).astype(np.float32) / 127.5 - 1.0
-    angles = np.stack([s.angles for s in sequences]).astype(np.float32)
-    return {'frames': frames, 'target': angles[..., None] / np.float32(unit)}
-
+  batch = partial(_batch, unit=unit, pixels=pixels)
   starts = [(v, k) for v in training for k in range(len(v.angles) - num_steps + 1)]
 
   def sample(number: int) -> Arrays:
@@ -89,6 +92,14 @@ def lane_keeping(
     return batch([_part(v, k, num_steps) for v, at in zip(blocks, whole, strict=True) for k in at])
 
   return BatchSource(sample, tiled(validation), sample(0), tiled(test))
+
+
+def _batch(sequences: Sequence[_Video], unit: float, pixels: bool) -> Arrays:
+  frames = np.stack([s.frames for s in sequences])
+  if not pixels:
+    frames = frames.astype(np.float32) / 127.5 - 1.0
+  angles = np.stack([s.angles for s in sequences]).astype(np.float32)
+  return {'frames': frames, 'target': angles[..., None] / np.float32(unit)}
 
 
 def _part(video: _Video, start: int, length: int) -> _Video:

@@ -2,8 +2,9 @@
 
 A model of the task `classification` is a flax module called as
 `model(images [B, H, W, C] float32, train=bool)`, whose last layer is named 'head': a fresh task
-replaces it, and head-only training trains nothing else. Models of `regression` take the batch's
-inputs by name.
+replaces it, and head-only training trains nothing else. Those that weights can fill end in features
+where num_classes is 0. Models of `regression` take the batch's inputs by name; one whose attribute
+`pretrained` is the name of a module lets weights fill that module alone.
 """
 
 MODELS = {

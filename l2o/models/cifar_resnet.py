@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from l2o.arguments import Count
+from l2o.arguments import Count, Whole
 from l2o.errors import InputError
-from l2o.models.layers import ComputeType, Layers, pooled
+from l2o.models.layers import ComputeType, Layers, head, pooled
 
 WIDTHS = (16, 32, 64)  # channels of the stages
 
@@ -43,7 +43,7 @@ class CifarResNet(nn.Module):
   one pixel on all sides. ResNet-20 has 269,722 parameters for ten classes.
 
   Attributes:
-    num_classes: outputs.
+    num_classes: outputs; 0 for the features before the head, which is then left out.
     depth: layers with parameters on the longest path: 8, 14, 20, …, 6 n + 2.
     dtype: in which the network computes, None for the images' and parameters' own; parameters,
       statistics and logits are float32 in any case.
@@ -58,13 +58,13 @@ class CifarResNet(nn.Module):
     ['head', 'stage1_block0', 'stage2_block0', 'stage3_block0', 'stem', 'stem_norm']
   """
 
-  num_classes: Count
+  num_classes: Whole
   depth: Count = 20
   dtype: ComputeType = None
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes] of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
     blocks, rest = divmod(self.depth - 2, 6)
     if rest or blocks < 1:
       raise InputError(
@@ -77,4 +77,4 @@ class CifarResNet(nn.Module):
       for block in range(blocks):
         stride = 2 if stage > 1 and not block else 1
         x = Block(width, stride, layers, name=f'stage{stage}_block{block}')(x)
-    return nn.Dense(self.num_classes, name='head')(pooled(x))
+    return head(self.num_classes, pooled(x))

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 from flax import linen as nn
 
-from l2o.arguments import Count, Decay, NotNegative
-from l2o.models.layers import ComputeType, Layers, PaddingKind, pooled
+from l2o.arguments import Decay, NotNegative, Whole
+from l2o.models.layers import ComputeType, Layers, PaddingKind, head, pooled
 
 STEM, TOP = 32, 1280  # channels of the first and the last convolution
 
@@ -66,7 +66,7 @@ class EfficientNetLite0(nn.Module):
   Without the dropout and the stochastic depth that its authors train it with.
 
   Attributes:
-    num_classes: outputs.
+    num_classes: outputs; 0 for the features before the head, which is then left out.
     padding: 'same' as its authors' weights and timm's tf_efficientnet_lite0 have it; 'torch' for
       timm's efficientnet_lite0.
     epsilon: of batch normalisation: 1e-3 for the former, 1e-5 for the latter.
@@ -84,7 +84,7 @@ class EfficientNetLite0(nn.Module):
   Source: Tan and Le, arXiv 1905.11946; tensorflow/tpu, models/official/efficientnet/lite.
   """
 
-  num_classes: Count
+  num_classes: Whole
   padding: PaddingKind = 'same'
   epsilon: NotNegative = 1e-3
   momentum: Decay = 0.99
@@ -92,7 +92,7 @@ class EfficientNetLite0(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes] of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
     layers = Layers.of(train, self.padding, self.dtype, self.momentum, self.epsilon)
     x = nn.relu6(layers.norm(name='stem_norm')(layers.conv(STEM, 3, 2, name='stem')(images)))
     for place, stage in enumerate(STAGES, 1):
@@ -100,4 +100,4 @@ class EfficientNetLite0(nn.Module):
         stride = 1 if block else stage.stride
         x = MBConv(stage, stride, layers, name=f'stage{place}_block{block}')(x)
     x = nn.relu6(layers.norm(name='top_norm')(layers.conv(TOP, 1, name='top')(x)))
-    return nn.Dense(self.num_classes, name='head')(pooled(x))
+    return head(self.num_classes, pooled(x))

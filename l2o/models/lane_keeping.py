@@ -1,4 +1,4 @@
-"""Lane keeping: a convolutional network for each frame, a recurrent one for the sequence."""
+"""Lane keeping: an encoder for each frame, a recurrent network for the sequence."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -7,8 +7,10 @@ import jax
 from flax import linen as nn
 
 from l2o.arguments import Range
+from l2o.errors import InputError
 from l2o.models import MODELS
 from l2o.models.conv import Conv
+from l2o.models.pretrained import ARCHITECTURES
 from l2o.registry import build
 
 Share = Annotated[float, Range(at_least=0, below=1)]  # a dropout rate
@@ -57,35 +59,52 @@ class FrameEncoder(nn.Module):
     return x
 
 
-def lane_keeping(recurrent: Mapping[str, Any], dropout: Share = 0.2) -> 'LaneKeeping':
+def lane_keeping(
+  recurrent: Mapping[str, Any], dropout: Share = 0.2, encoder: Mapping[str, Any] | None = None
+) -> 'LaneKeeping':
   """Builds `LaneKeeping` from a config.
 
   Args:
     recurrent: name and arguments of a sequence model, see `l2o.models.MODELS`.
-    dropout: of the encoder.
+    dropout: of the paper's encoder; another one has none.
+    encoder: name and arguments of a network that pretrained weights fill, without num_classes;
+      None for `FrameEncoder`, the paper's.
 
   Raises:
-    InputError: as `l2o.registry.build`.
+    InputError: as `l2o.registry.build`; or an encoder that does not end in features.
 
   Example:
     >>> lane_keeping({'name': 'lstm', 'num_outputs': 1}).recurrent.features
     64
   """
-  return LaneKeeping(build(MODELS, recurrent, 'recurrent model'), dropout)
+  network = build(MODELS, recurrent, 'recurrent model')
+  if encoder is None:
+    return LaneKeeping(network, FrameEncoder(dropout))
+  found = build(MODELS, encoder, 'encoder', num_classes=0)
+  if type(found).__name__ not in ARCHITECTURES or found.num_classes:
+    raise InputError(
+      f'model.encoder must be one of {", ".join(sorted(ARCHITECTURES))}, without num_classes, so '
+      f'that it ends in features, not {dict(encoder)}'
+    )
+  return LaneKeeping(network, found, pretrained='encoder')
 
 
 class LaneKeeping(nn.Module):
-  """Steering angles from video: `FrameEncoder` on each frame, then a recurrent network.
+  """Steering angles from video: an encoder of each frame, then a recurrent network.
 
   Attributes:
-    recurrent: called as `recurrent(features [B, T, 50], train=bool)`, for example an `LTC` of 19
+    recurrent: called as `recurrent(features [B, T, C], train=bool)`, for example an `LTC` of 19
       units or an `LSTM` of 64.
-    dropout: of the encoder.
+    encoder: called as `encoder(frames [B T, H, W, 3], train=bool)`, for example `FrameEncoder`.
+    pretrained: 'encoder' if weights fill it; its batch normalisation then keeps their statistics in
+      training as well, since a batch of a few sequences has little else than two dozen copies
+      of one road. '' if all is trained from scratch.
 
   Example:
     >>> import jax.numpy as jnp
     >>> from l2o.models.lstm import LSTM
-    >>> model, frames = LaneKeeping(LSTM(num_outputs=1)), jnp.zeros((2, 3, 66, 200, 3))
+    >>> model = LaneKeeping(LSTM(num_outputs=1), FrameEncoder())
+    >>> frames = jnp.zeros((2, 3, 66, 200, 3))
     >>> jax.eval_shape(
     ...   lambda k: model.init_with_output(k, frames, train=False)[0], jax.random.key(0)
     ... ).shape
@@ -93,11 +112,12 @@ class LaneKeeping(nn.Module):
   """
 
   recurrent: nn.Module
-  dropout: Share = 0.2
+  encoder: nn.Module
+  pretrained: str = ''
 
   @nn.compact
   def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
-    """Outputs [B, T, ...] of frames [B, T, 66, 200, 3]."""
+    """Outputs [B, T, ...] of frames [B, T, H, W, 3]."""
     flat = frames.reshape((-1, *frames.shape[2:]))
-    features = FrameEncoder(self.dropout, name='encoder')(flat, train=train)
+    features = self.encoder(flat, train=train and not self.pretrained)
     return self.recurrent(features.reshape((*frames.shape[:2], -1)), train=train)

@@ -70,6 +70,11 @@ def pooled(x: jax.Array) -> jax.Array:
   return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 
+def head(num_classes: int, features: jax.Array) -> jax.Array:
+  """A network's last layer, 'head': [B, C] -> [B, num_classes]; the features where that is 0."""
+  return nn.Dense(num_classes, name='head')(features) if num_classes else features
+
+
 class Layers(NamedTuple):
   """Makes the layers of one network, which share how they pad, normalise and compute.
 

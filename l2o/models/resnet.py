@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
-from l2o.arguments import Count
+from l2o.arguments import Count, Whole
 from l2o.errors import InputError
-from l2o.models.layers import ComputeType, Layers, PaddingKind, halving_pool, pooled
+from l2o.models.layers import ComputeType, Layers, PaddingKind, halving_pool, head, pooled
 
 EXPANSION = 4  # channels that a bottleneck puts out, for each it has inside
 
@@ -64,7 +64,7 @@ class ResNet(nn.Module):
   """ResNet-(2 + 2 x blocks), 3 x with bottlenecks: He et al., arXiv 1512.03385, table 1, sec. 4.2.
 
   Attributes:
-    num_classes: outputs.
+    num_classes: outputs; 0 for the features before the head, which is then left out.
     features: channels of each stage; each stage but the first halves the image.
     blocks: residual blocks in each stage, one number for all or one for each.
     stem: size of the first convolution's kernel: 3, or 7 for images of about 224 pixels.
@@ -89,7 +89,7 @@ class ResNet(nn.Module):
     (2, 10)
   """
 
-  num_classes: Count
+  num_classes: Whole
   features: Sequence[Count] = (16, 32, 64)
   blocks: Count | Sequence[Count] = 1
   stem: Count = 3
@@ -101,7 +101,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes] of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
     stages = len(self.features)
     blocks = self.blocks if isinstance(self.blocks, Sequence) else (self.blocks,) * stages
     if not stages or len(blocks) != stages:
@@ -118,4 +118,4 @@ class ResNet(nn.Module):
     for stage, (features, count) in enumerate(zip(self.features, blocks, strict=True)):
       for block in range(count):
         x = block_type(features, 2 if stage and not block else 1, layers)(x)
-    return nn.Dense(self.num_classes, name='head')(pooled(x))
+    return head(self.num_classes, pooled(x))

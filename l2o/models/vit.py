@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from l2o.arguments import Count
+from l2o.arguments import Count, Whole
 from l2o.errors import InputError
 from l2o.models.conv import Conv
-from l2o.models.layers import ComputeType
+from l2o.models.layers import ComputeType, head
 
 EPSILON = 1e-6  # of layer normalisation, as in timm and torchvision
 SIZES = {'Ti': (192, 12, 3), 'S': (384, 12, 6), 'B': (768, 12, 12), 'L': (1024, 24, 16)}
@@ -63,7 +63,7 @@ class ViT(nn.Module):
   """A vision transformer with normalisation before each part (pre-norm) and after the last.
 
   Attributes:
-    num_classes: outputs.
+    num_classes: outputs; 0 for the features before the head, which is then left out.
     size: 'Ti', 'S', 'B' or 'L': width 192, 384, 768 or 1024, depth 12 (L: 24), and a head for each
       64 channels.
     patch: height and width of a patch; 8, 14 and 16 are usual.
@@ -89,7 +89,7 @@ class ViT(nn.Module):
     ['block_0', 'class_token', 'head', 'norm', 'patches', 'positions']
   """
 
-  num_classes: Count
+  num_classes: Whole
   size: Literal['Ti', 'S', 'B', 'L'] = 'Ti'
   patch: Count = 16
   width: Count | None = None
@@ -116,7 +116,7 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes] of images [B, H, W, C]; `train` has no effect."""
+    """Logits [B, num_classes], or features [B, D], of images [B, H, W, C]; `train` is unused."""
     del train
     width, depth, heads = self.shape
     if width % heads:
@@ -134,4 +134,4 @@ class ViT(nn.Module):
       x = EncoderBlock(heads, self.mlp_ratio * width, dtype, name=f'block_{block}')(x)
     x = nn.LayerNorm(EPSILON, dtype=dtype, name='norm')(x).astype(jnp.float32)
     seen = x[:, 0] if self.pooling == 'token' else jnp.mean(x, axis=1)
-    return nn.Dense(self.num_classes, name='head')(seen)
+    return head(self.num_classes, seen)

@@ -3,8 +3,8 @@
 import jax
 from flax import linen as nn
 
-from l2o.arguments import Count, Decay, NotNegative
-from l2o.models.layers import ComputeType, Layers, halving_pool, pooled
+from l2o.arguments import Decay, NotNegative, Whole
+from l2o.models.layers import ComputeType, Layers, halving_pool, head, pooled
 
 MIDDLE = 728  # channels of the middle flow
 # Channels after each separable convolution of a block, and the block's stride.
@@ -66,7 +66,7 @@ class Xception(nn.Module):
   sides in the others and in pooling; Keras's agrees with it at 299 pixels.
 
   Attributes:
-    num_classes: outputs.
+    num_classes: outputs; 0 for the features before the head, which is then left out.
     epsilon: of batch normalisation: 1e-5 as timm has it, 1e-3 in Keras.
     momentum: of the running statistics.
     dtype: in which the network computes, None for the images' and parameters' own; parameters,
@@ -82,14 +82,14 @@ class Xception(nn.Module):
   Source: Chollet, arXiv 1610.02357, figure 5.
   """
 
-  num_classes: Count
+  num_classes: Whole
   epsilon: NotNegative = 1e-5
   momentum: Decay = 0.9
   dtype: ComputeType = None
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes] of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
     layers = Layers.of(train, 'torch', self.dtype, self.momentum, self.epsilon)
     x = images
     for i, (features, stride) in enumerate(((32, 2), (64, 1)), 1):
@@ -99,4 +99,4 @@ class Xception(nn.Module):
       x = Block(channels, stride, i == 1, layers, name=f'block{i}')(x)
     for i, features in ((3, 1536), (4, 2048)):
       x = nn.relu(layers.norm(name=f'norm{i}')(Separable(features, layers, name=f'conv{i}')(x)))
-    return nn.Dense(self.num_classes, name='head')(pooled(x))
+    return head(self.num_classes, pooled(x))

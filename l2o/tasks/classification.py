@@ -1,6 +1,6 @@
 """Image classification with a fresh head on a pretrained backbone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from flax import linen as nn
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
 from l2o.tasks.preprocessing import Preprocessing
-from l2o.tasks.preprocessing import preprocessing as checked_preprocessing
+from l2o.tasks.preprocessing import prepared as prepared_by
 from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 
@@ -37,7 +37,7 @@ def classification(
       config with pretrained weights, for theirs, of which a block then replaces some attributes.
 
   Raises:
-    InputError: a crop larger than the images, a wrong preprocessing; at `init`, no module `head`.
+    InputError: no classes, too large a crop, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
     A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes.
@@ -50,16 +50,16 @@ def classification(
     >>> sorted(task.evaluate(params, model_state, batch))
     ['accuracy', 'loss']
   """
+  _refuse_headless(model)
   seen = cropped(image_shape, crop)
-  prepared, shape = _prepared(preprocessing, seen)
+  prepared, shape = prepared_by(preprocessing, seen)
 
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     model_state = dict(model.init(key, jnp.zeros((1, *shape)), train=False))
     params = model_state.pop('params')
     if pretrained is None:
       return params, model_state
-    backbone, model_state = pretrained
-    return {**backbone, head: _module(params, head)}, model_state
+    return {**pretrained[0], head: _module(params, head)}, pretrained[1]
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     images = batch['image']
@@ -71,11 +71,16 @@ def classification(
     return metrics['loss'], (new_state, metrics)
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    variables: Mapping[str, Any] = {'params': params, **model_state}
     images = prepared(_middle(batch['image'], seen))
-    return _metrics(model.apply(variables, images, train=False), batch['label'])
+    logits = model.apply({'params': params, **model_state}, images, train=False)
+    return _metrics(logits, batch['label'])
 
   return Task(init, loss, evaluate)
+
+
+def _refuse_headless(model: nn.Module) -> None:
+  if getattr(model, 'num_classes', None) == 0:
+    raise InputError('model.num_classes must be at least 1 in classification, not 0')
 
 
 def _module(params: Params, head: str) -> Params:
@@ -102,16 +107,6 @@ def cropped(image_shape: Sequence[int], crop: Whole = 0) -> tuple[int, int, int]
   return (crop or height, crop or width, channels)
 
 
-def _prepared(
-  given: Preprocessing | Mapping[str, Any] | None, seen: tuple[int, int, int]
-) -> tuple[Callable[[jax.Array], jax.Array], tuple[int, ...]]:
-  """What is done to images of shape `seen`, and their shape after it."""
-  if given is None:
-    return _scaled, seen
-  found = checked_preprocessing(given, seen[2])
-  return found.__call__, found.shape(seen)
-
-
 def _middle(images: jax.Array, seen: tuple[int, int, int]) -> jax.Array:
   top, left = (images.shape[1] - seen[0]) // 2, (images.shape[2] - seen[1]) // 2
   return images[:, top : top + seen[0], left : left + seen[1]]
@@ -129,10 +124,6 @@ def _augmented(
     return cut
   turned = jax.random.bernoulli(mirror_key, shape=(len(images), 1, 1, 1))
   return jnp.where(turned, cut[:, :, ::-1], cut)
-
-
-def _scaled(images: jax.Array) -> jax.Array:
-  return images.astype(jnp.float32) / 255.0
 
 
 def _metrics(logits: Any, labels: jax.Array) -> Metrics:

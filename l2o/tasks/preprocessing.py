@@ -1,6 +1,6 @@
 """What a pretrained network expects of its images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -80,3 +80,30 @@ def preprocessing(given: Preprocessing | Mapping[str, Any], channels: int) -> Pr
         f'not {count}'
       )
   return found
+
+
+def prepared(
+  given: Preprocessing | Mapping[str, Any] | None, shape: tuple[int, ...]
+) -> tuple[Callable[[jax.Array], jax.Array], tuple[int, ...]]:
+  """What a task does to images [B, H, W, C], and their (H, W, C) after it.
+
+  Args:
+    given: as in `preprocessing`; None for image / 255.
+    shape: (H, W, C) before it.
+
+  Raises:
+    InputError: as `preprocessing`.
+
+  Example:
+    >>> scale, shape = prepared(None, (4, 4, 3))
+    >>> float(scale(jnp.full((1, 4, 4, 3), 255, jnp.uint8)).max()), shape
+    (1.0, (4, 4, 3))
+  """
+  if given is None:
+    return _scaled, shape
+  found = preprocessing(given, shape[2])
+  return found.__call__, found.shape(shape)
+
+
+def _scaled(images: jax.Array) -> jax.Array:
+  return images.astype(jnp.float32) / 255.0

@@ -1,6 +1,6 @@
 """Regression: the mean squared error of a network's outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from l2o.arguments import NotNegative, Positive, checked
 from l2o.errors import InputError
+from l2o.tasks.preprocessing import Preprocessing, prepared
 from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 TARGET = 'target'
@@ -16,7 +17,11 @@ TARGET = 'target'
 
 @checked
 def regression(
-  model: nn.Module, example: Mapping[str, Any], scale: Positive = 1.0, peak: NotNegative = 0.0
+  model: nn.Module,
+  example: Mapping[str, Any],
+  scale: Positive = 1.0,
+  peak: NotNegative = 0.0,
+  preprocessing: Preprocessing | Mapping[str, Any] | None = None,
 ) -> Task:
   """Mean squared error on `{'target': [B, ...], **inputs}`, inputs passed to the model by name.
 
@@ -29,10 +34,16 @@ def regression(
     scale: physical units per target unit, for example 10 if a target of 1 means 10 degrees; 1 for
       no `mse` beside the loss.
     peak: the width of the target's range; 0 for no `psnr`.
+    preprocessing: of inputs [B, ..., H, W, C] in uint8, as in `classification`; others stay as
+      they are.
 
   Raises:
-    InputError: a scale or a peak out of bounds; when traced, outputs that do not have the target's
-      shape.
+    InputError: a scale or a peak out of bounds, a wrong preprocessing, or one without such inputs;
+      when traced, outputs that do not have the target's shape.
+
+  Returns:
+    A Task whose `init` takes `pretrained=(params, model_state)` of the model, or of some of its
+    modules: the others are drawn.
 
   Example:
     >>> from l2o.models.lstm import LSTM
@@ -43,41 +54,78 @@ def regression(
     {'loss': 1.0, 'mse': 100.0}
   """
 
+  prepare = _prepare(preprocessing, example)
+
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
-    if pretrained is not None:
-      return pretrained
-    inputs = _inputs(example)
-    zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in inputs.items()}
-    variables = dict(model.init(key, **zeros, train=False))
-    return variables.pop('params'), variables
+    zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in example.items()}
+    variables = dict(model.init(key, **_inputs(prepare(zeros)), train=False))
+    fresh = variables.pop('params'), variables
+    return fresh if pretrained is None else _completed(pretrained, fresh)
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
     variables = {'params': params, **model_state}
-    output, new_state = model.apply(variables, **_inputs(batch), train=True, **settings)
+    inputs = _inputs(prepare(batch))
+    output, new_state = model.apply(variables, **inputs, train=True, **settings)
     return _mse(output, batch), (new_state, {})
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    error = _mse(predict(model, params, model_state, batch), batch)
-    metrics = {'loss': error}
-    if scale != 1.0:
-      metrics['mse'] = scale**2 * error
-    if peak:
-      metrics['psnr'] = 10.0 * jnp.log10(peak**2 / error)
-    return metrics
+    error = _mse(predict(model, params, model_state, prepare(batch)), batch)
+    return _metrics(error, scale, peak)
 
   return Task(init, loss, evaluate)
 
 
 def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch) -> jax.Array:
-  """The model's outputs for a batch's inputs."""
+  """The model's outputs for a batch's inputs, as the model sees them."""
   variables: Mapping[str, Any] = {'params': params, **model_state}
   output: Any = model.apply(variables, **_inputs(batch), train=False)
   return output
 
 
+def _completed(given: Start, fresh: Start) -> Start:
+  """A network of which some modules are given and the others fresh."""
+  (params, state), (drawn, fresh_state) = given, fresh
+  collections = {**fresh_state, **state}
+  filled = {name: {**fresh_state.get(name, {}), **state.get(name, {})} for name in collections}
+  return {**drawn, **params}, filled
+
+
+def _prepare(
+  given: Preprocessing | Mapping[str, Any] | None, example: Mapping[str, Any]
+) -> Callable[[Batch], Batch]:
+  """What is done to the images of a batch, those inputs that are uint8."""
+  images = {name for name, x in _inputs(example).items() if x.dtype == jnp.uint8 and x.ndim > 3}
+  if given is not None and not images:
+    raise InputError(
+      'task.preprocessing needs images in uint8, which this batch source does not give; '
+      'lane_keeping does with batch_source.pixels = True'
+    )
+  how = {name: prepared(given, example[name].shape[-3:])[0] for name in images}
+
+  def prepare(batch: Batch) -> Batch:
+    return {name: _each(how[name], x) if name in how else x for name, x in batch.items()}
+
+  return prepare
+
+
+def _each(change: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+  """A change of images [B, H, W, C], of [..., H, W, C]."""
+  changed = change(images.reshape((-1, *images.shape[-3:])))
+  return changed.reshape((*images.shape[:-3], *changed.shape[1:]))
+
+
 def _inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
   return {name: x for name, x in batch.items() if name != TARGET}
+
+
+def _metrics(error: jax.Array, scale: float, peak: float) -> Metrics:
+  metrics = {'loss': error}
+  if scale != 1.0:
+    metrics['mse'] = scale**2 * error
+  if peak:
+    metrics['psnr'] = 10.0 * jnp.log10(peak**2 / error)
+  return metrics
 
 
 def _mse(output: jax.Array, batch: Batch) -> jax.Array:

@@ -74,6 +74,13 @@ def test_a_frame_is_the_road_alone_beside_its_angle(folder):
   np.testing.assert_allclose(levels, 4 * number, atol=6.0)  # JPEG smears the sky a little
 
 
+def test_pixels_are_the_same_frames_before_they_are_scaled(folder):
+  scaled, pixels = load(folder).sample(0), load(folder, pixels=True).sample(0)
+  assert pixels['frames'].dtype == np.uint8
+  np.testing.assert_allclose(pixels['frames'] / 127.5 - 1, scaled['frames'], atol=1e-6)
+  np.testing.assert_array_equal(pixels['target'], scaled['target'])
+
+
 def test_a_zip_file_is_read_as_its_folder_and_the_path_may_come_from_the_environment(
   folder, tmp_path, monkeypatch
 ):

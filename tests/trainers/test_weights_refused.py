@@ -58,7 +58,7 @@ def test_a_start_that_is_none_is_refused(here, start, says):
     ({'model': {'name': 'mlp'}}, 'start: there is no architecture with known names .* CifarResNet'),
     ({'model': {}}, 'start: weights fill a network for images, and this config has none'),
     ({'batch_source': {'name': 'sines'}, 'model.num_classes': 2}, 'start: weights fill a network'),
-    ({'task.name': 'regression'}, 'start: weights need a task with preprocessing, such as'),
+    ({'task.name': 'function'}, 'start: weights need a task with preprocessing, such as'),
     ({'task': {}}, "there is no task ''"),
     ({'task.preprocessing': 'own'}, "task.preprocessing must be a block of keys, not 'own'"),
     ({'task.preprocessing.size': 0}, 'task.preprocessing.size must be '),

@@ -60,7 +60,7 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
   model = _model(typed.model, batch_source)
   images = batch_source.example.get('image')
   offered = {} if images is None else {'image_shape': images.shape[1:]}
-  start, abouts = _start(typed, folder, model, offered.get('image_shape'))
+  start, abouts = _start(typed, folder, model, _image_shape(batch_source))
   prepared = given_weights.prepared(typed.task, abouts)
   task = build_from(TASKS, prepared, 'task', model=model, example=batch_source.example, **offered)
   rule = build_from(RULES, typed.rule, 'rule')
@@ -115,6 +115,13 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
   if getattr(model, 'num_classes', None) != batch_source.num_classes:
     raise InputError(f'model.num_classes must be {batch_source.num_classes}, those of batch_source')
   return model
+
+
+def _image_shape(batch_source: batch_sources.BatchSource) -> tuple[int, ...] | None:
+  """(H, W, C) of a batch's images or frames, None if it has neither."""
+  example = batch_source.example
+  images = example.get('image', example.get('frames'))
+  return None if images is None else images.shape[-3:]
 
 
 def _start(

@@ -36,7 +36,7 @@ def load(
   task: Spec,
   image_shape: Sequence[int] | None,
 ) -> dict[str, Given]:
-  """Fills the model of a task with the weights of each file.
+  """Fills the model of a task, or the module that it names as `pretrained`, with each file.
 
   Args:
     files: key of the config -> path.
@@ -96,6 +96,8 @@ def _load(
   key: str, path: str, model: nn.Module | None, task: Spec, image_shape: Sequence[int] | None
 ) -> Given:
   sha256 = digest(key, path)
+  part = getattr(model, 'pretrained', '')  # a module; '' for the whole model
+  model = getattr(model, part) if part else model
   if model is None or image_shape is None or len(image_shape) != 3:
     raise InputError(f'{key}: weights fill a network for images, and this config has none')
   crop = {name: value for name, value in task.items() if name == 'crop'}
@@ -107,7 +109,14 @@ def _load(
     # Any key will do for the head: a task draws its own.
     weights = load_weights(path, model, expected.shape(shape), jax.random.key(0))
   about = About(pathlib.Path(path).name, sha256, weights.preprocessing._asdict())
-  return Given((weights.params, weights.model_state), about)
+  start = weights.params, weights.model_state
+  return Given(_below(part, start) if part else start, about)
+
+
+def _below(part: str, start: Start) -> Start:
+  """The same start as that of a module of a larger model."""
+  params, model_state = start
+  return {part: params}, {name: {part: x} for name, x in model_state.items()}
 
 
 @contextlib.contextmanager

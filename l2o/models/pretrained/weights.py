@@ -55,7 +55,8 @@ def load_weights(
     path: the file.
     model: of a class in `ARCHITECTURES`.
     image_shape: (H, W, C) of what the model will see, to which position embeddings are fitted.
-    key: [] draws a new head if the file has none, or one with another number of classes.
+    key: [] draws a new head if the file has none, or one with another number of classes. A model
+      without a head, of 0 classes, needs none, and the file's is passed over.
 
   Raises:
     InputError: no such file, a pickle or a damaged file; a model without table of names; tensors
@@ -77,9 +78,10 @@ def load_weights(
       found |= {part.name: fit(found[part.name])} if part.name in found else {}
   head = [part for part in wanted if part.keys[1] == HEAD]
   fresh = _is_of_other_classes(head, found)
-  if fresh:
+  if fresh or not head:
     wanted = [part for part in wanted if part not in head]
-    found = {name: x for name, x in found.items() if name not in {part.name for part in head}}
+    theirs = {spelling.tensor(('params', HEAD, leaf)) for leaf in ('kernel', 'bias')}
+    found = {name: x for name, x in found.items() if name not in theirs}
   if said := _differences(found, {part.name: part.shape for part in wanted}):
     raise InputError(
       f'{path} does not fit {type(model).__name__} under the names of {spelling.publisher}: {said}'

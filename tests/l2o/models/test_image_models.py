@@ -43,7 +43,7 @@ def test_dropout_is_used_in_training_alone(rng):
 
 def test_lane_keeping_sees_each_frame_in_its_place(rng):
   video = jnp.asarray(rng.uniform(size=(2, 3, 66, 200, 3)), jnp.float32)
-  model = LaneKeeping(LSTM(num_outputs=1, features=4))
+  model = LaneKeeping(LSTM(num_outputs=1, features=4), FrameEncoder())
   variables = model.init(jax.random.key(0), video, train=False)
   before = model.apply(variables, video, train=False)
   assert before.shape == (2, 3, 1)

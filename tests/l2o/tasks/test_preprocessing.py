@@ -11,6 +11,7 @@ from l2o.errors import InputError
 from l2o.models.mlp import MLP
 from l2o.tasks.classification import classification
 from l2o.tasks.preprocessing import IMAGENET, Preprocessing
+from l2o.tasks.regression import regression
 
 BLOCK = {'mean': (0.1, 0.2, 0.3), 'std': (0.5, 0.25, 2.0)}
 
@@ -65,6 +66,35 @@ def test_the_model_is_made_for_the_size_that_it_sees():
   batch = {'image': jnp.ones((2, 12, 10, 3), jnp.uint8), 'label': jnp.zeros(2, jnp.int32)}
   loss, _ = task.loss(params, state, jax.random.key(1), batch)
   np.testing.assert_allclose(task.evaluate(params, state, batch)['loss'], loss, rtol=1e-4)
+
+
+class Mean(nn.Module):
+  """The mean of each frame of a video [B, T, H, W, C], as [B, T], times the speed [B, 1]."""
+
+  @nn.compact
+  def __call__(self, frames, speed, train):
+    assert frames.dtype == speed.dtype == jnp.float32
+    return jnp.mean(frames, axis=(2, 3, 4)) * self.param('gain', nn.initializers.ones, ()) * speed
+
+
+@pytest.mark.parametrize('given', [None, {**BLOCK, 'size': 3}])
+def test_regression_prepares_what_is_uint8_and_leaves_the_rest(rng, given):
+  frames = rng.integers(0, 256, (2, 4, 6, 6, 3)).astype(np.uint8)
+  speed = rng.uniform(size=(2, 1)).astype(np.float32)
+  batch = {'frames': frames, 'speed': speed, 'target': np.zeros((2, 4), np.float32)}
+  how = Preprocessing(**given) if given else Preprocessing((0.0,), (1.0,))
+  wanted = [np.mean(how(jnp.asarray(video)), axis=(1, 2, 3)) for video in frames]
+  task = regression(Mean(), batch, preprocessing=given)
+  params, state = task.init(jax.random.key(0))
+  loss, _ = task.loss(params, state, jax.random.key(1), batch)
+  np.testing.assert_allclose(loss, np.mean((speed * np.stack(wanted)) ** 2), rtol=1e-5)
+  np.testing.assert_allclose(task.evaluate(params, state, batch)['loss'], loss, rtol=1e-6)
+
+
+def test_regression_refuses_a_preprocessing_of_numbers():
+  batch = {'frames': np.zeros((1, 1, 2, 2, 3), np.float32), 'target': np.zeros((1, 1), np.float32)}
+  with pytest.raises(InputError, match=r'task\.preprocessing needs images in uint8'):
+    regression(Mean(), batch, preprocessing=BLOCK)
 
 
 @pytest.mark.parametrize(
