@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ class Run:
         stdout=output,
         stderr=errors,
         env=peers.environment(),
+        preexec_fn=_hear_sigint,
       )
 
   @contextlib.contextmanager
@@ -101,6 +103,11 @@ class Run:
       if (self.workdir / stage).exists():
         return stage
     return 'building'
+
+
+def _hear_sigint():
+  """A shell's command in the background ignores it, and hands that on."""
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _children(pid):
