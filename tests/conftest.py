@@ -35,6 +35,12 @@ held = []  # the names of those compiled since it last forgot them
 PROGRAMS = 'L2O_TEST_PROGRAMS'  # the folder of compiled programs, handed on to the workers
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+  """One more than cores: tests that start processes wait for them most of the time."""
+  return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config):
   if not hasattr(config, 'workerinput'):
     os.environ[PROGRAMS] = tempfile.mkdtemp(prefix='l2o_programs_')

@@ -38,13 +38,16 @@ class Run:
     flags = [f'--config={self.config}', f'--workdir={self.workdir}']
     if self.count > 1:
       flags += [*peers.told(port, self.count, index), '--lost_secs=10']
-    with self.printed[index].open('a') as output, self.complained[index].open('w') as errors:
+    with (
+      _sigint_heard(),
+      self.printed[index].open('a') as output,
+      self.complained[index].open('w') as errors,
+    ):
       return subprocess.Popen(
         [sys.executable, 'main.py', *flags],
         stdout=output,
         stderr=errors,
         env=peers.environment(),
-        preexec_fn=_hear_sigint,
       )
 
   @contextlib.contextmanager
@@ -105,9 +108,14 @@ class Run:
     return 'building'
 
 
-def _hear_sigint():
-  """A shell's command in the background ignores it, and hands that on."""
-  signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextlib.contextmanager
+def _sigint_heard():
+  """By processes that are started meanwhile: a shell's command in the background ignores it."""
+  before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def _children(pid):

@@ -18,8 +18,10 @@ KNOWN = {
 
 
 def device_bytes(device: jax.Device | None = None) -> int:
-  """The memory of a device in bytes, by default the first; for a CPU, the machine's memory."""
-  device = device or meshes.devices()[0]
+  """The memory of a device in bytes, by default one of this process; of a CPU, the machine's."""
+  found = meshes.devices()
+  own = (device for device in found if device.process_index == jax.process_index())
+  device = device or next(own, found[0])
   if device.device_kind in KNOWN:
     return int(KNOWN[device.device_kind])
   stats = device.memory_stats() or {}

@@ -269,7 +269,10 @@ def test_a_stack_of_learning_rates_is_a_grid():
 @pytest.mark.parametrize(
   ('arguments', 'says'),
   [
-    ({'optimizer': 'lionn'}, "no optimizer 'lionn'.*mean 'lion'.*adam, adamax, adamw, lamb"),
+    (
+      {'optimizer': 'lionn'},
+      "no optimizer 'lionn'.*mean 'lion'.*adam, adamax, adamw, ademamix, lamb",
+    ),
     ({'optimizer': 'adam', 'schedule': 'linear'}, "no schedule 'linear'.*constant, cosine"),
     ({'optimizer': 'adam', 'trainable': 'tail'}, "'tail'.*all, head"),
     ({'optimizer': 'sgd', 'b1': 0.9}, "sgd has no 'b1'"),
