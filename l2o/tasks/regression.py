@@ -42,8 +42,8 @@ def regression(
       when traced, outputs that do not have the target's shape.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)` of the model, or of some of its
-    modules: the others are drawn.
+    A Task whose `init` takes `pretrained=(params, model_state)` of the model, or of the module that
+    its attribute `pretrained` names alone: the others are drawn.
 
   Example:
     >>> from l2o.models.lstm import LSTM
@@ -57,6 +57,8 @@ def regression(
   prepare = _prepare(preprocessing, example)
 
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
+    if pretrained is not None and set(pretrained[0]) != {getattr(model, 'pretrained', '')}:
+      return pretrained
     zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in example.items()}
     variables = dict(model.init(key, **_inputs(prepare(zeros)), train=False))
     fresh = variables.pop('params'), variables

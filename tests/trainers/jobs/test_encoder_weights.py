@@ -85,6 +85,8 @@ def test_the_file_fills_the_encoder_and_nothing_else(here):
   assert np.any(without['encoder']['stem']['kernel'] != params['encoder']['stem']['kernel'])
   kernels = [p['recurrent']['head']['kernel'] for p in (params, other)]
   assert np.any(kernels[0] != kernels[1])
+  lacking = {'recurrent': params['recurrent']}  # a start that the job then refuses
+  assert job.plan.task.init(jax.random.key(0), (lacking, {})) == (lacking, {})
 
 
 def test_the_encoder_sees_frames_as_its_weights_expect_them(here):
