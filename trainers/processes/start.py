@@ -39,24 +39,25 @@ def launch(command: Command | None, run: Callable[[], None], alike: Mapping[str,
 
 
 def _alone(run: Callable[[], None]) -> None:
-  try:
-    with _ended_by_sigterm():
-      run()
-  except KeyboardInterrupt:
-    leaving.say(f'interrupted; {leaving.RESUMES}')
-    leaving.now(leaving.INTERRUPTED)  # a usual exit trips over a save that is half begun
+  with _ended_by_signals():
+    run()
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-  """Outside of the stages' loops, which save first, SIGTERM ends the run in a sentence."""
+def _ended_by_signals() -> Iterator[None]:
+  """Ctrl-C, and SIGTERM outside of the stages' loops, which save first, end the run in a sentence.
+
+  At once: an exception would pass through a save that is half begun, and Orbax prints its trace.
+  """
+  said = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'ended by SIGTERM'}
 
   def end(number: int, frame: Any) -> None:
-    leaving.say(f'ended by SIGTERM; {leaving.RESUMES}')
-    leaving.now(leaving.TERMINATED)
+    leaving.say(f'{said[signal.Signals(number)]}; {leaving.RESUMES}')
+    leaving.now(128 + number)
 
-  before = signal.signal(signal.SIGTERM, end)
+  before = {number: signal.signal(number, end) for number in said}
   try:
     yield
   finally:
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+      signal.signal(number, handler)
