@@ -71,6 +71,7 @@ def text_of(frame):
     gzip.compress(text_of(table([1.0])).replace('10,', '10,10,').encode()),
     gzip.compress(text_of(table([1.0])).replace('10,loss', ',loss').encode()),
   ],
+  ids=lambda content: f'{len(content)} bytes',  # gzip writes the time into them
 )
 def test_a_damaged_file_is_refused_in_one_sentence(content, tmp_path):
   path = tmp_path / 'records.csv.gz'
