@@ -16,6 +16,11 @@ from ml_collections import ConfigDict
 from configs import common
 from l2o.registry import choose
 
+# Wide enough that the best of each family is inside the grid at every horizon.
+ADAM = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+ADAM_HEAD = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3)
+SGD = (1.0, 3e-1, 1e-1, 3e-2, 1e-2)
+
 
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B, `only=A` for one
@@ -100,10 +105,10 @@ def _meta_evaluate() -> dict:
     },
     'paper': {},
     'baselines': {
-      'adam_cosine': common.baseline('adam', 'cosine', 'all', (3e-2, 1e-2, 3e-3, 1e-3)),
-      'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4)),
-      'adam_constant_head': common.baseline('adam', 'constant', 'head', (1e-1, 3e-2, 1e-2, 3e-3)),
-      'sgd_constant': common.baseline('sgd', 'constant', 'all', (3e-1, 1e-1, 3e-2, 1e-2)),
+      'adam_cosine': common.baseline('adam', 'cosine', 'all', ADAM),
+      'adam_constant': common.baseline('adam', 'constant', 'all', ADAM),
+      'adam_constant_head': common.baseline('adam', 'constant', 'head', ADAM_HEAD),
+      'sgd_constant': common.baseline('sgd', 'constant', 'all', SGD),
     },
     'bootstrap_samples': 10_000,
     'allow_seen_classes': False,  # whether evaluation may use classes seen in training

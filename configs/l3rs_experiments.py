@@ -50,8 +50,7 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def baselines() -> dict:
   """Every hand-designed family of the paper and some newer ones, each with its grid."""
-  adam = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
-  head = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3)
+  adam, head, sgd = l3rs_cifar100.ADAM, l3rs_cifar100.ADAM_HEAD, l3rs_cifar100.SGD
   slow = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
   return {
     'adam_cosine': common.baseline('adam', 'cosine', 'all', adam),
@@ -60,7 +59,7 @@ def baselines() -> dict:
     'adam_constant_head': common.baseline('adam', 'constant', 'head', head),
     'adamw': common.baseline('adamw', 'constant', 'all', adam),
     'adamax': common.baseline('adamax', 'constant', 'all', adam),
-    'sgd': common.baseline('sgd', 'constant', 'all', (1.0, 3e-1, 1e-1, 3e-2, 1e-2)),
+    'sgd': common.baseline('sgd', 'constant', 'all', sgd),
     'momentum': common.baseline('momentum', 'constant', 'all', slow),
     'lion': common.baseline('lion', 'constant', 'all', (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)),
     'lamb': common.baseline('lamb', 'constant', 'all', (*slow, 3e-4)),
