@@ -214,14 +214,15 @@ def _listed(names: Iterable[str]) -> str:
   return ', '.join(names[:LISTED]) + more or 'none'
 
 
-def _filled(wanted: Iterable[_Wanted], found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _filled(wanted: Iterable[_Wanted], found: dict[str, np.ndarray]) -> dict[str, Any]:
+  """The model's variables; takes the tensors out of `found`, so that none is held twice."""
   variables: dict[str, Any] = {}
   for part in wanted:
     *branch, leaf = part.keys
     node = variables
     for name in branch:
       node = node.setdefault(name, {})
-    node[leaf] = np.ascontiguousarray(to_ours(leaf, found[part.name]))
+    node[leaf] = np.ascontiguousarray(to_ours(leaf, found.pop(part.name)))
   return variables
 
 

@@ -65,9 +65,11 @@ def test_the_logits_are_torchs(tmp_path, name):
     variables = {'params': weights.params, **weights.model_state}
     logits = jax.jit(partial(model.apply, train=False))(variables, images(height, width))
     np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * np.ptp(wanted))
+    preprocessing = weights.preprocessing
+    del weights, variables  # a few hundred megabytes
   path.unlink()  # pytest keeps folders
   if expected := found.get('images'):
-    mean, std, size, interpolation = weights.preprocessing
+    mean, std, size, interpolation = preprocessing
     for ours, theirs in ((mean, 'mean'), (std, 'std')):
       assert list(np.broadcast_to(ours, 3)) == expected[theirs]
     assert [3, size, size] == expected['input_size']
