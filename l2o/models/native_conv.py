@@ -1,7 +1,7 @@
 """A convolution in the form that accelerators have programs for, which can be mapped twice.
 
 Meta-training maps over candidates and over tasks. JAX's own gradients of a convolution cannot be
-mapped over kernels a second time inside a mesh (NotImplementedError, jax 0.8 to 0.10): they carry a
+mapped over kernels a second time inside a mesh (NotImplementedError in jax 0.10.2): they carry a
 sharding that the rule for groups refuses. Here they are written out, as the same operations.
 """
 

@@ -10,8 +10,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from l2o.errors import InputError
+from l2o.estimators import ESTIMATORS
 from l2o.inner.rollout import begin
 from l2o.inner.step import fetch, inner_step
+from l2o.registry import build as build_from
 from l2o.types import LearnedRule, Params, PyTree, Task, Theta
 from trainers.jobs import pipeline, training_job
 from trainers.resources import meshes
@@ -85,7 +87,8 @@ def _generation(plan: meta_training.MetaTrain, starts: Mapping[str, Any]) -> Pro
   lowered = meta_training.lower(plan, starts[plan.spec.start])
   state, (drawn, _), *_ = lowered.args_info[0]
   tasks, _, size = drawn['train']['label'].shape
-  population = plan.estimator['population']
+  built = build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=None, map_fn=None)
+  population = getattr(built, 'population', 1)  # 1: it makes no candidates
   steps = (plan.spec.min_steps + plan.spec.max_steps) / 2  # of a candidate on a task, on average
   params = jax.eval_shape(lambda key: plan.task.init(key)[0], jax.random.key(0))
   theta = jax.eval_shape(plan.rule.init, jax.random.key(0), params)

@@ -30,26 +30,30 @@ def make(programs: Sequence[Program]) -> None:
   device = programs[0].mesh.devices.flat[0]
   there = memory.device_bytes(device)
   print(f'[plan] devices: {device.device_kind}, {_bytes(there)} of memory each')
-  total = 0.0
+  total, whole = 0.0, True
   for number, program in enumerate(programs, 1):
     print(f'[plan] compiling {number}/{len(programs)}', flush=True)
     lines, operations = describe(program, there)
     print('\n'.join(lines), flush=True)
-    total += operations * program.calls * _devices(program)
-  print(f'[plan] in all {_count(total)} operations{_hours(total, device.device_kind)}')
+    if operations is None:
+      whole = False
+    else:
+      total += operations * program.calls * _devices(program)
+  what = 'in all' if whole else 'of those that fit'
+  print(f'[plan] {what}: {_count(total)} operations{_hours(total, device.device_kind)}')
 
 
-def describe(program: Program, there: int) -> tuple[list[str], float]:
-  """The lines of one program, and the operations of one call on one device."""
+def describe(program: Program, there: int) -> tuple[list[str], float | None]:
+  """The lines of one program, and the operations of one call on one device; None if none can."""
   try:
     found = analyse(program.lowered.compile())
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
     said = f'  a device has not enough memory ({first_line(error)}): {REMEDY}'
-    return [_title(program), *_parts(program), said], 0.0
+    return [_title(program), *_parts(program), said], None
   operations = found.operations
-  if program.loop:  # the compiler counts its body once; what is outside is counted as it is
+  if program.loop:  # the compiler counts its body once; what is outside, the evaluation, is little
     body = analyse(program.loop.lowered.compile()).operations
     operations = body * program.loop.times / _devices(program)
   lines = [_title(program), *_parts(program)]

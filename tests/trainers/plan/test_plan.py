@@ -6,6 +6,7 @@ import pytest
 from flax import linen as nn
 
 from l2o.errors import InputError
+from l2o.estimators.nes import nes
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
 from tests.tiny_run import tiny, tiny_job
@@ -48,6 +49,15 @@ def test_calls_and_examples_are_the_configs():
   assert (generation.calls, generation.examples) == (3, 4 * 4 * 4 * 32)
   assert learned.calls == grid.calls == 2  # horizons of one experiment
   assert (learned.examples, grid.examples) == (3 * 3.5 * 32, 3 * 2 * 3.5 * 32)
+
+
+def test_a_population_left_out_is_the_estimators_own():
+  config = tiny(**{'meta_train.num_generations': 1})
+  del config['estimator']['population']
+  _, generation, *_ = programs.of_pipeline(pipeline.build(config))
+  spec = config['meta_train']
+  steps = (spec['min_steps'] + spec['max_steps']) / 2
+  assert generation.loop.times == nes().population * spec['meta_batch'] * steps
 
 
 def taps(size, kernel, stride, margin):
