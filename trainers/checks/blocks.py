@@ -143,6 +143,11 @@ class MetaEvaluate:
   baselines: Annotated[Mapping[str, Baseline], 'name -> optimizer']
   bootstrap_samples: Annotated[Count, 'resamples for each interval']
   allow_seen_classes: Annotated[bool, 'allow evaluation on classes seen in training'] = False
+  tuning_tasks: Annotated[
+    Whole,
+    'other tasks of the same classes, to choose the learning rate of each baseline and horizon on; '
+    '0: the best of a grid on the evaluated tasks counts, in hindsight',
+  ] = 0
 
 
 @block
