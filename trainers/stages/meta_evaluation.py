@@ -7,6 +7,7 @@ hindsight. The state of this stage is the table of each task's measurements, so 
 row where it stopped.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,21 +20,21 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
-from datasets.source import on_demand
 from l2o.errors import InputError
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import rollout, run_episode, start_episodes, start_with_keys
-from l2o.inner.step import InnerState, fetch
+from l2o.inner.step import InnerState
 from l2o.registry import choose
 from l2o.trees import layer_paths
-from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
 from reports.records import MEASURES
 from trainers.checks import blocks, trial
 from trainers.harness import stage
 from trainers.harness.folder import TRACE, Folder
 from trainers.processes import arrays
 from trainers.resources import meshes, run_data, seen_classes
-from trainers.stages import measured
+from trainers.stages import host_rollout, measured
+from trainers.stages.episode_batches import Draws, EpisodeBatches, Read
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.rows import Row, at_setting, baseline, label
 
@@ -67,6 +68,11 @@ class MetaEvaluate(NamedTuple):
   seed: int  # seed of this stage's draws
   run_seed: int
   leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start has seen
+  tasks_at_once: int  # of images that the host feeds
+
+  def tunes(self, row: Row) -> bool:
+    """Whether a row's setting is chosen on other tasks."""
+    return bool(self.spec.tuning_tasks) and row.is_grid
 
 
 def build(
@@ -95,7 +101,10 @@ def build(
   leaks = seen_classes.find(config, data, places, learned)
   if leaks and not spec.allow_seen_classes:
     raise InputError(f'{leaks[0]}; meta_evaluate.allow_seen_classes=True evaluates all the same')
-  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed, data.seed, leaks)
+  at_once = data.feed.tasks_at_once
+  return MetaEvaluate(
+    task, rule, name, baselines, experiments, spec, mesh, seed, data.seed, leaks, at_once
+  )
 
 
 def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
@@ -117,8 +126,7 @@ def _experiment(
   seed = run_data.stream_seed(data.seed, f'meta_evaluate/{name}')
   tasks = run_data.task_sampler(data, config.episodes, where.source, where.classes, seed)
   start = choose(where.start, (*config.pretrain.starts, RANDOM), 'start')
-  host = Host(data.sources[where.source], data.feed) if data.feed.chunk_steps else None
-  return Experiment(name, where.source, start, tasks, store, host)
+  return Experiment(name, where.source, start, tasks, store, host_rollout.host(data, where.source))
 
 
 def run(
@@ -144,32 +152,35 @@ def run(
   starts = arrays.put(dict(pretrained), whole)
   num_tasks, tuning = plan.spec.num_tasks, plan.spec.tuning_tasks
   most = max(len(row.settings) for row in rows)
-  fed = any(e.host for e in plan.experiments)
-  measure = (_fed if fed else _resident)(plan, rows, starts)
   places = range(len(plan.experiments)), range(len(rows))
   items = list(itertools.product(*places, plan.spec.num_steps))
 
   def step(table: measured.Table, numbered: tuple) -> tuple[measured.Table, Metrics]:
     number, (e, r, num_steps) = numbered
     thetas, found = rows[r].thetas, {}
-    if tuning and rows[r].is_grid:
+    if plan.tunes(rows[r]):
       found = measured.of_tuning(measure(e, r, num_steps, thetas, TUNING))
       thetas = at_setting(thetas, found[measured.CHOSEN])
     found |= measure(e, r, num_steps, thetas, EVALUATION)
     means = {name: jnp.nanmean(found[name]) for name in MEASURES}
     return measured.enter(table, np.int32(number), found), means | {'num_steps': num_steps}
 
-  table = stage.run(
-    step,
-    arrays.put(measured.empty(len(items), num_tasks, tuning, most), whole),
-    feed=lambda number: (number, items[number]),
-    stop=len(items),
-    check=lambda done, metrics: None,
-    log_every=1,
-    unit='row',
-    folder=folder,
-    options=options,
-  )
+  with contextlib.ExitStack() as closing:
+    if any(e.host for e in plan.experiments):
+      measure = _fed(plan, rows, starts, closing)
+    else:
+      measure = _resident(plan, rows, starts)
+    table = stage.run(
+      step,
+      arrays.put(measured.empty(len(items), num_tasks, tuning, most), whole),
+      feed=lambda number: (number, items[number]),
+      stop=len(items),
+      check=lambda done, metrics: None,
+      log_every=1,
+      unit='row',
+      folder=folder,
+      options=options,
+    )
   folder.write_arrays(TRACE, _trace(plan, starts, theta))
   held = arrays.get(table)
   return pd.concat(
@@ -177,7 +188,7 @@ def run(
       measured.records_of(
         {name: column[number] for name, column in held.items()},
         rows[r],
-        tuned=bool(tuning) and rows[r].is_grid,
+        tuned=plan.tunes(rows[r]),
         experiment=plan.experiments[e].name,
         source=plan.experiments[e].source,
         seed=plan.run_seed,
@@ -225,28 +236,52 @@ def _program(plan: MetaEvaluate, row: Row) -> Any:
   return jax.jit(_measure(plan.task, row.rule, map_fn, map_settings))
 
 
-def _fed(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping) -> Measure:
+def _fed(
+  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, closing: contextlib.ExitStack
+) -> Measure:
   """Measures episodes whose images the host feeds, a few tasks at a time."""
   mapping = on_device(plan.spec.mapping)
   runners = [FedEpisodes(plan.task, row.rule, plan.mesh, mapping) for row in rows]
   start = jax.jit(partial(start_with_keys, plan.task))
+  at_once = min(plan.tasks_at_once, plan.spec.num_tasks)
+  reads, numbers = _reads(plan, rows, at_once)
   draws = [_draws(plan, experiment) for experiment in plan.experiments]
+  longest = max(plan.spec.num_steps)
+  batches = [
+    EpisodeBatches(e.host, reads, Draws(e.tasks, _counts(plan), longest), plan.seed, plan.mesh)
+    for e in plan.experiments
+  ]
+  for reading in batches:
+    closing.callback(reading.close)
 
   def measure(e: int, r: int, num_steps: int, thetas: Theta, draw: int) -> Metrics:
-    experiment, drawn, parts = plan.experiments[e], draws[e][draw], []
-    count, at_once = _counts(plan)[draw], experiment.host.feed.tasks_at_once
+    experiment, parts, count = plan.experiments[e], [], _counts(plan)[draw]
     keys = jax.random.split(_key(plan, draw), (2, count))
     keys = arrays.put(keys, meshes.replicated(plan.mesh))
-    for low in range(0, count, at_once):
-      some = slice(low, low + at_once)
-      few = jax.tree.map(lambda x, some=some: x[some], drawn)
+    for number, low in enumerate(range(0, count, at_once), numbers[r, num_steps, draw]):
+      some = np.arange(low, low + at_once) % count
+      few = jax.tree.map(lambda x, some=some: x[some], draws[e][draw])
       begun = experiment.host.start(few, plan.mesh)
       episodes = start(keys[:, some], starts.get(experiment.start), begun)
-      chunks = experiment.host.chunks(few['train'], num_steps, plan.mesh)
+      chunks = batches[e].chunks(number)
       parts.append(runners[r].run(thetas, episodes, chunks, num_steps))
-    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1).T, *parts)
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[:, :count].T, *parts)
 
   return measure
+
+
+def _reads(
+  plan: MetaEvaluate, rows: Sequence[Row], at_once: int
+) -> tuple[list[Read], dict[tuple[int, int, int], int]]:
+  """All episodes of an experiment in order; (row, K, draw) -> the number of its first."""
+  reads: list[Read] = []
+  numbers = {}
+  for r, num_steps in itertools.product(range(len(rows)), plan.spec.num_steps):
+    for draw in (TUNING, EVALUATION) if plan.tunes(rows[r]) else (EVALUATION,):
+      numbers[r, num_steps, draw] = len(reads)
+      lows = range(0, _counts(plan)[draw], at_once)
+      reads += [Read(draw, low, at_once, num_steps) for low in lows]
+  return reads, numbers
 
 
 def _counts(plan: MetaEvaluate) -> dict[int, int]:
@@ -317,6 +352,18 @@ def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) 
   return measure
 
 
+def _read(plan: MetaEvaluate, experiment: Experiment, host: Host) -> Batch:
+  """The training batches of the traced tasks, with their images."""
+  count, num_steps = plan.spec.trace_tasks, plan.spec.trace_steps
+  draws = Draws(experiment.tasks, count, num_steps)
+  reads = [Read(EVALUATION, 0, count, num_steps)]
+  batches = EpisodeBatches(host, reads, draws, plan.seed, plan.mesh)
+  with contextlib.closing(batches):
+    parts = [arrays.get(chunk) for _, chunk in batches.chunks(0)]
+  joined = jax.tree.map(lambda *x: np.concatenate(x)[:num_steps], *parts)
+  return jax.tree.map(lambda x: np.swapaxes(x, 0, 1), joined)
+
+
 def _trace(plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta) -> dict[str, np.ndarray]:
   """Records the learned rule's diagnostics at each step, on some tasks of the first experiment.
 
@@ -327,7 +374,7 @@ def _trace(plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta) -> dic
   first = plan.experiments[0]
   draw = _draw(first, EVALUATION, plan.spec.trace_tasks, num_steps)
   if first.host:
-    draw['train'] = fetch(on_demand(first.host.splits['train']), draw['train'])
+    draw['train'] = _read(plan, first, first.host)
   whole = meshes.replicated(plan.mesh)
   episodes = _starter(plan)(
     starts.get(first.start), _key(plan, EVALUATION), arrays.put(draw, whole)
