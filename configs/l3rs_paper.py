@@ -40,7 +40,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'imagenet': {'pretrain': {'first': 500}, 'meta_train': 250, 'meta_test': 250},
     'places': {'pretrain': {'first': 150}, 'meta_test': 215},
   }
-  c.feed = {'chunk_steps': 10, 'tasks_at_once': 4, 'threads': 32}
+  c.feed.update(chunk_steps=10, tasks_at_once=4, threads=32)
   c.model = {
     'name': 'resnet',
     'features': (64, 128, 256, 512),
