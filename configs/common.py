@@ -113,7 +113,7 @@ def blank(dataset: str, size: int) -> dict[str, Any]:
     100000
   """
   counts = zip(('num_classes', 'train', 'validation'), BLANK[dataset], strict=True)
-  return {'name': 'blank', 'size': size, **dict(counts)}
+  return {'name': 'blank', 'size': size, 'prefix': f'{dataset} ', **dict(counts)}
 
 
 # name -> a rule to meta-train; any other name is a learned optimizer to evaluate.

@@ -19,16 +19,18 @@ def blank(
   validation: Count,
   size: Side,
   channels: Literal[1, 3] = 3,
+  prefix: str = 'class ',
 ) -> 'Blank':
   """One split of black images, which take no memory on the host.
 
   Args:
     split: 'train' or 'validation'.
-    num_classes: classes, called 0, 1, …; they have the same number of images, give or take one.
+    num_classes: classes, which have the same number of images, give or take one.
     train: images of the train split.
     validation: images of the validation split.
     size: height and width.
     channels: 1 or 3.
+    prefix: of the classes' numbers in their names; those of two data sets should differ.
 
   Example:
     >>> source = blank('validation', num_classes=3, train=60, validation=7, size=8)
@@ -36,7 +38,8 @@ def blank(
     (7, (8, 8, 3), [0, 3, 6])
   """
   counts = {'train': train, 'validation': validation}
-  return Blank(counts[choose(split, counts, 'split')], num_classes, (size, size, channels))
+  names = [f'{prefix}{number}' for number in range(num_classes)]
+  return Blank(counts[choose(split, counts, 'split')], names, (size, size, channels))
 
 
 class Blank:
@@ -44,14 +47,14 @@ class Blank:
 
   Args:
     count: how many.
-    num_classes: their classes, one after another.
+    class_names: their classes, one after another.
     shape: (H, W, C).
   """
 
-  def __init__(self, count: int, num_classes: int, shape: tuple[int, int, int]):
+  def __init__(self, count: int, class_names: Sequence[str], shape: tuple[int, int, int]):
     self._count = count
     self.image_shape = shape
-    self.class_names = tuple(map(str, range(num_classes)))
+    self.class_names = tuple(class_names)
 
   def __len__(self) -> int:
     return self._count
