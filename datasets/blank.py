@@ -1,5 +1,6 @@
 """`blank`: black images in the numbers of a data set that is not here, to plan a run on it."""
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -62,7 +63,7 @@ class Blank:
   def __getitem__(self, index: int) -> Example:
     return Example(self.arrays()['image'][index], index % len(self.class_names))
 
-  @property
+  @functools.cached_property
   def class_index(self) -> Sequence[np.ndarray]:
     """Positions of each class's images."""
     return [np.arange(c, self._count, len(self.class_names)) for c in range(len(self.class_names))]
