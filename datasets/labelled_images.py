@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 from datasets.batch_sources import Arrays, BatchSource
 from datasets.sampler import BatchSampler
-from datasets.source import Source
+from datasets.source import Source, check_classes
 from datasets.splits import split_classes
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
@@ -42,8 +42,8 @@ def images(
     num_evaluated: validation images of these classes to use for evaluation.
 
   Raises:
-    InputError: see `datasets.load` and `split_classes`; also if there is no such part, a number is
-      below 1, or more images are requested than there are.
+    InputError: see `datasets.load` and `split_classes`; also if there is no such part, one of its
+      classes has no images, a number is below 1, or more images are requested than there are.
 
   Example:
     >>> split = {'old': 6, 'new': 4}
@@ -54,6 +54,8 @@ def images(
   train, validation = _load(json.dumps(dict(source)))
   parts = split_classes(len(train.class_names), split, seed, 'batch_source.split')
   chosen = parts[choose(classes, parts, 'part of batch_source.split')]
+  for name, part in zip(datasets.SPLITS, (train, validation), strict=True):
+    check_classes(part, chosen, f'batch_source.source, {name}')
   batches = BatchSampler(train, chosen, batch_size, seed, 'batch_source.batch_size')
   total = sum(len(validation.class_index[c]) for c in chosen)
   held_out = BatchSampler(validation, chosen, total, seed, 'batch_source.num_evaluated').sample(0)
@@ -71,6 +73,7 @@ def images(
     sample(0),
     fetch(validation.arrays(), test) if len(test['index']) else None,
     num_classes=len(chosen),
+    skipped=train.skipped + validation.skipped,
   )
 
 

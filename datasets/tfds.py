@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from datasets.images import SideOrNone, check_fits, resized
+from datasets.records import BadRecordError, BadRecords, OnBadRecord
 from datasets.source import ArraySource, Example, Source
 from l2o.arguments import checked
 from l2o.errors import InputError, first_line
@@ -22,6 +23,7 @@ from l2o.registry import choose
 
 VARIABLE = 'TFDS_DATA_DIR'
 CHUNK = 1_000  # examples decoded at a time
+REMEDY = 'remove its files and prepare it again'
 
 
 @checked
@@ -35,6 +37,7 @@ def tfds(
   size: SideOrNone = 0,
   in_memory: bool = True,
   download: bool = False,
+  on_bad_record: OnBadRecord = 'error',
 ) -> Source:
   """One split of a data set, in memory or read image by image on demand.
 
@@ -50,25 +53,28 @@ def tfds(
       every record once, and the config must set `feed.chunk_steps`.
     download: whether tensorflow-datasets may fetch and prepare what is missing, for which it needs
       TensorFlow.
+    on_bad_record: 'error' names the first record that cannot be read or whose label is none of the
+      classes; 'skip' leaves such records out and counts them, which needs `in_memory`.
 
   Raises:
     InputError: the data set does not exist or cannot be downloaded or read, it lacks the split or
-      feature, labels are outside its classes, or there is no `size` and images differ in size or
-      are not decoded yet.
+      feature, a record is bad, no record of a class is good, or there is no `size` and images
+      differ in size or are not decoded yet.
   """
   splits = {'train': train_split, 'validation': validation_split}
   part = splits[choose(split, splits, 'split')]
   builder = _prepared(dataset, download)
   names = _class_names(builder.info.features, image, label, dataset)
   try:
-    examples = builder.as_data_source(split=part)
+    examples = _packed(builder, part, image)
   except (ValueError, KeyError) as error:
     listed = ', '.join(builder.info.splits)
     raise InputError(f'{dataset} has no split {part!r}; it has {listed}') from error
   if in_memory:
-    images, labels = _read(examples, image, label, size, dataset)
-    _check_labels(labels, names, f'{dataset}, {part}')
-    return ArraySource(images, labels, names)
+    bad = BadRecords(f'{dataset}, {part}', on_bad_record, REMEDY)
+    return _read(examples, builder.info.features[image], (image, label), names, size, bad)
+  if on_bad_record == 'skip':
+    raise InputError(f"{dataset}: on_bad_record='skip' needs in_memory = True")
   if not size:
     raise InputError(f'{dataset} with in_memory = False needs a `size` in the config')
   return RecordSource(builder, part, (image, label), size)
@@ -86,11 +92,15 @@ def _class_names(features: Any, image: str, label: str, dataset: str) -> Sequenc
 
 
 def _check_labels(labels: np.ndarray, names: Sequence[str], where: str) -> None:
-  if labels.min() < 0 or labels.max() >= len(names):
-    raise InputError(
-      f'{where}: labels must lie in 0..{len(names) - 1}, not {labels.min()}..{labels.max()}; take '
-      f'a split that is labelled'
-    )
+  if len(wrong := np.flatnonzero((labels < 0) | (labels >= len(names)))):
+    raise InputError(f'{where}: {_outside(wrong[0], labels[wrong[0]], names)}; {REMEDY}')
+
+
+def _outside(record: int, label: int, names: Sequence[str]) -> str:
+  return (
+    f'record {record} has the label {label}, outside 0..{len(names) - 1} (an unlabelled split has '
+    f'-1 throughout)'
+  )
 
 
 @contextlib.contextmanager
@@ -99,9 +109,7 @@ def _reading(dataset: str) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    raise InputError(
-      f'{dataset} cannot be read ({first_line(error)}); remove its files and prepare it again'
-    ) from error
+    raise InputError(f'{dataset} cannot be read ({first_line(error)}); {REMEDY}') from error
 
 
 class RecordSource:
@@ -115,15 +123,13 @@ class RecordSource:
   """
 
   def __init__(self, builder: Any, split: str, keys: tuple[str, str], size: int):
-    import tensorflow_datasets
-
     self._image, self._label = keys
     self._size, self._name = size, builder.info.full_name
+    self.skipped = 0
     self.class_names = tuple(builder.info.features[self._label].names)
-    packed = {self._image: tensorflow_datasets.decode.SkipDecoding()}
     with _reading(self._name):
       self._examples = builder.as_data_source(split=split)
-      labels = _in_chunks(builder.as_data_source(split=split, decoders=packed))
+      labels = _in_chunks(_packed(builder, split, self._image))
       self._labels = np.array([example[self._label] for example in labels], np.int32)
     _check_labels(self._labels, self.class_names, f'{self._name}, {split}')
     self.image_shape = self[0].image.shape
@@ -172,17 +178,77 @@ def _prepared(dataset: str, download: bool) -> Any:
   return builder
 
 
-def _read(examples: Any, image: str, label: str, size: int, dataset: str) -> tuple:
-  check_fits(len(examples) * size**2, dataset, 'size, or in_memory = False')
+def _read(
+  examples: Any,
+  feature: Any,
+  keys: tuple[str, str],
+  names: Sequence[str],
+  size: int,
+  bad: BadRecords,
+) -> ArraySource:
+  image, label = keys
+  with _reading(bad.where):
+    count = len(examples)
+  check_fits(count * size**2, bad.where, 'size, or in_memory = False')
   images, labels = [], []
-  with _reading(dataset):
-    for example in _in_chunks(examples):
-      images.append(resized(example[image], size))
-      labels.append(int(example[label]))
+  for record, example in enumerate(_each(examples)):
+    if not isinstance(example, Exception) and example[label] is None:
+      example = EOFError('it is empty')
+    number = -1 if isinstance(example, Exception) else int(example[label])
+    known = 0 <= number < len(names)
+    with bad.handled(number if known else -1):
+      if isinstance(example, Exception):
+        raise BadRecordError(f'record {record} cannot be read ({first_line(example)})')
+      if not known:
+        raise BadRecordError(_outside(record, number, names))
+      images.append(resized(_decoded(feature, example[image], record), size))
+      labels.append(number)
+  bad.finish(labels, names)
   shapes = {pixels.shape for pixels in images}
   if len(shapes) > 1:
-    raise InputError(f'{dataset} has images of {len(shapes)} sizes; set its `size` in the config')
-  return np.stack(images), np.asarray(labels)
+    raise InputError(f'{bad.where} has images of {len(shapes)} sizes; set its `size` in the config')
+  return ArraySource(np.stack(images), np.asarray(labels), names, bad.skipped)
+
+
+def _packed(builder: Any, split: str, image: str) -> Any:
+  """The examples of a split, with their images as they are in the files."""
+  import tensorflow_datasets
+
+  return builder.as_data_source(
+    split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()}
+  )
+
+
+def _decoded(feature: Any, packed: bytes, record: int) -> np.ndarray:
+  """The image [H, W, C] of a record; BadRecordError if it is not one of its feature."""
+  try:
+    pixels = feature.decode_example_np(packed)
+  except Exception as error:  # each format has its own
+    raise BadRecordError(
+      f'the image of record {record} is truncated or not an image ({first_line(error)})'
+    ) from error
+  wanted = feature.shape
+  if pixels.ndim != 3 or any(n not in (None, m) for n, m in zip(wanted, pixels.shape, strict=True)):
+    raise BadRecordError(f'the image of record {record} is {pixels.shape}, not {wanted}')
+  return pixels
+
+
+def _each(examples: Any) -> Iterator[Any]:
+  """Every example, or in its place the error that it cannot be read for."""
+
+  def alone(row: int) -> Any:
+    try:
+      return examples[row]
+    except Exception as error:
+      return error
+
+  for start in range(0, len(examples), CHUNK):
+    rows = range(start, min(start + CHUNK, len(examples)))
+    try:
+      found = examples.__getitems__(rows)
+    except Exception:  # it does not say of which of them
+      found = map(alone, rows)
+    yield from found
 
 
 def _in_chunks(examples: Any) -> Iterator[Any]:
