@@ -18,7 +18,7 @@ CELL = ['experiment', 'source', 'optimizer', 'setting', 'hand_designed', 'K']  #
 COLUMN = ['experiment', 'K']  # of the table: cells in one column are compared
 OPTIONAL = (  # keys that only some rows have
   'difference_mean', 'difference_low', 'difference_high', 'at_edge', 'paper', 'seen_classes',
-  'beyond_horizon',
+  'beyond_horizon', 'skipped_records',
 )  # fmt: skip
 
 
