@@ -73,12 +73,7 @@ def lane_keeping(
     InputError: there are no data, a frame is misnamed, a video is bad or needs the extra 'video',
       a block is too short for a sequence, or a number is out of bounds.
   """
-  if not (path or os.environ.get(VARIABLE)):
-    raise InputError(
-      f"the batch source 'lane_keeping' needs frames: set batch_source.path or the variable "
-      f'{VARIABLE} to a folder or zip file of {LAYOUT}'
-    )
-  where = pathlib.Path(path or os.environ[VARIABLE])
+  where = _where(path)
   bad = BadRecords(f'{where}', on_bad_record)
   parts = [_blocks(video) for video in _videos(open_files(where), where, wheel, bad)]
   training, validation, test = zip(*parts, strict=True)
@@ -101,6 +96,15 @@ def lane_keeping(
     return batch([_part(v, k, num_steps) for v, at in zip(blocks, whole, strict=True) for k in at])
 
   return BatchSource(sample, tiled(validation), sample(0), tiled(test), skipped=bad.skipped)
+
+
+def _where(path: str) -> pathlib.Path:
+  if found := path or os.environ.get(VARIABLE):
+    return pathlib.Path(found)
+  raise InputError(
+    f"the batch source 'lane_keeping' needs frames: set batch_source.path or the variable "
+    f'{VARIABLE} to a folder or zip file of {LAYOUT}'
+  )
 
 
 def _batch(sequences: Sequence[_Video], unit: float, pixels: bool) -> Arrays:
