@@ -43,6 +43,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c = common.train_base()
   c.batch_source = {
     'name': 'lane_keeping', 'path': '', 'num_steps': 11, 'batch_size': 2, 'unit': UNIT,
+    'wheel': 'radians', 'on_bad_record': 'error',
   }  # fmt: skip
   recurrent = RECURRENT[choose(args.model, RECURRENT, 'model')]
   c.model = {'name': 'lane_keeping', 'recurrent': recurrent}

@@ -93,6 +93,23 @@ def test_a_zip_file_leaves_nothing_behind(folder, tmp_path, monkeypatch):
   assert sorted(tmp_path.rglob('*')) == before
 
 
+@pytest.mark.parametrize(('content', 'name'), [(bytes(9 << 20), 'a.avi'), (None, 'a.jpg')])
+def test_a_video_in_a_zip_file_may_be_larger_than_a_picture_but_no_bomb(
+  folder, tmp_path, content, name
+):
+  packed = tmp_path / 'epochs.zip'
+  with zipfile.ZipFile(packed, 'w') as file:
+    for path in folder.iterdir():
+      file.write(path, path.name)
+    large = np.random.default_rng(0).bytes(9 << 20)
+    file.writestr('other.avi', large)
+  assert len(load(packed).test['target']) == 6
+  with zipfile.ZipFile(packed, 'a', zipfile.ZIP_DEFLATED) as file:
+    file.writestr(name, content or large)
+  with pytest.raises(InputError, match=f'not to be trusted: its member .{name}. unpacks to'):
+    load(packed)
+
+
 def test_videos_and_frames_may_lie_side_by_side(folder):
   for k in range(COUNT):
     (folder / f'a_{k:03d}_{70 + k:03d}.jpg').write_bytes(frame(4 * k))
