@@ -18,7 +18,8 @@ def render(rows: pd.DataFrame) -> str:
 
   Learned optimizers have mean ± standard deviation over tasks in %, and their paired difference to
   the best hand-designed setting of the column; a family shows its best accuracy, with its
-  setting and '<' where that is at an edge of the family's grid. The best family is bold.
+  setting (of a tuned grid, the chosen one) and '<' where that is at an edge of the family's grid.
+  The best family is bold.
 
   Args:
     rows: from `results.frame`.
@@ -48,7 +49,7 @@ def _learned(row: Any) -> str:
 
 
 def _best(family: str, row: Any) -> str:
-  setting = row.optimizer.removeprefix(family).strip()
+  setting = row.optimizer.removeprefix(family).strip() if pd.isna(row.tuned) else row.tuned
   edge = '' if pd.isna(row.at_edge) else '<'
   accuracy = f'{100 * row.accuracy_mean:.1f}'
   shown = f'**{accuracy}**' if row.best_hand_designed else accuracy

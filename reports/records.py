@@ -24,6 +24,8 @@ SCHEMA = {
   'measure': 'str',
   'value': 'float32',
 }
+MEASURES = ('accuracy', 'loss')  # of a task
+TUNING = 'tuning'  # of measures on the tasks that settings are chosen on: 'tuning/loss'
 ENDS = ('final', 'best', 'test')  # parts of a job's results; their measures are 'best/loss'
 _DIGITS = '%.9g'  # distinguishes any float32 from its neighbours, even after a parser's rounding
 

@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 
 from reports import bootstrap
+from reports.records import MEASURES, TUNING
 
 Results = list[dict[str, Any]]
 
 CELL = ['experiment', 'source', 'optimizer', 'setting', 'hand_designed', 'K']  # a row of results
+GRID = ['experiment', 'optimizer', 'K']  # cells of one grid at one horizon
 COLUMN = ['experiment', 'K']  # of the table: cells in one column are compared
 OPTIONAL = (  # keys that only some rows have
   'difference_mean', 'difference_low', 'difference_high', 'at_edge', 'paper', 'seen_classes',
-  'beyond_horizon', 'skipped_records',
+  'beyond_horizon', 'tuned', 'skipped_records',
 )  # fmt: skip
 
 
@@ -27,25 +29,28 @@ def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
 
   The best is chosen for each experiment and horizon by mean accuracy, in hindsight: the
   strongest opponent in the grid. The difference is accuracy minus that row's on the same tasks.
+  Of a grid that was tuned on other tasks only the chosen setting is a row, under the name of its
+  optimizer, with the setting as 'tuned'.
 
   Args:
-    records: a table of `reports.records`, with accuracy and loss.
+    records: a table of `reports.records`, with accuracy and loss, and those of tuning, if any.
     samples: bootstrap resamples for the 95 % interval of the difference.
     seed: seed of the resampling.
 
   Returns:
     One dict a row, in the order of the records; a loss that is not finite is None.
   """
-  cells = _cells(records)
+  cells, tuned = _cells(records[records['measure'].isin(MEASURES)]), _tuned(records)
   best = _best(cells)
   references = best.reindex(pd.MultiIndex.from_frame(cells[COLUMN])).to_numpy()
-  edges = _edges(cells)
+  edges = _edges(cells, tuned)
   rows = []
   for cell, reference in zip(cells.itertuples(), references, strict=True):
+    chosen = {'tuned': cell.setting} if (cell.experiment, cell.optimizer, cell.K) in tuned else {}
     row = {
       'experiment': cell.experiment,
       'source': cell.source,
-      'optimizer': label(cell.optimizer, cell.setting),
+      'optimizer': label(cell.optimizer, '' if chosen else cell.setting),
       'family': cell.optimizer,
       'hand_designed': cell.hand_designed,
       'num_steps': cell.K,
@@ -57,7 +62,7 @@ def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
     }
     if not np.isnan(reference):
       row |= _difference(cell.accuracy - cells['accuracy'][reference], samples, seed)
-    rows.append(row | ({'at_edge': True} if cell.Index in edges else {}))
+    rows.append(row | chosen | ({'at_edge': True} if cell.Index in edges else {}))
   return rows
 
 
@@ -161,16 +166,22 @@ def _best(cells: pd.DataFrame) -> pd.Series:
   return cells[cells['hand_designed']].groupby(COLUMN)['mean'].idxmax()
 
 
-def _edges(cells: pd.DataFrame) -> set[int]:
+def _tuned(records: pd.DataFrame) -> dict[tuple, list[str]]:
+  """Grids that were tuned -> the settings that were tried."""
+  tried = records[records['measure'] == f'{TUNING}/accuracy']
+  return {name: list(grid['setting'].unique()) for name, grid in tried.groupby(GRID)}
+
+
+def _edges(cells: pd.DataFrame, tuned: Mapping[tuple, Sequence[str]]) -> set[int]:
   """Where the best setting of a grid has its lowest or its highest learning rate.
 
-  A wider grid may have a better one there.
+  A wider grid may have a better one there. Of a tuned grid, the chosen setting counts.
   """
-  grids = cells[cells['setting'] != ''].astype({'setting': float})
   edges = set()
-  for _, grid in grids.groupby(['experiment', 'optimizer', 'K']):
+  for name, grid in cells[cells['setting'] != ''].groupby(GRID):
+    rates = [float(setting) for setting in tuned.get(name, grid['setting'])]
     best = grid['mean'].idxmax()
-    if len(grid) > 1 and grid['setting'][best] in (grid['setting'].min(), grid['setting'].max()):
+    if len(rates) > 1 and float(grid['setting'][best]) in (min(rates), max(rates)):
       edges.add(best)
   return edges
 

@@ -27,6 +27,13 @@ def images(height: int, width: int) -> np.ndarray:
   return noise
 
 
+def picture(height: int, width: int) -> np.ndarray:
+  """A picture [H, W, 3] in uint8: ramps across and down under noise, another range per channel."""
+  y, x = np.mgrid[:height, :width][..., None] / max(height, width)
+  ramps = np.array([75, 35, 110]) + x * np.array([90, 120, -60]) + y * np.array([-40, 60, 80])
+  return (ramps + 30 * uniform('picture', (height, width, 3))).clip(0, 255).astype(np.uint8)
+
+
 def drawn(
   shapes: Mapping[str, Sequence[int]], scales: Mapping[str, float] | None = None
 ) -> dict[str, np.ndarray]:

@@ -1,18 +1,21 @@
 """Image classification with a fresh head on a pretrained backbone."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from l2o.arguments import Count, Whole, checked
+from l2o.arguments import Count, NotNegative, Range, Whole, checked
 from l2o.errors import InputError
+from l2o.tasks.cutmix import Mixed, mixed
 from l2o.tasks.preprocessing import Preprocessing
 from l2o.tasks.preprocessing import prepared as prepared_by
-from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
+from l2o.types import Batch, InitTask, LossAndAux, Metrics, Params, PyTree, Start, Task
+
+Fraction = Annotated[float, Range(at_least=0, below=1)]
 
 
 @checked
@@ -23,6 +26,8 @@ def classification(
   crop: Whole = 0,
   mirror: bool = False,
   preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+  cutmix: NotNegative = 0.0,
+  label_smoothing: Fraction = 0.0,
 ) -> Task:
   """Softmax cross-entropy on `{'image': [B, H, W, C] uint8, 'label': [B] int32}`.
 
@@ -35,6 +40,10 @@ def classification(
     mirror: whether training images are flipped left to right with probability 1/2.
     preprocessing: a Preprocessing, or a block of its attributes; None for image / 255 or, in a
       config with pretrained weights, for theirs, of which a block then replaces some attributes.
+    cutmix: alpha of CutMix (`l2o.tasks.cutmix`) in training, after crop and mirror; 0 for none. The
+      loss is then that of the mixed labels, the accuracy that of the labels of the batch.
+    label_smoothing: of the training loss: this share of a label goes to all classes alike (Szegedy
+      et al., arXiv 1512.00567, sec. 7).
 
   Raises:
     InputError: no classes, too large a crop, a wrong preprocessing; at `init`, no module `head`.
@@ -54,6 +63,23 @@ def classification(
   seen = cropped(image_shape, crop)
   prepared, shape = prepared_by(preprocessing, seen)
 
+  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
+    images, mix = _augmented(key, batch['image'], seen, mirror, cutmix)
+    how: dict[str, Any] = {'train': True, 'mutable': list(model_state), 'rngs': {'dropout': key}}
+    logits, new_state = model.apply({'params': params, **model_state}, prepared(images), **how)
+    losses = _losses(logits, batch['label'], label_smoothing, mix)
+    metrics = _metrics(logits, batch['label'], losses)
+    return metrics['loss'], (new_state, metrics)
+
+  def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
+    images = prepared(_middle(batch['image'], seen))
+    logits = model.apply({'params': params, **model_state}, images, train=False)
+    return _metrics(logits, batch['label'], _losses(logits, batch['label']))
+
+  return Task(_init(model, shape, head), loss, evaluate)
+
+
+def _init(model: nn.Module, shape: tuple[int, ...], head: str) -> InitTask:
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     model_state = dict(model.init(key, jnp.zeros((1, *shape)), train=False))
     params = model_state.pop('params')
@@ -61,21 +87,7 @@ def classification(
       return params, model_state
     return {**pretrained[0], head: _module(params, head)}, pretrained[1]
 
-  def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
-    images = batch['image']
-    if crop or mirror:
-      images = _augmented(jax.random.fold_in(key, 1), images, seen, mirror)
-    how: dict[str, Any] = {'train': True, 'mutable': list(model_state), 'rngs': {'dropout': key}}
-    logits, new_state = model.apply({'params': params, **model_state}, prepared(images), **how)
-    metrics = _metrics(logits, batch['label'])
-    return metrics['loss'], (new_state, metrics)
-
-  def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    images = prepared(_middle(batch['image'], seen))
-    logits = model.apply({'params': params, **model_state}, images, train=False)
-    return _metrics(logits, batch['label'])
-
-  return Task(init, loss, evaluate)
+  return init
 
 
 def _refuse_headless(model: nn.Module) -> None:
@@ -113,6 +125,18 @@ def _middle(images: jax.Array, seen: tuple[int, int, int]) -> jax.Array:
 
 
 def _augmented(
+  key: jax.Array, images: jax.Array, seen: tuple[int, int, int], mirror: bool, cutmix: float
+) -> tuple[jax.Array, Mixed | None]:
+  """Training images [B, H, W, C] as the model sees them [B, *seen]."""
+  if mirror or images.shape[1:] != seen:
+    images = _cut_at_random(jax.random.fold_in(key, 1), images, seen, mirror)
+  if not cutmix:
+    return images, None
+  mix = mixed(jax.random.fold_in(key, 2), images, cutmix)
+  return mix.images, mix
+
+
+def _cut_at_random(
   key: jax.Array, images: jax.Array, seen: tuple[int, int, int], mirror: bool
 ) -> jax.Array:
   """A random crop of each image, [B, H, W, C] -> [B, *seen], flipped at random if `mirror`."""
@@ -126,6 +150,18 @@ def _augmented(
   return jnp.where(turned, cut[:, :, ::-1], cut)
 
 
-def _metrics(logits: Any, labels: jax.Array) -> Metrics:
+def _losses(
+  logits: Any, labels: jax.Array, smoothing: float = 0.0, mix: Mixed | None = None
+) -> jax.Array:
+  """[B], of the labels or of their mixture."""
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  if smoothing:
+    to_all = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+    losses = (1 - smoothing) * losses + smoothing * to_all
+  if mix is None:
+    return losses
+  return mix.own * losses + (1 - mix.own) * _losses(logits, labels[mix.others], smoothing)
+
+
+def _metrics(logits: Any, labels: jax.Array, losses: jax.Array) -> Metrics:
   return {'loss': jnp.mean(losses), 'accuracy': jnp.mean(jnp.argmax(logits, axis=-1) == labels)}

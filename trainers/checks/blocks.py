@@ -52,7 +52,10 @@ class Feed:
 
   chunk_steps: Annotated[Whole, 'steps that the host reads ahead; 0: all images on the device']
   tasks_at_once: Annotated[Count, 'evaluation tasks whose states are on the device at once']
-  threads: Annotated[Count, 'threads that read images']
+  threads: Annotated[Count, 'threads that read images, in this process or in each worker']
+  workers: Annotated[Whole, 'processes that read images; 0: this one alone'] = 0
+  train: Annotated[Sequence[Spec], 'transforms of training images, one after another'] = ()
+  evaluation: Annotated[Sequence[Spec], 'transforms of the images that are evaluated on'] = ()
 
 
 @block
@@ -143,6 +146,11 @@ class MetaEvaluate:
   baselines: Annotated[Mapping[str, Baseline], 'name -> optimizer']
   bootstrap_samples: Annotated[Count, 'resamples for each interval']
   allow_seen_classes: Annotated[bool, 'allow evaluation on classes seen in training'] = False
+  tuning_tasks: Annotated[
+    Whole,
+    'other tasks of the same classes, to choose the learning rate of each baseline and horizon on; '
+    '0: the best of a grid on the evaluated tasks counts, in hindsight',
+  ] = 0
 
 
 @block

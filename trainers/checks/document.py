@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from datasets import SOURCES
 from datasets.batch_sources import BATCH_SOURCES
+from datasets.transforms import TRANSFORMS
 from l2o import arguments
 from l2o.estimators import ESTIMATORS
 from l2o.models import MODELS
@@ -29,6 +30,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
   'Estimators': ESTIMATORS,
   'Data sources': SOURCES,
   'Batch sources': BATCH_SOURCES,
+  'Transforms': TRANSFORMS,
   'Schedules': SCHEDULES,
   "HUB's weightings": WEIGHTINGS,
   'Policies for a loss that is not finite': POLICIES,

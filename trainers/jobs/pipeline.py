@@ -23,6 +23,7 @@ from trainers.harness.folder import OPTIMIZER, RECORDS, TABLE, Folder
 from trainers.processes import agreement
 from trainers.resources import given_weights, run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
+from trainers.stages.rows import label
 
 CARD = (  # from each row of the learned optimizer
   'experiment',
@@ -160,7 +161,7 @@ def _horizons(config: blocks.PipelineConfig) -> dict[str, int]:
   whose files do not record a horizon are left out.
   """
   baselines = config.meta_evaluate.baselines
-  own = meta_evaluation.label(config.rule, baselines)
+  own = label(config.rule, baselines)
   rules = {own: config.rule} | {name: block.rule for name, block in baselines.items()}
   found = {name: _horizon_before(rule) for name, rule in rules.items()}
   if config.meta_train.num_generations:

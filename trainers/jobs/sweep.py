@@ -19,7 +19,7 @@ from trainers.harness.folder import HUB_WEIGHTS, PICTURE, RECORDS, RESULTS, TABL
 from trainers.jobs import sweep_plan
 from trainers.processes import agreement
 from trainers.resources import given_weights, meshes
-from trainers.stages import meta_evaluation
+from trainers.stages.rows import label
 
 Runner = Callable[..., None]
 Builder = Callable[[Mapping[str, Any], Folder], Any]
@@ -202,7 +202,7 @@ def _compare_meta_trained(
 def _measured(run: sweep_plan.Run, spec: blocks.MetaEvaluate) -> pd.DataFrame:
   """Accuracies of a run's learned optimizer at the base's longest horizon."""
   changed = blocks.pipeline(run.config)
-  name = meta_evaluation.label(changed.rule, changed.meta_evaluate.baselines)
+  name = label(changed.rule, changed.meta_evaluate.baselines)
   table = _records(run)
   return table[
     (table['experiment'] == min(spec.experiments))

@@ -18,6 +18,7 @@ from l2o.types import LearnedRule, Params, PyTree, Task, Theta
 from trainers.jobs import pipeline, training_job
 from trainers.resources import meshes
 from trainers.stages import meta_evaluation, meta_training, training
+from trainers.stages.rows import Row, at_setting
 
 Shapes = Mapping[str, PyTree]  # what they are of -> shapes
 
@@ -106,14 +107,21 @@ def _evaluations(
 ) -> list[Program]:
   theta = jax.eval_shape(plan.rule.init, jax.random.key(0), params)
   stacked = jax.eval_shape(partial(jax.tree.map, lambda x: x[None]), theta)
-  learned = meta_evaluation.Row(plan.rule_name, [''], plan.rule, stacked, False)
-  return [_evaluation(plan, row, starts) for row in (learned, *plan.baselines)]
+  learned = Row(plan.rule_name, [''], plan.rule, stacked, False)
+  found, tuning = [], plan.spec.tuning_tasks
+  for row in (learned, *plan.baselines):
+    if tuning and row.is_grid:
+      found.append(_evaluation(plan, row, tuning, starts))
+      chosen = jax.eval_shape(at_setting, row.thetas, np.int32(0))
+      row = row._replace(settings=row.settings[:1], thetas=chosen)
+    found.append(_evaluation(plan, row, plan.spec.num_tasks, starts))
+  return found
 
 
 def _evaluation(
-  plan: meta_evaluation.MetaEvaluate, row: meta_evaluation.Row, starts: Mapping[str, Any]
+  plan: meta_evaluation.MetaEvaluate, row: Row, num_tasks: int, starts: Mapping[str, Any]
 ) -> Program:
-  lowered = meta_evaluation.lower(plan, row, starts)
+  lowered = meta_evaluation.lower(plan, row, num_tasks, starts)
   thetas, tasks = lowered.args_info[0]
   count, _, size = tasks.episodes.train['label'].shape
   theta = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), thetas)

@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from datasets import Source, prefetch
-from datasets.source import on_demand
 from l2o.inner.rollout import advance, begin, measure
-from l2o.inner.step import InnerState, fetch
+from l2o.inner.step import InnerState
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
-from trainers.checks import blocks
 from trainers.processes import arrays
-from trainers.resources import meshes
+from trainers.resources import meshes, run_data
+from trainers.resources.host_reading import Fed, fed
 
 Chunks = Iterator[tuple[int, Batch]]
 
@@ -28,8 +26,9 @@ Chunks = Iterator[tuple[int, Batch]]
 class Host(NamedTuple):
   """Reads the images of a source and places them on a mesh."""
 
-  splits: Mapping[str, Source]  # 'train' and 'validation'
-  feed: blocks.Feed
+  train: Fed
+  evaluation: Fed
+  chunk_steps: int
 
   def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
     """The start of episodes: their evaluation batch, and labels instead of training batches."""
@@ -37,21 +36,17 @@ class Host(NamedTuple):
     place = meshes.batch_sharding(mesh, axis=1)
     part = arrays.own_part(place, 1, size)
     own = {name: x[:, part] for name, x in drawn['evaluation'].items()}
-    evaluation = fetch(on_demand(self.splits['validation']), own)
+    images = self.evaluation.read.images(own.pop('index'))
     return {
       'train': {'label': arrays.put(drawn['train']['label'], meshes.replicated(mesh))},
-      'evaluation': arrays.put_part(evaluation, place, 1, part, size),
+      'evaluation': arrays.put_part({'image': images, **own}, place, 1, part, size),
     }
 
-  def chunks(self, train: Batch, num_steps: int, mesh: Mesh) -> Chunks:
-    """Training batches [b, K, B] in chunks of steps, inner batches split over the 'data' axis."""
-    settings = self.feed.chunk_steps, self.feed.threads
-    size = train['label'].shape[2]
-    place = meshes.batch_sharding(mesh, axis=2)
-    part = arrays.own_part(place, 2, size)
-    own = {name: x[:, :, part] for name, x in train.items()}
-    for first, chunk in prefetch.chunks(self.splits['train'], own, num_steps, *settings):
-      yield first, arrays.put_part(chunk, place, 2, part, size)
+
+def host(data: run_data.Data, source: str) -> Host | None:
+  """Reads the images of a source; None if they are on the device."""
+  train, evaluation = (fed(data, source, split) for split in ('train', 'validation'))
+  return Host(train, evaluation, data.feed.chunk_steps) if train and evaluation else None
 
 
 class FedEpisodes:
@@ -77,7 +72,7 @@ class FedEpisodes:
     Args:
       thetas: leaves [n, ...].
       episodes: leaves [b, ...], `evaluation` with its images; `train` is ignored.
-      chunks: (first step, leaves [C, b, B, ...]), see `datasets.prefetch.chunks`.
+      chunks: (first step, leaves [C, b, B, ...]), see `datasets.input_pipeline.chunks`.
       num_steps: K.
     """
     states = self._begin(thetas, episodes.params, episodes.model_state, num_steps)

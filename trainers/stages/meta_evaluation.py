@@ -1,13 +1,15 @@
 """Meta-evaluation: every optimizer on the same unseen tasks, at every horizon.
 
 Learned and hand-designed rules run in the same inner loop and are measured by the same `evaluate`;
-a family of hand-designed settings is a stack of thetas in one compiled program. The state of this
-stage is the table of each task's measurements, so it resumes at the row where it stopped.
+a family of hand-designed settings is a stack of thetas in one compiled program. With
+`tuning_tasks` a family's setting is chosen on other tasks of the same classes, without them in
+hindsight. The state of this stage is the table of each task's measurements, so it resumes at the
+row where it stopped.
 """
 
+import contextlib
 import itertools
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,45 +17,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
-from datasets.source import on_demand
 from l2o.errors import InputError
 from l2o.inner.mapping import on_device
 from l2o.inner.rollout import rollout, run_episode, start_episodes, start_with_keys
-from l2o.inner.step import InnerState, fetch
-from l2o.registry import build as build_from
-from l2o.registry import call, choose
-from l2o.rules import RULES
+from l2o.inner.step import InnerState
+from l2o.registry import choose
 from l2o.trees import layer_paths
-from l2o.types import Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
-from reports import records, results
+from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+from reports.records import MEASURES
 from trainers.checks import blocks, trial
 from trainers.harness import stage
 from trainers.harness.folder import TRACE, Folder
 from trainers.processes import arrays
 from trainers.resources import meshes, run_data, seen_classes
+from trainers.stages import host_rollout, measured
+from trainers.stages.episode_batches import Draws, EpisodeBatches, Read
 from trainers.stages.host_rollout import FedEpisodes, Host
+from trainers.stages.rows import Row, at_setting, baseline, label
 
 RANDOM = 'random'  # start name for an untrained network
-MEASURES = ('accuracy', 'loss')
-Table = dict[str, jax.Array]  # measure -> [items, tasks, settings]
-
-
-class Row(NamedTuple):
-  """Settings that share a compiled program: a family's rates, or one learned optimizer."""
-
-  family: str
-  settings: Sequence[str]  # one for each theta: the learning rates of a grid, or ''
-  rule: LearnedRule
-  thetas: Theta  # leaves [settings, ...]
-  hand_designed: bool
-
-  @property
-  def names(self) -> list[str]:
-    """The settings' names in tables."""
-    return [results.label(self.family, setting) for setting in self.settings]
+EVALUATION, TUNING = 0, 1  # draws of tasks: to report on, and to choose learning rates on
+# (experiment, row, K, thetas, draw) -> metrics [tasks, settings]
+Measure = Callable[[int, int, int, Theta, int], Metrics]
 
 
 class Experiment(NamedTuple):
@@ -80,6 +68,11 @@ class MetaEvaluate(NamedTuple):
   seed: int  # seed of this stage's draws
   run_seed: int
   leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start has seen
+  tasks_at_once: int  # of images that the host feeds
+
+  def tunes(self, row: Row) -> bool:
+    """Whether a row's setting is chosen on other tasks."""
+    return bool(self.spec.tuning_tasks) and row.is_grid
 
 
 def build(
@@ -95,12 +88,12 @@ def build(
   ]
   params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   seed = run_data.stream_seed(data.seed, 'meta_evaluate')
-  baselines = [_baseline(name, block, params, seed) for name, block in spec.baselines.items()]
+  baselines = [baseline(name, block, params, seed) for name, block in spec.baselines.items()]
   mesh = meshes.build_mesh(spec.mesh, 'meta_evaluate')
   if mesh.shape['data'] > 1:
     raise InputError('meta_evaluate.mesh.data must be 1: tasks are spread over population alone')
   name = label(config.rule, spec.baselines)
-  names = [name, *(setting for row in baselines for setting in row.names)]
+  names = [name, *(shown for row in baselines for shown in row.names(spec.tuning_tasks))]
   if double := next((x for x in names if names.count(x) > 1), None):
     raise InputError(f'meta_evaluate.baselines: two rows are called {double!r}; rename one')
   _check_paper(spec, names)
@@ -108,7 +101,10 @@ def build(
   leaks = seen_classes.find(config, data, places, learned)
   if leaks and not spec.allow_seen_classes:
     raise InputError(f'{leaks[0]}; meta_evaluate.allow_seen_classes=True evaluates all the same')
-  return MetaEvaluate(task, rule, name, baselines, experiments, spec, mesh, seed, data.seed, leaks)
+  at_once = data.feed.tasks_at_once
+  return MetaEvaluate(
+    task, rule, name, baselines, experiments, spec, mesh, seed, data.seed, leaks, at_once
+  )
 
 
 def check_shapes(plan: MetaEvaluate, params: PyTree) -> None:
@@ -130,8 +126,7 @@ def _experiment(
   seed = run_data.stream_seed(data.seed, f'meta_evaluate/{name}')
   tasks = run_data.task_sampler(data, config.episodes, where.source, where.classes, seed)
   start = choose(where.start, (*config.pretrain.starts, RANDOM), 'start')
-  host = Host(data.sources[where.source], data.feed) if data.feed.chunk_steps else None
-  return Experiment(name, where.source, start, tasks, store, host)
+  return Experiment(name, where.source, start, tasks, store, host_rollout.host(data, where.source))
 
 
 def run(
@@ -155,63 +150,82 @@ def run(
   learned = Row(plan.rule_name, [''], plan.rule, jax.tree.map(lambda x: x[None], theta), False)
   rows = [learned, *(row._replace(thetas=arrays.put(row.thetas, whole)) for row in plan.baselines)]
   starts = arrays.put(dict(pretrained), whole)
-  num_tasks, longest = plan.spec.num_tasks, max(plan.spec.num_steps)
-  draws = [_draw(e, num_tasks, longest) for e in plan.experiments]
-  fed = any(e.host for e in plan.experiments)
-  measure = (_fed if fed else _resident)(plan, rows, starts, draws)
+  num_tasks, tuning = plan.spec.num_tasks, plan.spec.tuning_tasks
+  most = max(len(row.settings) for row in rows)
   places = range(len(plan.experiments)), range(len(rows))
   items = list(itertools.product(*places, plan.spec.num_steps))
 
-  def step(table: Table, numbered: tuple) -> tuple[Table, Metrics]:
+  def step(table: measured.Table, numbered: tuple) -> tuple[measured.Table, Metrics]:
     number, (e, r, num_steps) = numbered
-    metrics = measure(e, r, num_steps)
-    means = {name: jnp.nanmean(metrics[name]) for name in MEASURES}
-    return _enter(table, np.int32(number), metrics), means | {'num_steps': num_steps}
+    thetas, found = rows[r].thetas, {}
+    if plan.tunes(rows[r]):
+      found = measured.of_tuning(measure(e, r, num_steps, thetas, TUNING))
+      thetas = at_setting(thetas, found[measured.CHOSEN])
+    found |= measure(e, r, num_steps, thetas, EVALUATION)
+    means = {name: jnp.nanmean(found[name]) for name in MEASURES}
+    return measured.enter(table, np.int32(number), found), means | {'num_steps': num_steps}
 
-  table = stage.run(
-    step,
-    _empty_table(len(items), num_tasks, max(len(row.settings) for row in rows), whole),
-    feed=lambda number: (number, items[number]),
-    stop=len(items),
-    check=lambda done, metrics: None,
-    log_every=1,
-    unit='row',
-    folder=folder,
-    options=options,
-  )
+  with contextlib.ExitStack() as closing:
+    if any(e.host for e in plan.experiments):
+      measure = _fed(plan, rows, starts, closing)
+    else:
+      measure = _resident(plan, rows, starts)
+    table = stage.run(
+      step,
+      arrays.put(measured.empty(len(items), num_tasks, tuning, most), whole),
+      feed=lambda number: (number, items[number]),
+      stop=len(items),
+      check=lambda done, metrics: None,
+      log_every=1,
+      unit='row',
+      folder=folder,
+      options=options,
+    )
   folder.write_arrays(TRACE, _trace(plan, starts, theta))
-  measured = arrays.get(table)
+  held = arrays.get(table)
   return pd.concat(
     [
-      _records(plan, plan.experiments[e], rows[r], num_steps, number, measured)
+      measured.records_of(
+        {name: column[number] for name, column in held.items()},
+        rows[r],
+        tuned=plan.tunes(rows[r]),
+        experiment=plan.experiments[e].name,
+        source=plan.experiments[e].source,
+        seed=plan.run_seed,
+        K=num_steps,
+      )
       for number, (e, r, num_steps) in enumerate(items)
     ],
     ignore_index=True,
   )
 
 
-def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence) -> Any:
-  """(experiment, row, K) -> metrics [tasks, settings], for images on the device."""
+def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping) -> Measure:
+  """Measures episodes whose images are on the device."""
   programs = [_program(plan, row) for row in rows]
   whole = meshes.replicated(plan.mesh)
   start = _starter(plan)
-  episodes = [
-    start(starts.get(e.start), arrays.put(draw, whole))
-    for e, draw in zip(plan.experiments, draws, strict=True)
-  ]
   stores = [arrays.put(e.stores, whole) for e in plan.experiments]
+  episodes = {
+    (e, draw): start(starts.get(experiment.start), _key(plan, draw), arrays.put(drawn, whole))
+    for e, experiment in enumerate(plan.experiments)
+    for draw, drawn in _draws(plan, experiment).items()
+  }
 
-  def measure(e: int, r: int, num_steps: int) -> Metrics:
-    return programs[r](rows[r].thetas, TaskBatch(episodes[e], stores[e], np.int32(num_steps)))
+  def measure(e: int, r: int, num_steps: int, thetas: Theta, draw: int) -> Metrics:
+    return programs[r](thetas, TaskBatch(episodes[e, draw], stores[e], np.int32(num_steps)))
 
   return measure
 
 
-def lower(plan: MetaEvaluate, row: Row, pretrained: Mapping[str, tuple]) -> jax.stages.Lowered:
-  """A row of the first experiment, from shapes alone; `pretrained` as in `run`, or its shapes."""
+def lower(
+  plan: MetaEvaluate, row: Row, num_tasks: int, pretrained: Mapping[str, tuple]
+) -> jax.stages.Lowered:
+  """A row on tasks of the first experiment, from shapes alone; `pretrained` as in `run`."""
   whole, first = meshes.replicated(plan.mesh), plan.experiments[0]
-  draw = _draw(first, plan.spec.num_tasks, max(plan.spec.num_steps))
-  episodes = jax.eval_shape(_starter(plan), pretrained.get(first.start), draw)
+  draw = _draw(first, EVALUATION, num_tasks, max(plan.spec.num_steps))
+  key = jax.eval_shape(partial(_key, plan, EVALUATION))
+  episodes = jax.eval_shape(_starter(plan), pretrained.get(first.start), key, draw)
   tasks = meshes.shaped(TaskBatch(episodes, first.stores, np.int32(0)), whole)
   return _program(plan, row).lower(meshes.shaped(row.thetas, whole), tasks)
 
@@ -222,49 +236,74 @@ def _program(plan: MetaEvaluate, row: Row) -> Any:
   return jax.jit(_measure(plan.task, row.rule, map_fn, map_settings))
 
 
-def _fed(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, draws: Sequence) -> Any:
-  """Like `_resident`, for images that the host feeds, a few tasks at a time."""
+def _fed(
+  plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping, closing: contextlib.ExitStack
+) -> Measure:
+  """Measures episodes whose images the host feeds, a few tasks at a time."""
   mapping = on_device(plan.spec.mapping)
   runners = [FedEpisodes(plan.task, row.rule, plan.mesh, mapping) for row in rows]
   start = jax.jit(partial(start_with_keys, plan.task))
-  num_tasks = plan.spec.num_tasks
-  keys = jax.random.split(jax.random.key(plan.seed), (2, num_tasks))
-  keys = arrays.put(keys, meshes.replicated(plan.mesh))
+  at_once = min(plan.tasks_at_once, plan.spec.num_tasks)
+  reads, numbers = _reads(plan, rows, at_once)
+  draws = [_draws(plan, experiment) for experiment in plan.experiments]
+  longest = max(plan.spec.num_steps)
+  batches = [
+    EpisodeBatches(e.host, reads, Draws(e.tasks, _counts(plan), longest), plan.seed, plan.mesh)
+    for e in plan.experiments
+  ]
+  for reading in batches:
+    closing.callback(reading.close)
 
-  def measure(e: int, r: int, num_steps: int) -> Metrics:
-    experiment, parts = plan.experiments[e], []
-    at_once = experiment.host.feed.tasks_at_once
-    for low in range(0, num_tasks, at_once):
-      some = slice(low, low + at_once)
-      drawn = jax.tree.map(lambda x, some=some: x[some], draws[e])
-      begun = experiment.host.start(drawn, plan.mesh)
+  def measure(e: int, r: int, num_steps: int, thetas: Theta, draw: int) -> Metrics:
+    experiment, parts, count = plan.experiments[e], [], _counts(plan)[draw]
+    keys = jax.random.split(_key(plan, draw), (2, count))
+    keys = arrays.put(keys, meshes.replicated(plan.mesh))
+    for number, low in enumerate(range(0, count, at_once), numbers[r, num_steps, draw]):
+      some = np.arange(low, low + at_once) % count
+      few = jax.tree.map(lambda x, some=some: x[some], draws[e][draw])
+      begun = experiment.host.start(few, plan.mesh)
       episodes = start(keys[:, some], starts.get(experiment.start), begun)
-      chunks = experiment.host.chunks(drawn['train'], num_steps, plan.mesh)
-      parts.append(runners[r].run(rows[r].thetas, episodes, chunks, num_steps))
-    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1).T, *parts)
+      chunks = batches[e].chunks(number)
+      parts.append(runners[r].run(thetas, episodes, chunks, num_steps))
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[:, :count].T, *parts)
 
   return measure
 
 
+def _reads(
+  plan: MetaEvaluate, rows: Sequence[Row], at_once: int
+) -> tuple[list[Read], dict[tuple[int, int, int], int]]:
+  """All episodes of an experiment in order; (row, K, draw) -> the number of its first."""
+  reads: list[Read] = []
+  numbers = {}
+  for r, num_steps in itertools.product(range(len(rows)), plan.spec.num_steps):
+    for draw in (TUNING, EVALUATION) if plan.tunes(rows[r]) else (EVALUATION,):
+      numbers[r, num_steps, draw] = len(reads)
+      lows = range(0, _counts(plan)[draw], at_once)
+      reads += [Read(draw, low, at_once, num_steps) for low in lows]
+  return reads, numbers
+
+
+def _counts(plan: MetaEvaluate) -> dict[int, int]:
+  """Draw -> its number of tasks."""
+  tuning = {TUNING: plan.spec.tuning_tasks} if plan.spec.tuning_tasks else {}
+  return {EVALUATION: plan.spec.num_tasks, **tuning}
+
+
+def _draws(plan: MetaEvaluate, experiment: Experiment) -> dict[int, Any]:
+  """The draws of an experiment: the same tasks for every row and horizon."""
+  longest = max(plan.spec.num_steps)
+  return {draw: _draw(experiment, draw, count, longest) for draw, count in _counts(plan).items()}
+
+
+def _key(plan: MetaEvaluate, draw: int) -> jax.Array:
+  key = jax.random.key(plan.seed)
+  return key if draw == EVALUATION else jax.random.fold_in(key, draw)
+
+
 def _starter(plan: MetaEvaluate) -> Any:
-  """(pretrained, draw) -> episodes: the same ones for every row and horizon."""
-  return jax.jit(
-    lambda params, draw: start_episodes(plan.task, jax.random.key(plan.seed), params, draw)
-  )
-
-
-def _empty_table(items: int, tasks: int, settings: int, place: NamedSharding) -> Table:
-  """Each task's measurements, NaN until known: name -> [items, tasks, settings]."""
-  empty = np.full((items, tasks, settings), np.nan, np.float32)
-  return {name: arrays.put(empty, place) for name in MEASURES}
-
-
-@partial(jax.jit, donate_argnums=0)
-def _enter(table: Table, number: jax.Array, metrics: Metrics) -> Table:
-  return {
-    name: jax.lax.dynamic_update_slice(column, metrics[name][None], (number, 0, 0))
-    for name, column in table.items()
-  }
+  """(pretrained, key, draw) -> episodes: the same ones for every row and horizon."""
+  return jax.jit(lambda params, key, drawn: start_episodes(plan.task, key, params, drawn))
 
 
 def _check(spec: blocks.MetaEvaluate) -> None:
@@ -294,49 +333,8 @@ def _check_paper(spec: blocks.MetaEvaluate, names: Sequence[str]) -> None:
         )
 
 
-def label(rule: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
-  """The name of the learned row: the rule's name, or that of its file.
-
-  Args:
-    rule: the config's `rule` block.
-    taken: baselines by name.
-
-  Raises:
-    InputError: a baseline has the same name.
-  """
-  name = rule['name']
-  if name == 'artifact':
-    stem = pathlib.Path(rule['path']).stem
-    name = name if stem in taken else stem
-  if name in taken:
-    raise InputError(
-      f'meta_evaluate.baselines.{name} has the name of the learned optimizer; rename it'
-    )
-  return name
-
-
-def _baseline(name: str, block: blocks.Baseline, params: PyTree, seed: int) -> Row:
-  where, rates = f'meta_evaluate.baselines.{name}', block.learning_rates
-  rule = call(_rule, {'rule': block.rule}, where)
-  by_hand = block.rule.get('name') == 'hand_designed'
-  if not rates:
-    theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
-    return Row(name, [''], rule, jax.tree.map(lambda x: x[None], theta), by_hand)
-  if not by_hand:
-    raise InputError(f'{where}.learning_rates are for the rule hand_designed alone')
-  if 'learning_rate' in block.rule:
-    raise InputError(f'{where} has learning_rates, so its rule has no learning_rate')
-  thetas = {'learning_rate': np.asarray(rates, np.float32)}
-  return Row(name, [f'{rate:g}' for rate in rates], rule, thetas, True)
-
-
-def _rule(rule: Mapping[str, Any]) -> LearnedRule:
-  return build_from(RULES, rule, 'rule')
-
-
-def _draw(experiment: Experiment, num_tasks: int, num_steps: int) -> Any:
-  """The first draw of an experiment: the same tasks for every row and horizon."""
-  tasks = experiment.tasks.sample(0, num_tasks, num_steps)
+def _draw(experiment: Experiment, draw: int, num_tasks: int, num_steps: int) -> Any:
+  tasks = experiment.tasks.sample(draw, num_tasks, num_steps)
   return {part: tasks[part] for part in ('train', 'evaluation')}
 
 
@@ -354,19 +352,16 @@ def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) 
   return measure
 
 
-def _records(
-  plan: MetaEvaluate, experiment: Experiment, row: Row, num_steps: int, number: int, table: Table
-) -> pd.DataFrame:
-  return records.of_tasks(
-    {measure: table[measure][number, :, : len(row.settings)] for measure in MEASURES},
-    row.settings,
-    experiment=experiment.name,
-    source=experiment.source,
-    optimizer=row.family,
-    hand_designed=row.hand_designed,
-    seed=plan.run_seed,
-    K=num_steps,
-  )
+def _read(plan: MetaEvaluate, experiment: Experiment, host: Host) -> Batch:
+  """The training batches of the traced tasks, with their images."""
+  count, num_steps = plan.spec.trace_tasks, plan.spec.trace_steps
+  draws = Draws(experiment.tasks, count, num_steps)
+  reads = [Read(EVALUATION, 0, count, num_steps)]
+  batches = EpisodeBatches(host, reads, draws, plan.seed, plan.mesh)
+  with contextlib.closing(batches):
+    parts = [arrays.get(chunk) for _, chunk in batches.chunks(0)]
+  joined = jax.tree.map(lambda *x: np.concatenate(x)[:num_steps], *parts)
+  return jax.tree.map(lambda x: np.swapaxes(x, 0, 1), joined)
 
 
 def _trace(plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta) -> dict[str, np.ndarray]:
@@ -377,11 +372,13 @@ def _trace(plan: MetaEvaluate, starts: Mapping[str, tuple], theta: Theta) -> dic
   """
   num_steps = plan.spec.trace_steps
   first = plan.experiments[0]
-  draw = _draw(first, plan.spec.trace_tasks, num_steps)
+  draw = _draw(first, EVALUATION, plan.spec.trace_tasks, num_steps)
   if first.host:
-    draw['train'] = fetch(on_demand(first.host.splits['train']), draw['train'])
+    draw['train'] = _read(plan, first, first.host)
   whole = meshes.replicated(plan.mesh)
-  episodes = _starter(plan)(starts.get(first.start), arrays.put(draw, whole))
+  episodes = _starter(plan)(
+    starts.get(first.start), _key(plan, EVALUATION), arrays.put(draw, whole)
+  )
   map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
 
   def record(state: InnerState, metrics: Metrics) -> PyTree:

@@ -1,5 +1,6 @@
 """Meta-training: theta follows an estimate of the meta-gradient over fresh tasks."""
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ from trainers.harness import stage
 from trainers.harness.folder import PARAMETERS, Folder
 from trainers.processes import arrays
 from trainers.resources import meshes, run_data
+from trainers.stages import host_rollout
+from trainers.stages.episode_batches import Draws, EpisodeBatches, Read
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.state import MetaState
 
@@ -72,7 +75,7 @@ def build(
     spec=spec,
     tasks=run_data.task_sampler(data, config.episodes, spec.source, spec.classes, seed),
     stores=run_data.stores(data, [spec.source])[spec.source],
-    host=Host(data.sources[spec.source], data.feed) if data.feed.chunk_steps else None,
+    host=host_rollout.host(data, spec.source),
     mesh=meshes.build_mesh(spec.mesh, 'meta_train', batches),
     seed=seed,
   )
@@ -85,27 +88,29 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
   """Meta-trains, or resumes from the folder's newest checkpoint; returns the last theta."""
   whole = meshes.replicated(plan.mesh)
   pretrained, stores = arrays.put((pretrained, plan.stores), whole)
+  batches = _batches(plan, plan.host) if plan.host else None
   if plan.host:
-    step = _fed_step(plan, plan.host, pretrained)
+    step = _fed_step(plan, plan.host, batches, pretrained)
   else:
     advance = generation(plan)
 
     def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
-      return advance(state, place(inputs, plan.mesh), pretrained, stores)
+      return advance(state, place(inputs[1:], plan.mesh), pretrained, stores)
 
   state = init(plan)
   folder.write_text(PARAMETERS, parameter_overview.get_parameter_overview(arrays.get(state.theta)))
-  state = stage.run(
-    step,
-    state,
-    feed=lambda number: draw(plan, number),
-    stop=plan.spec.num_generations,
-    check=_check,
-    log_every=1,
-    unit='generation',
-    folder=folder,
-    options=options,
-  )
+  with contextlib.closing(batches) if batches else contextlib.nullcontext():
+    state = stage.run(
+      step,
+      state,
+      feed=lambda number: (number, *draw(plan, number)),
+      stop=plan.spec.num_generations,
+      check=_check,
+      log_every=1,
+      unit='generation',
+      folder=folder,
+      options=options,
+    )
   return arrays.get(state.theta)
 
 
@@ -168,11 +173,13 @@ def _meta_optimizer(plan: MetaTrain) -> optax.GradientTransformation:
 
 def draw(plan: MetaTrain, generation: int) -> tuple[dict[str, Any], np.ndarray]:
   """A generation's tasks and its horizon K ~ U{min_steps..max_steps}, determined by the seed."""
-  spec = plan.spec
-  tasks = plan.tasks.sample(generation, spec.meta_batch, spec.max_steps)
+  tasks = plan.tasks.sample(generation, plan.spec.meta_batch, plan.spec.max_steps)
+  return {part: tasks[part] for part in ('train', 'evaluation')}, _horizon(plan, generation)
+
+
+def _horizon(plan: MetaTrain, generation: int) -> np.int32:
   rng = np.random.default_rng([run_data.stream_seed(plan.seed, 'num_steps'), generation])
-  num_steps = rng.integers(spec.min_steps, spec.max_steps, endpoint=True)
-  return {part: tasks[part] for part in ('train', 'evaluation')}, np.int32(num_steps)
+  return np.int32(rng.integers(plan.spec.min_steps, plan.spec.max_steps, endpoint=True))
 
 
 def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
@@ -241,7 +248,18 @@ def _step(plan: MetaTrain, estimator: Estimator, optimizer: Any) -> Any:
   return step
 
 
-def _fed_step(plan: MetaTrain, host: Host, pretrained: tuple) -> Any:
+def _batches(plan: MetaTrain, host: Host) -> EpisodeBatches:
+  """The training batches of all generations, read ahead."""
+  count = plan.spec.meta_batch
+  episodes = [
+    Read(generation, 0, count, int(_horizon(plan, generation)))
+    for generation in range(plan.spec.num_generations)
+  ]
+  draws = Draws(plan.tasks, count, plan.spec.max_steps)
+  return EpisodeBatches(host, episodes, draws, plan.seed, plan.mesh)
+
+
+def _fed_step(plan: MetaTrain, host: Host, batches: EpisodeBatches, pretrained: tuple) -> Any:
   """A generation whose images the host feeds; the same result as `_step`."""
   estimator, optimizer = _parts(plan)
   pairs = FedEpisodes(plan.task, plan.rule, plan.mesh, on_device(plan.spec.mapping))
@@ -260,9 +278,9 @@ def _fed_step(plan: MetaTrain, host: Host, pretrained: tuple) -> Any:
     return _descend(optimizer, state, estimate, num_steps)
 
   def step(state: MetaState, inputs: tuple) -> tuple[MetaState, Metrics]:
-    drawn, num_steps = inputs
+    generation, drawn, num_steps = inputs
     thetas, episodes = begin(state, host.start(drawn, plan.mesh), pretrained)
-    chunks = host.chunks(drawn['train'], int(num_steps), plan.mesh)
+    chunks = batches.chunks(generation)
     return end(state, pairs.run(thetas, episodes, chunks, int(num_steps)), num_steps)
 
   return step

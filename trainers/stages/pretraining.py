@@ -1,10 +1,6 @@
 """Pretraining: ordinary supervised training of the network that all tasks start from."""
 
-from functools import partial
-
 from datasets.sampler import BatchSampler
-from datasets.source import on_demand
-from l2o.inner.step import fetch
 from l2o.models import MODELS
 from l2o.registry import build as build_from
 from l2o.rules import RULES
@@ -13,7 +9,7 @@ from l2o.types import PyTree
 from trainers.checks import blocks
 from trainers.harness import stage
 from trainers.harness.folder import Folder
-from trainers.resources import meshes, run_data
+from trainers.resources import host_reading, meshes, run_data
 from trainers.stages import reinit, training
 
 
@@ -27,16 +23,16 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
   shape = run_data.image_shape(data)
   source = data.sources[where.source]['train']
   batches = BatchSampler(source, classes, spec.batch_size, seed, 'pretrain.batch_size')
-  by_host = data.feed.chunk_steps > 0
+  fed = host_reading.fed(data, where.source, 'train')
   return training.Train(
     name='pretraining',
     task=build_from(TASKS, config.task, 'task', model=model, image_shape=shape),
     rule=build_from(RULES, spec.rule, 'rule'),
     theta=None,
     sample=batches.sample,
-    read=partial(fetch, on_demand(source)) if by_host else None,
+    fed=fed,
     fresh=None,
-    store={} if by_host else source.arrays(),
+    store={} if fed else source.arrays(),
     evaluation=None,
     num_steps=spec.num_steps,
     log_every=spec.log_every,

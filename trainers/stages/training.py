@@ -3,6 +3,7 @@
 Data-parallel over the mesh's 'data' axis; rules place parameters over its 'model' axis.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,7 +25,7 @@ from l2o.types import Batch, LearnedRule, Metrics, Params, PyTree, Task, Theta
 from trainers.harness import stage
 from trainers.harness.folder import BEST, BEST_RECORD, PARAMETERS, Folder
 from trainers.processes import agreement, arrays
-from trainers.resources import memory, meshes
+from trainers.resources import host_reading, memory, meshes
 from trainers.stages import reinit
 from trainers.stages.state import TrainState
 
@@ -49,7 +50,7 @@ class Train(NamedTuple):
   seed: int
   start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to start from
   remedy: str  # for the error when the loss is not finite
-  read: Callable[[Batch], Batch] | None = None  # looks a batch up on the host, or a part of one
+  fed: host_reading.Fed | None = None  # reads the images of a batch on the host
 
 
 class Given(NamedTuple):
@@ -67,6 +68,7 @@ class Ready(NamedTuple):
   given: Given
   feed: Callable[[int], tuple]  # step number -> its batches
   step: Callable[..., tuple[TrainState, Metrics]]  # (state, batches) -> (state, metrics), donating
+  close: Callable[[], None]  # ends the reading
 
 
 class Measured(NamedTuple):
@@ -100,19 +102,20 @@ def run(plan: Train, folder: Folder, options: stage.Options) -> Ended:
     evaluation = Evaluation(plan, folder, ready.state.inner)
   overview = parameter_overview.get_parameter_overview(arrays.get(ready.state.inner.params))
   folder.write_text(PARAMETERS, overview)
-  state = stage.run(
-    ready.step,
-    ready.state,
-    feed=ready.feed,
-    stop=plan.num_steps,
-    check=lambda number, metrics: _check(plan, number, metrics),
-    log_every=plan.log_every,
-    unit='step',
-    folder=folder,
-    options=options,
-    expand=lambda metrics: expand(metrics, layers),
-    evaluate=evaluation and stage.Evaluate(plan.eval_every or plan.num_steps, evaluation),
-  )
+  with contextlib.closing(ready):
+    state = stage.run(
+      ready.step,
+      ready.state,
+      feed=ready.feed,
+      stop=plan.num_steps,
+      check=lambda number, metrics: _check(plan, number, metrics),
+      log_every=plan.log_every,
+      unit='step',
+      folder=folder,
+      options=options,
+      expand=lambda metrics: expand(metrics, layers),
+      evaluate=evaluation and stage.Evaluate(plan.eval_every or plan.num_steps, evaluation),
+    )
   return Ended(state, evaluation)
 
 
@@ -123,15 +126,17 @@ def prepare(plan: Train) -> Ready:
   places = _places(plan, given)
   advance = _compiled(plan, places)
 
+  batches = _batches(plan, spread)
+
   def feed(number: int) -> tuple[Batch, Batch | None]:
     fresh = arrays.put(plan.fresh(number), spread) if plan.fresh else None
-    return _batch(plan, number, spread), fresh
+    return batches(number), fresh
 
   def step(state: TrainState, batches: tuple) -> tuple[TrainState, Metrics]:
     return advance(state, batches, given)
 
   state = jax.jit(partial(_start, plan), out_shardings=places)(given, plan.start)
-  return Ready(state, given, feed, step)
+  return Ready(state, given, feed, step, getattr(batches, 'close', lambda: None))
 
 
 def lower(plan: Train) -> jax.stages.Lowered:
@@ -151,19 +156,20 @@ def _compiled(plan: Train, places: PyTree) -> Any:
 
 def _first(plan: Train) -> tuple[Batch, Batch | None]:
   """The first step's batches, on the host."""
-  batch = plan.sample(0) if plan.read is None else plan.read(plan.sample(0))
+  batch = plan.sample(0)
+  if plan.fed:
+    index = batch['index']
+    image = plan.fed.read(int(index[0]))
+    batch = {'image': np.zeros((len(index), *image.shape), np.uint8), 'label': batch['label']}
   return batch, plan.fresh(0) if plan.fresh else None
 
 
-def _batch(plan: Train, number: int, place: NamedSharding) -> Batch:
-  """A step's batch on the mesh; each process reads only what its own devices need."""
-  drawn = plan.sample(number)
-  if plan.read is None:
-    return arrays.put(drawn, place)
-  size = len(drawn['label'])
-  part = arrays.own_part(place, 0, size)
-  read = plan.read({name: x[part] for name, x in drawn.items()})
-  return arrays.put_part(read, place, 0, part, size)
+def _batches(plan: Train, place: NamedSharding) -> Callable[[int], Batch]:
+  """Step number -> its batch on the mesh."""
+  if plan.fed is None:
+    return lambda number: arrays.put(plan.sample(number), place)
+  drawn = host_reading.Drawn(plan.sample, plan.seed)
+  return host_reading.OnMesh(plan.fed, drawn, plan.num_steps, place, axis=0)
 
 
 def check_shapes(plan: Train) -> None:

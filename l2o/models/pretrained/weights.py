@@ -139,7 +139,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   if strange := [name for name, x in arrays.items() if not arrays_file.is_real(x)]:
     raise InputError(f'{path}: {strange[0]} is {arrays[strange[0]].dtype}, not real numbers')
   with np.errstate(over='ignore'):  # infinities are refused below
-    return {name: x.astype(np.float32) for name, x in arrays.items()}
+    return {name: x.astype(np.float32, copy=False) for name, x in arrays.items()}
 
 
 def _shapes(model: nn.Module, image_shape: Sequence[int]) -> PyTree:

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from l2o.errors import InputError
 from l2o.models.mlp import MLP
-from l2o.tasks.classification import _augmented, classification
+from l2o.tasks.classification import _cut_at_random, classification
 
 
 class Normalised(nn.Module):
@@ -106,7 +106,7 @@ def test_training_sees_random_parts_and_mirror_images_of_them():
   }
   images = jnp.repeat(image[None], 64, axis=0)
   cut, both = (
-    np.asarray(_augmented(jax.random.key(3), images, (3, 3, 1), mirror))[..., 0]
+    np.asarray(_cut_at_random(jax.random.key(3), images, (3, 3, 1), mirror))[..., 0]
     for mirror in (False, True)
   )
   assert {x.tobytes() for x in cut} == parts

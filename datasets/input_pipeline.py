@@ -1,0 +1,249 @@
+"""Images fed by the host: decoded and transformed by threads or processes, ahead of the device.
+
+What a step reads is a function of its number, and the random transforms of an image are one of its
+place: (seed, draw, step, episode, row). So nothing of the reading is saved, a run resumes at any
+step, and any number of hosts and workers gives the same images; each host reads its own rows.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import grain
+import numpy as np
+from PIL import Image
+
+from datasets.source import Source
+
+GROUP = 64  # most images that a thread reads at a time
+Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+class Step(NamedTuple):
+  """What one step reads: a batch, or one of each of some episodes."""
+
+  index: np.ndarray  # [..., B] positions in the source
+  label: np.ndarray  # likewise
+  key: tuple[int, ...]  # of its random transforms
+  first: int = 0  # number of the first episode, of those with this key
+
+
+class Steps(Protocol):
+  """What the steps read; can be pickled, for it is sent to the processes that read."""
+
+  def __call__(self, number: int, /) -> Step:
+    """The number of a step, from 0; all of one shape."""
+
+
+class Reading(NamedTuple):
+  """How much is read at once.
+
+  Attributes:
+    ahead: steps to read while the device computes.
+    threads: that read, in this process or in each worker.
+    workers: processes that read; 0 for none but this.
+  """
+
+  ahead: int = 1
+  threads: int = 1
+  workers: int = 0
+
+
+class Reader(NamedTuple):
+  """Reads images from a source and transforms them.
+
+  Attributes:
+    source: where they are.
+    transform: what happens to each, if anything.
+
+  Example:
+    >>> from datasets.source import ArraySource
+    >>> images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
+    >>> source = ArraySource(images, np.zeros(2, int), ['a'])
+    >>> Reader(source, lambda image, rng: image.transpose(Image.Transpose.ROTATE_90))(1)[..., 0]
+    array([[5, 7],
+           [4, 6]], dtype=uint8)
+  """
+
+  source: Source
+  transform: Transform | None = None
+
+  def __call__(self, index: int, key: tuple[int, ...] = ()) -> np.ndarray:
+    """The image [H, W, C] uint8 at a position, its random transforms drawn by `key`."""
+    image = self.source[index].image
+    if self.transform is None:
+      return image
+    grey = image.shape[2] == 1
+    given = Image.fromarray(image[..., 0] if grey else image)
+    seen = np.asarray(self.transform(given, np.random.default_rng(key)))
+    return seen[..., None] if grey else seen
+
+  def images(self, index: np.ndarray) -> np.ndarray:
+    """The images [*shape, H, W, C] at positions of any shape, for transforms without chance."""
+    found = np.stack([self(int(i)) for i in index.ravel()])
+    return found.reshape(*index.shape, *found.shape[1:])
+
+
+class Batches:
+  """The batches of consecutive steps, read ahead: an iterator with `close`.
+
+  Args:
+    read: reads one image.
+    steps: what each step reads.
+    first: number of the first step.
+    stop: that of the last, plus 1.
+    reading: how much is read at once.
+    part: the rows of each batch to read here, of B; None for all.
+
+  Yields:
+    {'image' [..., rows, H, W, C], 'label' [..., rows]} of each step.
+
+  Example:
+    >>> from datasets.source import ArraySource
+    >>> source = ArraySource(np.zeros((9, 2, 2, 1), np.uint8), np.zeros(9, int), ['a'])
+    >>> def step(number):
+    ...   rows = np.arange(3) + 3 * number
+    ...   return Step(rows, rows % 2, key=(0, number))
+    >>> batches = Batches(Reader(source), step, 1, 3, Reading(), part=slice(0, 2))
+    >>> [(batch['image'].shape, batch['label'].tolist()) for batch in batches]
+    [((2, 2, 2, 1), [1, 0]), ((2, 2, 2, 1), [0, 1])]
+  """
+
+  def __init__(
+    self,
+    read: Reader,
+    steps: Steps,
+    first: int,
+    stop: int,
+    reading: Reading,
+    part: slice | None = None,
+  ):
+    example = steps(first).label
+    part = part or slice(0, example.shape[-1])
+    self._shape = example[..., part].shape
+    count = math.prod(self._shape)
+    size = next(n for n in range(min(GROUP, count), 0, -1) if count % n == 0)
+    self._groups = count // size
+    read_group = _ReadGroup(read, steps, part, size, self._groups)
+    numbers = grain.MapDataset.range(first * self._groups, stop * self._groups)
+    buffered = reading.ahead * self._groups
+    options = grain.ReadOptions(reading.threads, max(buffered, reading.threads))
+    found = numbers.map(read_group).to_iter_dataset(options)
+    if reading.workers:
+      each = max(1, buffered // reading.workers)
+      found = found.mp_prefetch(grain.MultiprocessingOptions(reading.workers, each))
+    self._groups_of_images = iter(found)
+
+  def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    parts = [next(self._groups_of_images) for _ in range(self._groups)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: x.reshape(*self._shape, *x.shape[1:]) for name, x in joined.items()}
+
+  def close(self) -> None:
+    """Ends the threads and processes that read."""
+    self._groups_of_images.close()
+
+
+class _ReadGroup(NamedTuple):
+  """Reads a part of a step, by its number among those of all steps."""
+
+  read: Reader
+  steps: Steps
+  part: slice
+  size: int
+  groups: int
+
+  def __call__(self, number: int) -> dict[str, np.ndarray]:
+    at, group = divmod(number, self.groups)
+    step = self.steps(at)
+    index, label = (x[..., self.part] for x in (step.index, step.label))
+    rows = index.shape[-1]
+    images = []
+    for place in range(group * self.size, (group + 1) * self.size):
+      episode, row = divmod(place, rows)
+      key = *step.key, step.first + episode, self.part.start + row
+      images.append(self.read(int(index.flat[place]), key))
+    some = slice(group * self.size, (group + 1) * self.size)
+    return {'image': np.stack(images), 'label': label.reshape(-1)[some]}
+
+
+class InOrder:
+  """Batches by the number of their step, read ahead as long as they are asked for in order.
+
+  Args:
+    begin: number of a step -> the batches from it on.
+
+  Example:
+    >>> batches = InOrder(lambda first: iter(range(10 * first, 100, 10)))
+    >>> batches(3), batches(4), batches(1)
+    (30, 40, 10)
+  """
+
+  def __init__(self, begin: Callable[[int], Iterator[Any]]):
+    self._begin, self._batches, self._next = begin, iter(()), -1
+
+  def __call__(self, number: int) -> Any:
+    if number != self._next:
+      self.close()
+      self._batches = self._begin(number)
+    self._next = number + 1
+    return next(self._batches)
+
+  def close(self) -> None:
+    """Ends the reading."""
+    getattr(self._batches, 'close', lambda: None)()
+
+
+class Schedule:
+  """Which step of which episodes a running number is, for episodes of different lengths.
+
+  Args:
+    lengths: the number of steps of each.
+
+  Example:
+    >>> schedule = Schedule([3, 1, 2])
+    >>> [schedule(number) for number in (0, 2, 3, 5)], schedule.start(2)
+    ([(0, 0), (0, 2), (1, 0), (2, 1)], 4)
+  """
+
+  def __init__(self, lengths: Any):
+    self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+  def __len__(self) -> int:
+    return int(self._starts[-1])
+
+  def __call__(self, number: int) -> tuple[int, int]:
+    """The number of the episodes and that of the step in them."""
+    of = int(np.searchsorted(self._starts, number, side='right')) - 1
+    return of, number - int(self._starts[of])
+
+  def start(self, of: int) -> int:
+    """The running number of the first step of some episodes."""
+    return int(self._starts[of])
+
+
+def chunks(
+  batches: Iterator[Mapping[str, np.ndarray]], num_steps: int, chunk_steps: int
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+  """Consecutive batches, `chunk_steps` at a time.
+
+  Args:
+    batches: of the steps; `num_steps` of them are taken.
+    num_steps: how many steps are taken.
+    chunk_steps: C; the last chunk is padded with its last batch, so that all have one shape.
+
+  Yields:
+    (number of the chunk's first step, leaves [C, ...]).
+
+  Example:
+    >>> batches = ({'label': np.full(2, number)} for number in range(9))
+    >>> [(first, chunk['label'][:, 0].tolist()) for first, chunk in chunks(batches, 3, 2)]
+    [(0, [0, 1]), (2, [2, 2])]
+  """
+  for first in range(0, num_steps, chunk_steps):
+    held = [next(batches) for _ in range(min(chunk_steps, num_steps - first))]
+    held += held[-1:] * (chunk_steps - len(held))
+    yield first, {name: np.stack([batch[name] for batch in held]) for name in held[0]}

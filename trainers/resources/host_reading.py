@@ -1,0 +1,81 @@
+"""Images that the host reads for the devices: by whom, in what order, and onto which of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import NamedSharding
+
+from datasets.input_pipeline import Batches, InOrder, Reader, Reading, Step, Steps
+from l2o.types import Batch
+from trainers.processes import arrays
+from trainers.resources import run_data
+
+
+class Fed(NamedTuple):
+  """How the host reads the images of one split of a source."""
+
+  read: Reader
+  reading: Reading
+
+
+def fed(data: run_data.Data, source: str, split: str) -> Fed | None:
+  """How the host reads a split; None if its images are on the device.
+
+  Args:
+    data: the loaded data.
+    source: name of the source.
+    split: 'train' or 'validation'.
+  """
+  feed = data.feed
+  if not feed.chunk_steps:
+    return None
+  reading = Reading(feed.chunk_steps, feed.threads, feed.workers)
+  return Fed(run_data.reader(data.sources[source], split, feed), reading)
+
+
+class Drawn(NamedTuple):
+  """What the steps of a job read, from its sampler."""
+
+  sample: Callable[[int], Batch]
+  seed: int
+
+  def __call__(self, number: int) -> Step:
+    """The batch of a step."""
+    drawn = self.sample(number)
+    return Step(drawn['index'], drawn['label'], (self.seed, number))
+
+
+class OnMesh:
+  """Batches on a mesh, read ahead, by the number of their step.
+
+  Each process reads only what its own devices need.
+
+  Args:
+    fed: how images are read.
+    steps: what each step reads.
+    stop: how many steps there are.
+    place: the sharding of a batch.
+    axis: that of its examples, which `place` may split.
+  """
+
+  def __init__(self, fed: Fed, steps: Steps, stop: int, place: NamedSharding, axis: int):
+    self._place, self._axis = place, axis
+    self._size = steps(0).label.shape[-1]
+    self._part = arrays.own_part(place, axis, self._size)
+    self._read = InOrder(
+      lambda first: Batches(fed.read, steps, first, stop, fed.reading, self._part)
+    )
+    self.close = self._read.close
+
+  def __call__(self, number: int) -> Batch:
+    """The batch of a step."""
+    return self.put(self._read(number))
+
+  def put(self, batch: Mapping[str, Any]) -> Batch:
+    """Places the rows of this process."""
+    return arrays.put_part(batch, self._place, self._axis, self._part, self._size)
+
+  def read(self, first: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of this process of some steps, on the host."""
+    return map(self._read, range(first, stop))
