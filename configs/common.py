@@ -56,21 +56,18 @@ def base() -> ConfigDict:
     'log_every_secs': 5.0,  # between progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
+    'feed': {
+      'chunk_steps': 0,  # 0: images are in memory; otherwise steps that the host reads ahead
+      'tasks_at_once': 8,  # evaluation tasks on the device at once, if the host feeds them
+      'threads': 8,  # that read images, here or in each worker
+      'workers': 0,  # processes that read images
+      'train': (),  # transforms of training images, see datasets.transforms
+      'evaluation': (),  # transforms of the images that are evaluated on
+    },
     'sweep': [],  # changes to this config, each a separate run; see `sweep_row`
     'sweep_seeds': (0,),
     'first': [],  # in a sweep of training jobs: at most one row, which the others start from
   })  # fmt: skip
-
-
-def pipeline_base() -> ConfigDict:
-  """The blocks that every pipeline has, with their usual values."""
-  c = base()
-  c.feed = {
-    'chunk_steps': 0,  # 0: all images are on the device; otherwise steps fed by the host at once
-    'tasks_at_once': 8,  # evaluation tasks on the device at once, if the host feeds them
-    'threads': 8,  # for reading images
-  }
-  return c
 
 
 def train_base() -> ConfigDict:

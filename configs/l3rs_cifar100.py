@@ -28,7 +28,7 @@ def get_config(arg: str = '') -> ConfigDict:
   """
   words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
   args = common.parse(arg, smoke=False, tiny_imagenet=False, only='', **words)
-  c = common.pipeline_base()
+  c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.class_split = {'cifar100': {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}}
   c.model = {'name': 'resnet', 'features': (16, 32, 64), 'blocks': 1, 'stem_stride': 2}

@@ -31,7 +31,7 @@ BASELINES = {  # sec. 5: Adam, constant and cosine, each also on the head alone
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps on small data."""
   args = common.parse(arg, smoke=False)
-  c = common.pipeline_base()
+  c = common.base()
   c.sources = {
     'imagenet': _images('imagenet2012', 'validation'),
     'places': _images('places365_small', 'validation'),

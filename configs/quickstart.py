@@ -24,7 +24,7 @@ SGD_HEAD = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3)
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps; `rule`, `velo` and `celo`: `common.set_rules`."""
   args = common.parse(arg, smoke=False, rule='l3rs', velo='', celo='')
-  c = common.pipeline_base()
+  c = common.base()
   c.sources = {'glyphs': {'name': 'glyphs', 'seed': 0}, 'digits': {'name': 'digits', 'seed': 0}}
   c.class_split = {'glyphs': {'pretrain': 31, 'meta_train': 15, 'meta_test': 16}}  # halves: sec. 5
   c.model = {'name': 'mlp', 'features': (64, 64)}

@@ -5,7 +5,9 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from datasets.input_pipeline import Fed, Feed
 from l2o.arguments import Count, NotNegative, Range, Whole, checked
+from l2o.errors import InputError
 from l2o.registry import build
 
 BATCH_SOURCES = {
@@ -31,15 +33,28 @@ class BatchSource(NamedTuple):
   num_classes: int = 0  # number of label classes; 0 without labels
   grid: tuple[int, ...] = ()  # shape of the picture that the evaluation's targets form
   skipped: int = 0  # bad records that were left out
+  drawn: Callable[[int], Arrays] | None = (
+    None  # step -> 'index' and 'label', if the host reads them
+  )
+  fed: Fed | None = None  # how it does
 
 
-def load(spec: Mapping[str, Any], seed: int) -> BatchSource:
+def load(spec: Mapping[str, Any], seed: int, feed: Feed | None = None) -> BatchSource:
   """Builds the batch source that `spec` names.
 
+  Args:
+    spec: the config's block.
+    seed: of its draws.
+    feed: the config's block of that name, for a batch source whose images the host may feed.
+
   Raises:
-    InputError: there is no such batch source, or it does not take an argument.
+    InputError: there is no such batch source, or it does not take an argument, or its images are
+      not fed.
   """
-  return build(BATCH_SOURCES, spec, 'batch_source', seed=seed)
+  found = build(BATCH_SOURCES, spec, 'batch_source', seed=seed, feed=feed)
+  if feed and feed.chunk_steps and not found.fed:
+    raise InputError(f'feed.chunk_steps must be 0 for {spec["name"]!r}, whose data are in memory')
+  return found
 
 
 def nothing() -> BatchSource:

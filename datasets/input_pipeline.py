@@ -6,17 +6,19 @@ step, and any number of hosts and workers gives the same images; each host reads
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
 from PIL import Image
 
+from datasets import transforms
 from datasets.source import Source
+from datasets.transforms import Transform
+from l2o.errors import InputError
 
 GROUP = 64  # most images that a thread reads at a time
-Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 class Step(NamedTuple):
@@ -55,6 +57,7 @@ class Reader(NamedTuple):
   Attributes:
     source: where they are.
     transform: what happens to each, if anything.
+    where: the transform's name in the config, for error messages.
 
   Example:
     >>> from datasets.source import ArraySource
@@ -67,12 +70,15 @@ class Reader(NamedTuple):
 
   source: Source
   transform: Transform | None = None
+  where: str = 'the transform'
 
   def __call__(self, index: int, key: tuple[int, ...] = ()) -> np.ndarray:
     """The image [H, W, C] uint8 at a position, its random transforms drawn by `key`."""
     image = self.source[index].image
     if self.transform is None:
       return image
+    if image.shape[2] not in (1, 3):
+      raise InputError(f'{self.where} is for images of 1 or 3 channels, not {image.shape[2]}')
     grey = image.shape[2] == 1
     given = Image.fromarray(image[..., 0] if grey else image)
     seen = np.asarray(self.transform(given, np.random.default_rng(key)))
@@ -80,8 +86,56 @@ class Reader(NamedTuple):
 
   def images(self, index: np.ndarray) -> np.ndarray:
     """The images [*shape, H, W, C] at positions of any shape, for transforms without chance."""
-    found = np.stack([self(int(i)) for i in index.ravel()])
+    found = self.stacked([self(int(i)) for i in index.ravel()])
     return found.reshape(*index.shape, *found.shape[1:])
+
+  def stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images as one array [N, H, W, C]. Raises InputError if their sizes differ."""
+    if len(shapes := {image.shape for image in images}) > 1:
+      one, other, *_ = sorted(shapes)
+      raise InputError(
+        f'{self.where} leaves images of {one} and of {other}; end it with a crop to one size'
+      )
+    return np.stack(images)
+
+
+class Feed(Protocol):
+  """The config's block `feed`."""
+
+  chunk_steps: int
+  threads: int
+  workers: int
+  train: Sequence[Mapping[str, Any]]
+  evaluation: Sequence[Mapping[str, Any]]
+
+
+class Fed(NamedTuple):
+  """How the host reads the images of one split of a source."""
+
+  read: Reader
+  reading: Reading
+
+
+def fed(source: Source, split: str, feed: Feed) -> Fed | None:
+  """How the host reads a split; None if its images are on the device.
+
+  Args:
+    source: the split's images.
+    split: 'train' or 'validation'.
+    feed: the config's block.
+
+  Raises:
+    InputError: a transform that cannot be built, or transforms of images on the device.
+  """
+  key = {'train': 'train', 'validation': 'evaluation'}[split]
+  specs = getattr(feed, key)
+  if not feed.chunk_steps:
+    if specs:
+      raise InputError(f'feed.{key} is for images that the host feeds: set feed.chunk_steps')
+    return None
+  transform = transforms.build(specs, f'feed.{key}') if specs else None
+  read = Reader(source, transform, f'feed.{key}')
+  return Fed(read, Reading(feed.chunk_steps, feed.threads, feed.workers))
 
 
 class Batches:
@@ -167,7 +221,7 @@ class _ReadGroup(NamedTuple):
       key = *step.key, step.first + episode, self.part.start + row
       images.append(self.read(int(index.flat[place]), key))
     some = slice(group * self.size, (group + 1) * self.size)
-    return {'image': np.stack(images), 'label': label.reshape(-1)[some]}
+    return {'image': self.read.stacked(images), 'label': label.reshape(-1)[some]}
 
 
 class InOrder:

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 from datasets.batch_sources import Arrays, BatchSource
+from datasets.input_pipeline import Fed, fed
 from datasets.sampler import BatchSampler
 from datasets.source import Source, check_classes
 from datasets.splits import split_classes
@@ -24,13 +25,15 @@ def images(
   classes: str,
   batch_size: Count = 32,
   num_evaluated: Count = 1000,
+  feed: Any = None,
 ) -> BatchSource:
   """Images of one part of a source's classes, relabelled 0, 1, … in their order.
 
       image [B, H, W, C] uint8,    label [B] int32
 
   Batches are shuffled epochs over the source's training images. A random part of its
-  validation images is used for evaluation, the rest for the test. All are held in memory.
+  validation images is used for evaluation, the rest for the test. All are held in memory, unless
+  the config's `feed` has the host read the training images step by step.
 
   Args:
     seed: of the class split, the shuffles, and the choice of images to evaluate; the parts of one
@@ -40,6 +43,7 @@ def images(
     classes: a part of the split.
     batch_size: B.
     num_evaluated: validation images of these classes to use for evaluation.
+    feed: the config's block of that name, if any.
 
   Raises:
     InputError: see `datasets.load` and `split_classes`; also if there is no such part, one of its
@@ -62,19 +66,30 @@ def images(
   if num_evaluated > total:
     raise InputError(f'batch_source.num_evaluated must be at most {total}, not {num_evaluated}')
 
+  by_host = fed(train, 'train', feed) if feed else None
+  evaluated = fed(validation, 'validation', feed) if feed else None
+
   def sample(number: int) -> Arrays:
-    return fetch(train.arrays(), batches.sample(number))
+    return _fetch(train, by_host, batches.sample(number))
 
   evaluation = {name: x[:num_evaluated] for name, x in held_out.items()}
   test = {name: x[num_evaluated:] for name, x in held_out.items()}
   return BatchSource(
     sample,
-    fetch(validation.arrays(), evaluation),
+    _fetch(validation, evaluated, evaluation),
     sample(0),
-    fetch(validation.arrays(), test) if len(test['index']) else None,
+    _fetch(validation, evaluated, test) if len(test['index']) else None,
     num_classes=len(chosen),
     skipped=train.skipped + validation.skipped,
+    drawn=batches.sample if by_host else None,
+    fed=by_host,
   )
+
+
+def _fetch(source: Source, by_host: Fed | None, drawn: Arrays) -> Arrays:
+  if by_host is None:
+    return fetch(source.arrays(), drawn)
+  return {'image': by_host.read.images(drawn['index']), 'label': drawn['label']}
 
 
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep share their images

@@ -19,7 +19,7 @@ class Example(NamedTuple):
 class Source(Protocol):
   """One split of a labelled image data set."""
 
-  image_shape: tuple[int, int, int]
+  image_shape: tuple[int, int, int] | None  # None: they differ, and are fed by the host
   class_names: Sequence[str]
   skipped: int  # bad records that were left out
 

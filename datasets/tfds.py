@@ -50,7 +50,8 @@ def tfds(
     validation_split: its name for the validation split; slices such as 'train[:10%]' work too.
     size: height and width to resize to; 0 leaves the images as they are.
     in_memory: whether to decode all images now. If not, only labels are decoded, which still reads
-      every record once, and the config must set `feed.chunk_steps`.
+      every record once, and the config must set `feed.chunk_steps`; without a `size`, the
+      transforms of `feed` give the images one.
     download: whether tensorflow-datasets may fetch and prepare what is missing, for which it needs
       TensorFlow.
     on_bad_record: 'error' names the first record that cannot be read or whose label is none of the
@@ -75,8 +76,6 @@ def tfds(
     return _read(examples, builder.info.features[image], (image, label), names, size, bad)
   if on_bad_record == 'skip':
     raise InputError(f"{dataset}: on_bad_record='skip' needs in_memory = True")
-  if not size:
-    raise InputError(f'{dataset} with in_memory = False needs a `size` in the config')
   return RecordSource(builder, part, (image, label), size)
 
 
@@ -119,7 +118,7 @@ class RecordSource:
     builder: a prepared tensorflow-datasets builder.
     split: name of the split.
     keys: keys of the image and the label feature.
-    size: height and width to resize to.
+    size: height and width to resize to; 0 leaves the images as they are, and `image_shape` None.
   """
 
   def __init__(self, builder: Any, split: str, keys: tuple[str, str], size: int):
@@ -132,7 +131,7 @@ class RecordSource:
       labels = _in_chunks(_packed(builder, split, self._image))
       self._labels = np.array([example[self._label] for example in labels], np.int32)
     _check_labels(self._labels, self.class_names, f'{self._name}, {split}')
-    self.image_shape = self[0].image.shape
+    self.image_shape = self[0].image.shape if size else None
 
   def __len__(self) -> int:
     return len(self._labels)

@@ -1,5 +1,6 @@
 """The tensorflow-datasets source, on a data set that the test prepares itself."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -10,9 +11,13 @@ import pytest
 from PIL import Image
 
 import datasets
+from datasets import transforms
 from datasets.images import resized
+from datasets.input_pipeline import Batches, Reader, Reading, Step
 from l2o.errors import InputError
 from tests.without import run_without
+from trainers.checks import blocks
+from trainers.resources import run_data
 
 
 @pytest.fixture(scope='module')
@@ -79,6 +84,34 @@ def test_read_record_by_record_it_is_the_same_data_set(spec):
     lazy.arrays()
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_images_of_any_size_are_read_through_transforms(spec, workers):
+  lazy = datasets.load(spec | {'in_memory': False}, 'train')
+  assert lazy.image_shape is None
+  reader = Reader(lazy, transforms.build([{'name': 'centre_crop', 'size': 4}], 'feed.train'))
+
+  def step(number):
+    index = np.array([number, 0, 2])
+    return Step(index, index, (0, number))
+
+  batches = Batches(reader, step, 1, 3, Reading(workers=workers))
+  found = np.stack([batch['image'] for batch in batches])
+  batches.close()
+  middles = [reader(i) for i in (1, 0, 2, 2, 0, 2)]
+  np.testing.assert_array_equal(found.reshape(6, 4, 4, 3), middles)
+
+
+def test_images_without_a_size_need_transforms_that_give_them_one(spec):
+  lazy = datasets.load(spec | {'in_memory': False}, 'train')
+  feed = blocks.Feed(chunk_steps=1, tasks_at_once=1, threads=1)
+  data = run_data.Data({'stamps': {'train': lazy, 'validation': lazy}}, {}, 0, feed)
+  with pytest.raises(InputError, match='need a `size` in their source, or transforms'):
+    run_data.image_shape(data)
+  crops = ({'name': 'centre_crop', 'size': 4},)
+  data = data._replace(feed=dataclasses.replace(feed, train=crops, evaluation=crops))
+  assert run_data.image_shape(data) == (4, 4, 3)
+
+
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
@@ -86,7 +119,6 @@ def test_read_record_by_record_it_is_the_same_data_set(spec):
     ({'label': 'kin'}, "no feature of stamps 'kin'.*did you mean 'kind'"),
     ({'label': 'weight'}, "'weight' is not a class label"),
     ({'validation_split': 'test'}, "no split 'test'; it has train, rest"),
-    ({'in_memory': False}, 'with in_memory = False needs a `size`'),
     ({'dataset': 'mnist'}, 'mnist is not prepared in .* set TFDS_DATA_DIR .* or download = True'),
   ],
 )

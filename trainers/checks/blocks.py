@@ -202,6 +202,9 @@ class JobConfig(Run):
     'safetensors file of pretrained weights, relative to the current directory',
   ]
   train: Annotated[Train, 'the training loop']
+  feed: Annotated[Feed, 'how images of the batch source `images` reach the device'] = Feed(
+    chunk_steps=0, tasks_at_once=1, threads=1
+  )
 
 
 def typed(config: Any) -> PipelineConfig | JobConfig:

@@ -36,7 +36,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
   'Policies for a loss that is not finite': POLICIES,
 }
 # Arguments that come from a factory's caller, not from the config.
-OFFERED = ('parent', 'name', 'model', 'image_shape', 'example', 'meta_loss', 'map_fn')
+OFFERED = ('feed', 'parent', 'name', 'model', 'image_shape', 'example', 'meta_loss', 'map_fn')
 HEAD = """# Config
 
 Every key of a config, what it may be and what it means. A config file returns the blocks of a

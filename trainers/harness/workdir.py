@@ -19,8 +19,8 @@ from trainers.harness.folder import CONFIG, DIFF, LOCK, OVERRIDES, RESULTS, VERS
 from trainers.processes import agreement, store
 
 SHOWN = 3  # differences listed in an error
-# Keys that say where a run is computed, which may change when it is resumed.
-WHERE = re.compile(r'(.*\.)?(cpu_devices|mesh|placement)(\..*)?')
+# Keys that say where a run is computed and who reads its images; they may change on resuming.
+WHERE = re.compile(r'(.*\.)?(cpu_devices|mesh|placement)(\..*)?|feed\.(threads|workers)')
 UNSAFE = re.compile(r'[*?{}\[\]\\\x00-\x1f]')  # Orbax treats a path with these as a pattern
 PACKAGES = (
   'clu',

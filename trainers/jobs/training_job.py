@@ -55,7 +55,7 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
   spec = typed.train
   seed = run_data.stream_seed(typed.seed, 'train')
-  batch_source = batch_sources.load(typed.batch_source, seed)
+  batch_source = batch_sources.load(typed.batch_source, seed, typed.feed)
   _compare(batch_source)
   model = _model(typed.model, batch_source)
   images = batch_source.example.get('image')
@@ -70,7 +70,8 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     task=task,
     rule=rule,
     theta=None,
-    sample=batch_source.sample,
+    sample=batch_source.drawn or batch_source.sample,
+    fed=batch_source.fed,
     fresh=(lambda number: _fresh(batch_source, spec, number)) if spec.comparisons else None,
     store={},
     evaluation=batch_source.evaluation,

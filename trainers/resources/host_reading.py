@@ -6,32 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import NamedSharding
 
-from datasets.input_pipeline import Batches, InOrder, Reader, Reading, Step, Steps
+from datasets.input_pipeline import Batches, Fed, InOrder, Step, Steps
 from l2o.types import Batch
 from trainers.processes import arrays
-from trainers.resources import run_data
-
-
-class Fed(NamedTuple):
-  """How the host reads the images of one split of a source."""
-
-  read: Reader
-  reading: Reading
-
-
-def fed(data: run_data.Data, source: str, split: str) -> Fed | None:
-  """How the host reads a split; None if its images are on the device.
-
-  Args:
-    data: the loaded data.
-    source: name of the source.
-    split: 'train' or 'validation'.
-  """
-  feed = data.feed
-  if not feed.chunk_steps:
-    return None
-  reading = Reading(feed.chunk_steps, feed.threads, feed.workers)
-  return Fed(run_data.reader(data.sources[source], split, feed), reading)
 
 
 class Drawn(NamedTuple):

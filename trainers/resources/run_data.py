@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 import datasets
-from datasets import digests, transforms
+from datasets import digests
 from datasets.batch_sources import BatchSource
-from datasets.input_pipeline import Reader
+from datasets.input_pipeline import fed
 from datasets.sampler import TaskSampler
 from datasets.source import check_classes
 from datasets.splits import split_classes
@@ -49,10 +49,6 @@ def load(config: blocks.PipelineConfig) -> Data:
     for name, spec in names.items()
   }
   _compare(sources)
-  if (config.feed.train or config.feed.evaluation) and not config.feed.chunk_steps:
-    raise InputError(
-      'feed.train and feed.evaluation are for images that the host feeds: set feed.chunk_steps'
-    )
   shapes = {name: _shape_of(source, config.feed) for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
     raise InputError(f'all sources must have images of one shape, not {shapes}')
@@ -131,22 +127,21 @@ def image_shape(data: Data) -> tuple[int, int, int]:
 
 def _shape_of(splits: Mapping[str, datasets.Source], feed: blocks.Feed) -> tuple[int, int, int]:
   """The shape of a source's images after their transforms."""
+  readers = {split: fed(splits[split], split, feed) for split in datasets.SPLITS}
   if not (feed.train or feed.evaluation):
-    return splits['train'].image_shape
-  shapes = {split: reader(splits, split, feed)(0).shape for split in datasets.SPLITS}
+    if (shape := splits['train'].image_shape) is None:
+      raise InputError(
+        'images of different sizes need a `size` in their source, or transforms in feed.train and '
+        'feed.evaluation that give them one'
+      )
+    return shape
+  shapes = {split: found.read(0).shape for split, found in readers.items() if found}
   if len(set(shapes.values())) > 1:
     raise InputError(
       f'feed.train gives images of {shapes["train"]}, feed.evaluation of {shapes["validation"]}; '
       f'give them one size'
     )
   return shapes['train']
-
-
-def reader(splits: Mapping[str, datasets.Source], split: str, feed: blocks.Feed) -> Reader:
-  """Reads the images of a split, with the transforms of the config."""
-  key = {'train': 'train', 'validation': 'evaluation'}[split]
-  transform = transforms.build(getattr(feed, key), f'feed.{key}')
-  return Reader(splits[split], transform if getattr(feed, key) else None)
 
 
 def task_sampler(

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from datasets.input_pipeline import Fed, fed
 from l2o.inner.rollout import advance, begin, measure
 from l2o.inner.step import InnerState
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, Theta
 from trainers.processes import arrays
 from trainers.resources import meshes, run_data
-from trainers.resources.host_reading import Fed, fed
 
 Chunks = Iterator[tuple[int, Batch]]
 
@@ -45,7 +45,9 @@ class Host(NamedTuple):
 
 def host(data: run_data.Data, source: str) -> Host | None:
   """Reads the images of a source; None if they are on the device."""
-  train, evaluation = (fed(data, source, split) for split in ('train', 'validation'))
+  splits = data.sources[source].items()
+  by_split = {split: fed(images, split, data.feed) for split, images in splits}
+  train, evaluation = by_split['train'], by_split['validation']
   return Host(train, evaluation, data.feed.chunk_steps) if train and evaluation else None
 
 

@@ -1,5 +1,6 @@
 """Pretraining: ordinary supervised training of the network that all tasks start from."""
 
+from datasets.input_pipeline import fed
 from datasets.sampler import BatchSampler
 from l2o.models import MODELS
 from l2o.registry import build as build_from
@@ -9,7 +10,7 @@ from l2o.types import PyTree
 from trainers.checks import blocks
 from trainers.harness import stage
 from trainers.harness.folder import Folder
-from trainers.resources import host_reading, meshes, run_data
+from trainers.resources import meshes, run_data
 from trainers.stages import reinit, training
 
 
@@ -23,16 +24,16 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
   shape = run_data.image_shape(data)
   source = data.sources[where.source]['train']
   batches = BatchSampler(source, classes, spec.batch_size, seed, 'pretrain.batch_size')
-  fed = host_reading.fed(data, where.source, 'train')
+  by_host = fed(source, 'train', data.feed)
   return training.Train(
     name='pretraining',
     task=build_from(TASKS, config.task, 'task', model=model, image_shape=shape),
     rule=build_from(RULES, spec.rule, 'rule'),
     theta=None,
     sample=batches.sample,
-    fed=fed,
+    fed=by_host,
     fresh=None,
-    store={} if fed else source.arrays(),
+    store={} if by_host else source.arrays(),
     evaluation=None,
     num_steps=spec.num_steps,
     log_every=spec.log_every,

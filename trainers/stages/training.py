@@ -17,6 +17,7 @@ from clu import parameter_overview
 from jax.sharding import Mesh, NamedSharding
 
 from checkpoints import Checkpoints
+from datasets.input_pipeline import Fed
 from l2o.errors import InputError, RunError
 from l2o.inner.rollout import begin, measure
 from l2o.inner.step import InnerState, fetch, inner_step
@@ -50,7 +51,7 @@ class Train(NamedTuple):
   seed: int
   start: tuple[Params, PyTree] | None  # (params, model_state) of a trained network to start from
   remedy: str  # for the error when the loss is not finite
-  fed: host_reading.Fed | None = None  # reads the images of a batch on the host
+  fed: Fed | None = None  # reads the images of a batch on the host
 
 
 class Given(NamedTuple):

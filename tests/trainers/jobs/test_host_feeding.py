@@ -1,0 +1,118 @@
+"""Jobs, pretraining and episodes whose images the host reads and transforms."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from checkpoints import Checkpoints
+from configs import common
+from l2o.errors import InputError
+from reports import records
+from tests.tiny_run import KilledError, execute, tiny
+from trainers.harness import stage
+from trainers.harness.folder import MODEL, RECORDS
+from trainers.jobs import pipeline, training_job
+
+AUGMENT = [{'name': 'random_crop', 'size': 28, 'padding': 4}, {'name': 'flip'}]
+FED = {'feed.chunk_steps': 2, 'feed.threads': 2}
+
+
+def job(**diff):
+  c = common.train_base()
+  c.batch_source = {
+    'name': 'images', 'source': {'name': 'digits'}, 'split': {'old': 6, 'new': 4},
+    'classes': 'new', 'batch_size': 6, 'num_evaluated': 40,
+  }  # fmt: skip
+  c.model = {'name': 'mlp', 'num_classes': 4, 'features': (8,)}
+  c.task = {'name': 'classification'}
+  c.rule = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
+  c.train.update(num_steps=6, log_every=1, eval_every=3)
+  c.checkpoint_every_secs = 0.0
+  return common.with_diff(common.freeze(c), diff)
+
+
+def ended(folder):
+  parameters = safetensors.numpy.load_file(folder / MODEL)
+  return {name: x.tolist() for name, x in parameters.items()}, (folder / RECORDS).read_bytes()
+
+
+@pytest.fixture(scope='module')
+def augmented(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('runs') / 'augmented'
+  return execute(job(**FED, **{'feed.train': AUGMENT}), folder)
+
+
+def test_a_job_fed_by_the_host_ends_as_one_with_its_images_in_memory(tmp_path):
+  memory, fed = execute(job(), tmp_path / 'memory'), execute(job(**FED), tmp_path / 'fed')
+  assert ended(fed) == ended(memory)
+
+
+def test_worker_processes_change_nothing_and_transforms_do(augmented, tmp_path):
+  working = {**FED, 'feed.workers': 2, 'feed.train': AUGMENT}
+  assert ended(execute(job(**working), tmp_path / 'workers')) == ended(augmented)
+  assert ended(execute(job(**FED), tmp_path / 'plain'))[0] != ended(augmented)[0]
+
+
+class Killed(Checkpoints):
+  """Checkpoints of a run that is killed when it has saved step 4."""
+
+  def save(self, step, state):
+    super().save(step, state)
+    if step == 4:
+      raise KilledError
+
+
+def test_a_killed_job_resumes_with_the_same_transforms(augmented, tmp_path, monkeypatch):
+  config, folder = job(**FED, **{'feed.train': AUGMENT}), tmp_path / 'run'
+  other = job(**FED, **{'feed.train': AUGMENT, 'feed.workers': 1})  # others may read the rest
+  monkeypatch.setattr(stage, 'Checkpoints', Killed)
+  with pytest.raises(KilledError):
+    execute(config, folder)
+  monkeypatch.undo()
+  assert ended(execute(other, folder)) == ended(augmented)
+
+
+def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path):
+  """Two rows that are the same optimizer end alike, whoever reads and however many at once."""
+  rate = {'rule': {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}}
+  rows = {name: rate | {'learning_rates': ()} for name in ('one', 'other')}
+  ends = []
+  for name, more in (
+    ('threads', {'feed.tasks_at_once': 2}),
+    ('processes', {'feed.tasks_at_once': 3, 'feed.workers': 1}),
+  ):
+    settings = {**FED, **more, 'feed.train': AUGMENT, 'meta_evaluate.baselines': rows}
+    folder = execute(tiny(**settings), tmp_path / name)
+    table = records.read(folder / RECORDS, '').query("measure == 'loss'")
+    losses = table.pivot(index=['K', 'task'], columns='optimizer', values='value')
+    np.testing.assert_array_equal(losses['one'], losses['other'])
+    ends.append(losses)
+  np.testing.assert_allclose(*ends, rtol=1e-5)
+  plain = execute(tiny(**FED, **{'meta_evaluate.baselines': rows}), tmp_path / 'plain')
+  untouched = json.loads((plain / 'results.json').read_text())
+  transformed = json.loads((tmp_path / 'threads' / 'results.json').read_text())
+  assert untouched[0]['loss_mean'] != transformed[0]['loss_mean']
+
+
+@pytest.mark.parametrize(
+  ('changes', 'says'),
+  [
+    ({'feed.train': AUGMENT}, 'feed.train is for images that the host feeds: set feed.chunk_steps'),
+    ({**FED, 'feed.train': ({'name': 'flop'},)}, r"feed\.train\[0\].*no transform 'flop'"),
+    (
+      {**FED, 'feed.train': ({'name': 'centre_crop', 'size': 20},)},
+      r'feed.train gives images of \(20, 20, 1\), feed.evaluation of \(28, 28, 1\)',
+    ),
+  ],
+)
+def test_a_feed_that_does_not_fit_is_refused(changes, says):
+  with pytest.raises(InputError, match=says):
+    pipeline.build(tiny(**changes))
+
+
+def test_what_is_not_an_image_is_not_fed():
+  changes = {**FED, 'batch_source': {'name': 'sines'}, 'task': {'name': 'regression'}}
+  with pytest.raises(InputError, match=r"feed.chunk_steps must be 0 for 'sines'"):
+    training_job.build(job(**changes, model={'name': 'lstm', 'num_outputs': 1, 'features': 4}))
