@@ -93,6 +93,29 @@ def train_base() -> ConfigDict:
   return c
 
 
+BLANK = {  # data sets by their number of classes, and of images to train and to validate on
+  'cifar100': (100, 50_000, 10_000),
+  'imagenet2012': (1_000, 1_281_167, 50_000),
+  'places365_small': (365, 1_803_460, 36_500),
+  'tiny_imagenet': (200, 100_000, 10_000),
+}
+
+
+def blank(dataset: str, size: int) -> dict[str, Any]:
+  """A source of black images in the numbers of a data set, to plan a run where it is not.
+
+  Args:
+    dataset: one of `BLANK`.
+    size: height and width of the images.
+
+  Example:
+    >>> blank('tiny_imagenet', 64)['train']
+    100000
+  """
+  counts = zip(('num_classes', 'train', 'validation'), BLANK[dataset], strict=True)
+  return {'name': 'blank', 'size': size, **dict(counts)}
+
+
 # name -> a rule to meta-train; any other name is a learned optimizer to evaluate.
 RULES = {
   'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},

@@ -24,10 +24,10 @@ SGD = (1.0, 3e-1, 1e-1, 3e-2, 1e-2)
 
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps, `tiny_imagenet` for experiment B, `only=A` for one
-  experiment; `rule`, `velo` and `celo`: `common.set_rules`.
+  experiment, `blank` to plan without data; `rule`, `velo` and `celo`: `common.set_rules`.
   """
   words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
-  args = common.parse(arg, smoke=False, tiny_imagenet=False, only='', **words)
+  args = common.parse(arg, smoke=False, blank=False, tiny_imagenet=False, only='', **words)
   c = common.base()
   c.sources = {'cifar100': {'name': 'tfds', 'dataset': 'cifar100', 'download': False}}
   c.class_split = {'cifar100': {'pretrain': 50, 'meta_train': 25, 'meta_test': 25}}
@@ -71,6 +71,8 @@ def get_config(arg: str = '') -> ConfigDict:
   if args.tiny_imagenet:
     c.sources.tiny_imagenet = {'name': 'tiny_imagenet', 'path': '', 'size': 32}
     c.meta_evaluate.experiments.B = {'source': 'tiny_imagenet', 'classes': 'all', 'start': 'main'}
+  if args.blank:
+    c.sources = {name: common.blank(name, 32) for name in c.sources}
   if args.only:
     keep_experiment(c, args.only)
   if args.smoke:

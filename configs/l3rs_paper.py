@@ -29,8 +29,8 @@ BASELINES = {  # sec. 5: Adam, constant and cosine, each also on the head alone
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps on small data."""
-  args = common.parse(arg, smoke=False)
+  """Arguments: `smoke` for a run of a few steps on small data, `blank` to plan without data."""
+  args = common.parse(arg, smoke=False, blank=False)
   c = common.base()
   c.sources = {
     'imagenet': _images('imagenet2012', 'validation'),
@@ -40,7 +40,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'imagenet': {'pretrain': {'first': 500}, 'meta_train': 250, 'meta_test': 250},
     'places': {'pretrain': {'first': 150}, 'meta_test': 215},
   }
-  c.feed = {'chunk_steps': 10, 'tasks_at_once': 4, 'threads': 32}
+  c.feed.update(chunk_steps=10, tasks_at_once=4, threads=32)
   c.model = {
     'name': 'resnet',
     'features': (64, 128, 256, 512),
@@ -82,6 +82,9 @@ def get_config(arg: str = '') -> ConfigDict:
     'mesh': {'population': -1, 'data': 1},
   }
   c.meta_evaluate = _meta_evaluate()
+  if args.blank:
+    names = {'imagenet': 'imagenet2012', 'places': 'places365_small'}
+    c.sources = {source: common.blank(name, 256) for source, name in names.items()}
   if args.smoke:
     _smoke(c)
   return c

@@ -4,6 +4,7 @@ from datasets.source import ArraySource, Source
 from l2o.registry import build
 
 SOURCES = {
+  'blank': 'datasets.blank:blank',
   'digits': 'datasets.digits:digits',
   'glyphs': 'datasets.glyphs:glyphs',
   'idx': 'datasets.idx:idx',

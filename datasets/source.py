@@ -53,38 +53,13 @@ def check_classes(source: Source, classes: Sequence[int], where: str) -> None:
       ...
     l2o.errors.InputError: pets: the class 'cat' has no examples; add some or use other classes
   """
+  index = source.class_index
   for c in classes:
-    if not len(source.class_index[c]):
+    if not len(index[c]):
       raise InputError(
         f'{where}: the class {source.class_names[c]!r} has no examples; add some or use other '
         f'classes'
       )
-
-
-class OnDemand:
-  """The images of a source as an array that decodes on lookup, for `l2o.inner.step.fetch`.
-
-  Args:
-    source: where the images are.
-
-  Example:
-    >>> source = ArraySource(np.zeros((3, 8, 8, 1), np.uint8), np.array([1, 0, 1]), ['cat', 'dog'])
-    >>> OnDemand(source)[np.array([[2, 0]])].shape
-    (1, 2, 8, 8, 1)
-  """
-
-  def __init__(self, source: Source):
-    self._source = source
-
-  def __getitem__(self, index: np.ndarray) -> np.ndarray:
-    """Positions of any shape -> images [*shape, H, W, C]."""
-    images = np.stack([self._source[int(i)].image for i in index.ravel()])
-    return images.reshape(*index.shape, *images.shape[1:])
-
-
-def on_demand(source: Source) -> dict[str, OnDemand]:
-  """Replaces `Source.arrays` for a source whose images stay on disk."""
-  return {'image': OnDemand(source)}
 
 
 class ArraySource:

@@ -14,6 +14,11 @@ ROUNDS = {
     [],
     ['flax         outside', 'canonical    in a loop'],
   ),
+  'input': (
+    "b.BATCH = 2; b.WAYS = {'pipeline, 1 worker': b.WAYS['pipeline, 1 worker']}",
+    ['--rounds=1', '--images=4'],
+    ['| plain loop | ', '| pipeline, 1 worker | '],
+  ),
   'meta_throughput': (
     'b.POPULATION = b.TASKS = b.BATCH = 2; b.K = b.REPEATS = 1; b.EXAMPLES = 20; '
     "b.WAYS['mlp'] = b.WAYS['mlp'][-1:]; "

@@ -84,6 +84,13 @@ class FedEpisodes:
       states = self._advance(states, thetas, episodes.key, chunk, first, stop, num_steps)
     return self._measure(states, thetas, episodes.evaluation)
 
+  def lower(self, thetas: Theta, episodes: Episode, chunk: Batch) -> jax.stages.Lowered:
+    """A chunk of steps, from shapes with shardings alone."""
+    start = thetas, episodes.params, episodes.model_state, 1
+    places = self._begin.lower(*start).compile().output_shardings
+    states = meshes.shaped(jax.eval_shape(self._begin, *start), places)
+    return self._advance.lower(states, thetas, episodes.key, chunk, 0, 1, 1)
+
 
 def _pairs(thetas: Theta, keys: Any) -> tuple[jax.Array, jax.Array]:
   """Indices of each pair's theta and episode: [n b], [n b]."""

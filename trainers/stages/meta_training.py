@@ -266,9 +266,8 @@ def _fed_step(plan: MetaTrain, host: Host, batches: EpisodeBatches, pretrained: 
 
   @jax.jit
   def begin(state: MetaState, drawn: dict, pretrained: tuple) -> tuple[Theta, Episode]:
-    task_key, noise_key = _keys(plan, state)
-    thetas = strategy.candidates(estimator, state.theta, state.estimator, noise_key)
-    return thetas, start_episodes(plan.task, task_key, pretrained, drawn)
+    task_key, _ = _keys(plan, state)
+    return candidates(plan, state), start_episodes(plan.task, task_key, pretrained, drawn)
 
   @partial(jax.jit, donate_argnums=0, out_shardings=meshes.replicated(plan.mesh))
   def end(state: MetaState, metrics: Metrics, num_steps: Any) -> tuple[MetaState, Metrics]:
@@ -284,6 +283,12 @@ def _fed_step(plan: MetaTrain, host: Host, batches: EpisodeBatches, pretrained: 
     return end(state, pairs.run(thetas, episodes, chunks, int(num_steps)), num_steps)
 
   return step
+
+
+def candidates(plan: MetaTrain, state: MetaState) -> Theta:
+  """The candidates [n, ...] of a generation whose images the host feeds."""
+  estimator, _ = _parts(plan)
+  return strategy.candidates(estimator, state.theta, state.estimator, _keys(plan, state)[1])
 
 
 def _keys(plan: MetaTrain, state: MetaState) -> tuple[jax.Array, jax.Array]:

@@ -51,6 +51,41 @@ def test_calls_and_examples_are_the_configs():
   assert (learned.examples, grid.examples) == (3 * 3.5 * 32, 3 * 2 * 3.5 * 32)
 
 
+def test_images_that_the_host_feeds_are_planned_by_the_chunk():
+  """Chunks of two steps: K of 2 to 6 takes 1, 2, 2, 3 and 3; horizons of 2 and 5 take 1 and 3."""
+  config = tiny(
+    **{'feed.chunk_steps': 2, 'meta_train.min_steps': 2, 'meta_train.max_steps': 6},
+    **{'feed.tasks_at_once': 2, 'meta_evaluate.tuning_tasks': 5},
+  )
+  plan = pipeline.build(config)
+  _, generation, learned, tuning, grid = programs.of_pipeline(plan)
+  assert generation.calls == round(3 * 2.2)
+  assert generation.loop.times == pytest.approx(4 * 4 * 4 / 2.2)  # candidates, tasks, mean steps
+  assert generation.examples == np.ceil(32 * 4 * 4 * 4 / 2.2)
+  # Two, and for tuning three, groups of two tasks; two settings are tried and one is reported.
+  assert (learned.calls, tuning.calls, grid.calls) == (2 * 4, 3 * 4, 2 * 4)
+  assert [p.loop.times for p in (learned, tuning, grid)] == [
+    2 * 3.5 / 2,
+    2 * 2 * 3.5 / 2,
+    2 * 3.5 / 2,
+  ]
+  state = meta_training.init(plan.meta_train)
+  assert report.size(generation.saved) == held(state)
+  found = analyse(generation.lowered.compile())
+  chunk = 2 * 4 * 32 * (28 * 28 + 4)  # images and labels
+  assert found.arguments > chunk
+
+
+def test_blank_images_plan_a_run_on_data_that_are_not_here():
+  config = tiny()
+  sizes = {'num_classes': 62, 'train': 300_000, 'validation': 10_000, 'size': 28, 'channels': 1}
+  config['sources'] = {'glyphs': {'name': 'blank', **sizes}}
+  real, large = (programs.of_pipeline(pipeline.build(c))[1] for c in (tiny(), config))
+  assert large.saved == real.saved
+  grown = analyse(large.lowered.compile()).arguments - analyse(real.lowered.compile()).arguments
+  assert grown == pytest.approx((300_000 + 10_000) * 28 * 28, rel=0.05)  # images lie on the device
+
+
 def test_a_population_left_out_is_the_estimators_own():
   config = tiny(**{'meta_train.num_generations': 1})
   del config['estimator']['population']
@@ -128,7 +163,6 @@ def test_sizes_of_shapes_as_xla_writes_them():
   ('changes', 'topology', 'says'),
   [
     ({'sweep': [{'table': 'a', 'diff': {}}]}, '', '--plan is for one run of a sweep'),
-    ({'feed.chunk_steps': 2}, '', 'set feed.chunk_steps=0'),
     ({}, 'v5e:3x5x7', 'no topology that libtpu knows|needs libtpu: pip install'),
     ({'estimator.population': 3}, '', 'population must be even'),
   ],
