@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from l2o.rules.per_parameter.inputs import BLOCKS
+from l2o.rules.per_parameter.mlp import MLP, with_descent
 from l2o.types import Horizon, Theta
 
 TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)  # fractions of K where a time feature is 0
@@ -21,8 +23,7 @@ CLOCK = len(TIMES) + LOSS_DECAYS - 1  # features that all tensors share; Celo ha
 RANKS = 5
 TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
 NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
-BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, from w0__0 on
-ADAM = 'w0__8'  # the weights of g / sqrt(v + 1e-6)
+ADAM = f'w0__{list(BLOCKS).index("scaled_grad")}'  # the weights of g / sqrt(v + 1e-6)
 HIDDEN = 4
 OUTPUTS = 3  # the third is unused
 
@@ -41,17 +42,6 @@ class LSTM(NamedTuple):
   cell: jax.Array  # [T, H] float32
 
 
-class MLP(NamedTuple):
-  """Weights of each tensor's own MLP, mixed from the bank."""
-
-  w0: jax.Array  # [T, 30, 4]
-  b0: jax.Array  # [T, 4]
-  w1: jax.Array  # [T, 4, 4]
-  b1: jax.Array  # [T, 4]
-  w2: jax.Array  # [T, 4, 3]
-  b2: jax.Array  # [T, 3]
-
-
 def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
   """The tree of theta with a shape for each leaf.
 
@@ -64,7 +54,7 @@ def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
   def linear(inputs: int, outputs: int) -> Theta:
     return {'w': (inputs, outputs), 'b': (outputs,)}
 
-  bank: Theta = {f'w0__{i}': (N, width, HIDDEN) for i, width in enumerate(BLOCKS)}
+  bank: Theta = {f'w0__{i}': (N, width, HIDDEN) for i, width in enumerate(BLOCKS.values())}
   bank |= {'b0': (N, HIDDEN), 'w1': (N, HIDDEN, HIDDEN), 'b1': (N, HIDDEN)}
   bank |= {'w2': (N, HIDDEN, OUTPUTS), 'b2': (N, OUTPUTS)}
   return {
@@ -113,7 +103,7 @@ def init_theta(
     if not name.startswith('w') or part == 'lstm_init_state':
       return jnp.zeros(shape, jnp.float32)
     first = name.startswith('w0')
-    fan_in = sum(BLOCKS) if first else shape[-2]
+    fan_in = sum(BLOCKS.values()) if first else shape[-2]
     bank = math.sqrt(bank_size) / mixing if part == 'ff_mod_stack' else 1.0
     bank *= 0.1 if descent and part == 'ff_mod_stack' else 1.0
     return bank / math.sqrt(fan_in) * jax.random.normal(key, shape, jnp.float32)
@@ -125,16 +115,10 @@ def init_theta(
   rnn['step_size'] = {'w': 0.0 * rnn['step_size']['w'], 'b': jnp.ones((1,), jnp.float32)}
   rnn['rnn_to_controls']['b'] = jnp.ones((bank_size,), jnp.float32)
   if descent:
-    _add_descent(theta['ff_mod_stack']['~'], descent, mixing)
+    bank = theta['ff_mod_stack']['~']
+    layers = with_descent([bank[name] for name in (ADAM, 'w1', 'w2')], 0, descent, mixing)
+    bank |= dict(zip((ADAM, 'w1', 'w2'), layers, strict=True))
   return theta
-
-
-def _add_descent(bank: Theta, descent: float, mixing: float) -> None:
-  """x and -x go through a unit each, since a relu passes one sign."""
-  signs = jnp.array([[1.0, -1.0]])
-  bank[ADAM] = bank[ADAM].at[:, 0, :2].add(signs / mixing)
-  bank['w1'] = bank['w1'].at[:, [0, 1], [0, 1]].add(1.0 / mixing)
-  bank['w2'] = bank['w2'].at[:, :2, 0].add(descent * signs / mixing)
 
 
 def init_lstm(theta: Theta, num_tensors: int) -> LSTM:

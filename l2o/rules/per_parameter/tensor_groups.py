@@ -8,11 +8,13 @@ a tensor are sums over its run of slabs.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from l2o.types import PyTree
 
 Shape = tuple[int, ...]
 
@@ -102,6 +104,22 @@ def leaf_order(groups: Sequence[Group], per_group: Sequence[jax.Array]) -> jax.A
   """Concatenates the groups' per-tensor values, in the order of the list of tensors."""
   positions = [i for group in groups for i in group.tensors]
   return jnp.concatenate(per_group)[np.argsort(positions)]
+
+
+def tensors_of(tree: PyTree) -> list[Any]:
+  """The leaves that are not empty."""
+  return [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
+
+
+def replace_tensors(tree: PyTree, tensors: Sequence[jax.Array]) -> PyTree:
+  """The tree with other arrays in place of `tensors_of(tree)`.
+
+  Example:
+    >>> replace_tensors({'a': jnp.zeros((0, 3)), 'b': jnp.ones(2)}, [jnp.zeros(2)])['b']
+    Array([0., 0.], dtype=float32)
+  """
+  new = iter(tensors)
+  return jax.tree.map(lambda leaf: next(new) if leaf.size else leaf, tree)
 
 
 def _to_slabs(x: jax.Array, slab: Shape) -> jax.Array:
