@@ -18,8 +18,7 @@ from l2o.arguments import Whole, checked
 from l2o.artifacts import arrays_file
 from l2o.errors import InputError, first_line
 from l2o.registry import build, call, choose
-from l2o.rules import RULES
-from l2o.rules.velo.weights import load_released, widths
+from l2o.rules import RULES, released
 from l2o.trees import layer_paths
 from l2o.types import Horizon, LearnedRule, Params, Theta
 
@@ -179,7 +178,7 @@ def _is_released(path: pathlib.Path) -> bool:
 def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
   """Theta and the complete description from a file of either format."""
   if _is_released(path):
-    theta, spec = load_released(path)
+    theta, spec = released.load_released(path)
     return theta, _About(FORMAT, spec, {}, {})
   theta, said = arrays_file.read(path, KIND, REMEDY)
   if said.get('format', FORMAT) != FORMAT:
@@ -202,8 +201,8 @@ def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> di
     if files == MAX_FILES:
       raise InputError(f'{path} names itself as its rule, or is one of a chain of files that do')
     return _self_contained(_contents(path)[1].spec, theta, files + 1)
-  if spec.get('name') in ('velo', 'celo') and spec.pop('weights', ''):
-    spec |= widths(theta)
+  if (name := spec.get('name')) in released.RULES and spec.pop('weights', ''):
+    spec |= released.widths(name, theta)
   for key in ('rule', 'hand_designed', 'learned'):
     if isinstance(spec.get(key), Mapping):
       branch = theta if key == 'rule' or not isinstance(theta, Mapping) else theta.get(key, {})

@@ -4,10 +4,15 @@ Each input is a separate array rather than a channel: matrix products over an ax
 channels are slow.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from l2o.rules.per_parameter.accumulators import Sources, safe_rsqrt
+from l2o.rules.per_parameter.blocks import in_blocks, slabs_per_block
+from l2o.rules.per_parameter.tensor_groups import Group, spread, tensor_means
+from l2o.types import PyTree
 
 # Name -> channels of a block of inputs, in the order of the first layer's weights w0__0 … w0__13.
 BLOCKS = {
@@ -76,6 +81,52 @@ def input_blocks(
     [x * factor for x, factor in zip(m, momentum_factor, strict=True)],
   )
   return dict(zip(BLOCKS, blocks, strict=True))
+
+
+def input_scales(
+  group: Group,
+  inputs: Callable[[PyTree], list[jax.Array]],
+  sources: PyTree,
+  epsilon: float,
+  matrices: bool = False,
+) -> tuple[list[jax.Array], PyTree]:
+  """(ε + mean x²)^-½ for each input x, which normalises it.
+
+  Args:
+    group: the group.
+    inputs: sources -> the inputs, each [S, *slab] or of length 1 along an axis.
+    sources: a tree of arrays [S, ...].
+    epsilon: ε.
+    matrices: whether the mean is over each matrix of a tensor's last two axes (then the group must
+      be one of `group_tensors(…, matrices=True)`) or over the tensor. For vectors it is the same.
+
+  Returns:
+    The scales, which broadcast against the inputs, and the sources to use instead of the argument
+    (see `in_blocks`).
+  """
+
+  def mean_squares(start: jax.Array | int, sources: PyTree) -> PyTree:
+    del start
+    found = inputs(sources)
+    if not (matrices and group.slab):
+      return slab_mean_squares(found)
+    return [matrix_means(group, jnp.square(x)) for x in found]
+
+  if group.slab:
+    (sources,), squares = in_blocks(mean_squares, (sources,), slabs_per_block(group.shape))
+  else:
+    squares = mean_squares(0, sources)
+  if isinstance(squares, list):
+    return [jax.lax.rsqrt(epsilon + square) for square in squares], sources
+  scales = spread(group, jax.lax.rsqrt(epsilon + tensor_means(group, squares)))
+  return [scale.reshape(-1, *(1,) * len(group.slab)) for scale in scales.T], sources
+
+
+def matrix_means(group: Group, x: jax.Array) -> jax.Array:
+  """Means over each matrix of the tensors' last two axes, [S, *slab] with length 1 along these."""
+  for axis in sorted(group.matrix):
+    x = jnp.mean(x, axis=axis, keepdims=True)
+  return x
 
 
 def slab_means(x: jax.Array) -> jax.Array:

@@ -39,6 +39,7 @@ from l2o.rules.per_parameter.tensor_groups import (
   tensor_means,
   tensors_of,
 )
+from l2o.rules.released import init_from
 from l2o.rules.velo.mlp import (
   Means,
   Moments,
@@ -62,7 +63,6 @@ from l2o.rules.velo.network import (
   time_features,
   update_loss_buffer,
 )
-from l2o.rules.velo.weights import load_released
 from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 
@@ -179,16 +179,7 @@ def celo(
 
 
 def _rule(spec: _Spec, weights: str) -> LearnedRule:
-  if not weights:
-    return LearnedRule(partial(_init_theta, spec), partial(_bind, spec), _diagnostics)
-
-  def init(key: jax.Array, params: Params) -> Theta:
-    del key, params
-    theta, held = load_released(weights)
-    if held['name'] != spec.name:
-      raise InputError(f'{weights} holds weights of {held["name"]}, not of {spec.name}')
-    return jax.tree.map(jnp.asarray, theta)
-
+  init = init_from(weights, spec.name) if weights else partial(_init_theta, spec)
   return LearnedRule(init, partial(_bind, spec), _diagnostics)
 
 
