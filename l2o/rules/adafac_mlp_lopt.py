@@ -33,6 +33,7 @@ from l2o.rules.per_parameter.accumulators import (
 )
 from l2o.rules.per_parameter.inputs import input_blocks
 from l2o.rules.per_parameter.mlp import MLP
+from l2o.rules.per_parameter.shapes import WITHOUT_CLIPPING, adafac_mlp_lopt_shapes
 from l2o.rules.per_parameter.steps import normalised_output
 from l2o.rules.per_parameter.tensor_groups import (
   Group,
@@ -42,8 +43,6 @@ from l2o.rules.per_parameter.tensor_groups import (
   tensors_of,
 )
 from l2o.rules.per_parameter.theta import (
-  WITHOUT_CLIPPING,
-  adafac_mlp_lopt_shapes,
   descending,
   init_network,
   one_mlp,
@@ -86,7 +85,7 @@ def adafac_mlp_lopt(
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:
-    A rule with theta = `adafac_mlp_lopt_shapes(hidden_size)` of `per_parameter.theta`.
+    A rule with theta = `adafac_mlp_lopt_shapes(hidden_size)` of `per_parameter.shapes`.
 
   Raises:
     InputError: a number out of bounds; at `init`, weights of another rule.

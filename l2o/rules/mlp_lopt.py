@@ -25,6 +25,7 @@ from l2o.rules.contract import PARAMS_CALL, check_horizon, strict
 from l2o.rules.per_parameter.accumulators import average
 from l2o.rules.per_parameter.blocks import in_blocks
 from l2o.rules.per_parameter.inputs import input_scales
+from l2o.rules.per_parameter.shapes import mlp_lopt_shapes
 from l2o.rules.per_parameter.tensor_groups import (
   Group,
   by_group,
@@ -35,7 +36,6 @@ from l2o.rules.per_parameter.tensor_groups import (
 from l2o.rules.per_parameter.theta import (
   descending,
   init_network,
-  mlp_lopt_shapes,
   with_time,
 )
 from l2o.rules.released import init_from
@@ -74,7 +74,7 @@ def mlp_lopt(
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:
-    A rule with theta = `mlp_lopt_shapes(hidden_size)` of `per_parameter.theta`.
+    A rule with theta = `mlp_lopt_shapes(hidden_size)` of `per_parameter.shapes`.
 
   Raises:
     InputError: a number out of bounds; at `init`, weights of another rule.

@@ -15,8 +15,13 @@ import numpy as np
 
 from l2o.artifacts.arrays_file import is_real, leaves, mismatches
 from l2o.errors import InputError, first_line
-from l2o.rules.per_parameter.theta import adafac_mlp_lopt_shapes, celo2_shapes, mlp_lopt_shapes
-from l2o.rules.velo.network import NUM_FEATURES, theta_shapes
+from l2o.rules.per_parameter.shapes import (
+  VELO_FEATURES,
+  adafac_mlp_lopt_shapes,
+  celo2_shapes,
+  mlp_lopt_shapes,
+  velo_shapes,
+)
 from l2o.types import Params, Theta
 
 
@@ -35,7 +40,7 @@ VELO = _Format(
   'VeLO or Celo',
   ('lstm_init_state', 'rnn_params'),
   (('rnn_params/linear/w', 0), ('lstm_init_state/hidden', 1), ('ff_mod_stack/~/b0', 0)),
-  theta_shapes,
+  velo_shapes,
   ('lstm_width', 'bank_size'),
   ('velo', 'celo'),
 )
@@ -121,7 +126,7 @@ def load_released(path: str | os.PathLike[str]) -> tuple[Theta, dict[str, Any]]:
   )
   wanted = {jax.tree_util.keystr(keys, simple=True, separator='/'): shape for keys, shape in flat}
   differences = mismatches(found, wanted)
-  names = {number: name for name, number in NUM_FEATURES.items()}
+  names = {number: name for name, number in VELO_FEATURES.items()}
   name = names.get(sizes[0], '') if known is VELO else known.rules[0]
   if not name:
     differences.insert(0, f'rnn_params/linear/w has {sizes[0]} features, not 30 or 18')

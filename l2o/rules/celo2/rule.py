@@ -41,6 +41,7 @@ from l2o.rules.per_parameter.accumulators import (
 )
 from l2o.rules.per_parameter.inputs import BLOCKS, input_blocks
 from l2o.rules.per_parameter.mlp import MLP
+from l2o.rules.per_parameter.shapes import INPUT_LAYERS, celo2_shapes
 from l2o.rules.per_parameter.steps import normalised_output
 from l2o.rules.per_parameter.tensor_groups import (
   Group,
@@ -50,8 +51,6 @@ from l2o.rules.per_parameter.tensor_groups import (
   tensors_of,
 )
 from l2o.rules.per_parameter.theta import (
-  INPUT_LAYERS,
-  celo2_shapes,
   descending,
   init_network,
   one_mlp,
@@ -129,7 +128,7 @@ def celo2(
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:
-    A rule with theta = `celo2_shapes(hidden_size)` of `per_parameter.theta`.
+    A rule with theta = `celo2_shapes(hidden_size)` of `per_parameter.shapes`.
 
   Raises:
     InputError: a number out of bounds, no such schedule, an expression that is none; at `init`,

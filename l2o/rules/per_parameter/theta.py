@@ -1,9 +1,5 @@
-"""The thetas of rules that are one network for all parameters: shapes, and where they begin.
+"""The thetas of rules that are one network for all parameters: where they begin, and their use."""
 
-Names are those of the released weights; a key `a/b` there is two nested ones here.
-"""
-
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,52 +8,8 @@ import jax.numpy as jnp
 
 from l2o.rules.per_parameter.inputs import BLOCKS
 from l2o.rules.per_parameter.mlp import MLP, with_descent
+from l2o.rules.per_parameter.shapes import INPUT_LAYERS, TIMES
 from l2o.types import Theta
-
-TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)  # steps
-MLP_LOPT_INPUTS = 8  # the gradient, the parameter and six momenta
-WITHOUT_CLIPPING = {k: n for k, n in BLOCKS.items() if k not in ('clipped_grad', 'scaled_grad')}
-INPUT_LAYERS = tuple(f'w0__{i}' for i in range(len(BLOCKS)))
-
-
-def mlp_lopt_shapes(hidden_size: int) -> Theta:
-  """The tree of MLPLOpt's theta with a shape for each leaf.
-
-  Example:
-    >>> mlp_lopt_shapes(32)['mlp']['~']['linear_0']
-    {'w': (19, 32), 'b': (32,)}
-  """
-  sizes = MLP_LOPT_INPUTS + len(TIMES), hidden_size, hidden_size, 2
-  layers = enumerate(itertools.pairwise(sizes))
-  return {'mlp': {'~': {f'linear_{i}': {'w': (n, m), 'b': (m,)} for i, (n, m) in layers}}}
-
-
-def adafac_mlp_lopt_shapes(hidden_size: int) -> Theta:
-  """The tree of AdafacMLPLOpt's theta with a shape for each leaf.
-
-  Example:
-    >>> adafac_mlp_lopt_shapes(4)['nn']['~']['w0']
-    (39, 4)
-  """
-  h, inputs = hidden_size, sum(WITHOUT_CLIPPING.values()) + len(TIMES)
-  network = {'w0': (inputs, h), 'b0': (h,), 'w1': (h, h), 'b1': (h,), 'w2': (h, 2), 'b2': (2,)}
-  decays = {'momentum_decays': (3,), 'rms_decays': (1,), 'adafactor_decays': (3,)}
-  return {**decays, 'nn': {'~': network}}
-
-
-def celo2_shapes(hidden_size: int) -> Theta:
-  """The tree of Celo2's theta with a shape for each leaf.
-
-  Example:
-    >>> celo2_shapes(8)['ff_mod_stack']['~']['w0__3']
-    (3, 8)
-  """
-  h = hidden_size
-  network: Theta = {
-    name: (width, h) for name, width in zip(INPUT_LAYERS, BLOCKS.values(), strict=True)
-  }
-  network |= {'b0': (h,), 'w1': (h, h), 'b1': (h,), 'w2': (h, 3), 'b2': (3,)}
-  return {'ff_mod_stack': {'~': network}}
 
 
 def init_network(key: jax.Array, shapes: Theta) -> Theta:

@@ -14,18 +14,17 @@ import jax.numpy as jnp
 
 from l2o.rules.per_parameter.inputs import BLOCKS
 from l2o.rules.per_parameter.mlp import MLP, with_descent
+from l2o.rules.per_parameter.shapes import velo_shapes
 from l2o.types import Horizon, Theta
 
 TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)  # fractions of K where a time feature is 0
 LOSS_DECAYS = 10
 UNSEEN = 999999999999.0  # the running minimum before the first loss
-CLOCK = len(TIMES) + LOSS_DECAYS - 1  # features that all tensors share; Celo has no others
+CLOCK = (
+  len(TIMES) + LOSS_DECAYS - 1
+)  # features that all tensors share; Celo has no others, VeLO 12 more
 RANKS = 5
-TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
-NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
 ADAM = f'w0__{list(BLOCKS).index("scaled_grad")}'  # the weights of g / sqrt(v + 1e-6)
-HIDDEN = 4
-OUTPUTS = 3  # the third is unused
 
 
 class LossBuffer(NamedTuple):
@@ -40,35 +39,6 @@ class LSTM(NamedTuple):
 
   hidden: jax.Array  # [T, H] float32
   cell: jax.Array  # [T, H] float32
-
-
-def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
-  """The tree of theta with a shape for each leaf.
-
-  Example:
-    >>> theta_shapes(30, 512, 256)['rnn_params']['rnn_to_controls']
-    {'w': (512, 256), 'b': (256,)}
-  """
-  F, H, N = num_features, lstm_width, bank_size
-
-  def linear(inputs: int, outputs: int) -> Theta:
-    return {'w': (inputs, outputs), 'b': (outputs,)}
-
-  bank: Theta = {f'w0__{i}': (N, width, HIDDEN) for i, width in enumerate(BLOCKS.values())}
-  bank |= {'b0': (N, HIDDEN), 'w1': (N, HIDDEN, HIDDEN), 'b1': (N, HIDDEN)}
-  bank |= {'w2': (N, HIDDEN, OUTPUTS), 'b2': (N, OUTPUTS)}
-  return {
-    'lstm_init_state': {'hidden': (1, H), 'cell': (1, H)},
-    'rnn_params': {
-      'linear': linear(F, H),  # in the released weights, but without effect
-      'linear_1': linear(F, H),
-      'linear_2': linear(F, H),
-      'rnn': {'linear': linear(2 * H, 4 * H)},
-      'rnn_to_controls': linear(H, N),
-      'step_size': linear(H, 1),
-    },
-    'ff_mod_stack': {'~': bank},
-  }
 
 
 def init_theta(
@@ -95,7 +65,7 @@ def init_theta(
       output is small.
     descent: see above.
   """
-  shapes = theta_shapes(num_features, lstm_width, bank_size)
+  shapes = velo_shapes(num_features, lstm_width, bank_size)
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
 
   def draw(path: tuple[Any, ...], shape: tuple[int, ...], key: jax.Array) -> jax.Array:

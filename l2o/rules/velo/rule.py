@@ -28,6 +28,7 @@ from l2o.errors import InputError
 from l2o.rules.contract import CALL, check_horizon, strict
 from l2o.rules.per_parameter.accumulators import Accumulators, Sources, init_accumulators
 from l2o.rules.per_parameter.mlp import MLP, apply_mlp, fenced
+from l2o.rules.per_parameter.shapes import VELO_FEATURES
 from l2o.rules.per_parameter.tensor_groups import (
   Group,
   group_tensors,
@@ -51,7 +52,6 @@ from l2o.rules.velo.mlp import (
 )
 from l2o.rules.velo.network import (
   LSTM,
-  NUM_FEATURES,
   RANKS,
   LossBuffer,
   init_loss_buffer,
@@ -126,7 +126,7 @@ def velo(
     weights: a file of released weights to start from, see `load_theta`; it sets the widths.
 
   Returns:
-    A rule with theta = `theta_shapes(30, H, N)` of `network`, the tree of the released
+    A rule with theta = `velo_shapes(30, H, N)` of `per_parameter.shapes`, the tree of the released
     weights: see `load_theta`. `init` draws it (ours).
 
   Raises:
@@ -161,7 +161,7 @@ def celo(
   are the released optimizer's.
 
   Returns:
-    A rule with theta = `theta_shapes(18, H, N)` of `network`.
+    A rule with theta = `velo_shapes(18, H, N)` of `per_parameter.shapes`.
 
   Raises:
     InputError: as `velo`, with the roles of the two swapped.
@@ -189,7 +189,7 @@ def _init_theta(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   is_celo = spec.name == 'celo'
   mixing = spec.interpolation / (spec.bank_size if is_celo else 1)
   descent = spec.initial_step / (0.0001 * math.e if is_celo else 0.001)
-  features = NUM_FEATURES[spec.name]
+  features = VELO_FEATURES[spec.name]
   return init_theta(key, features, spec.lstm_width, spec.bank_size, mixing, descent)
 
 
@@ -200,9 +200,9 @@ def _diagnostics(state: Any) -> Metrics:
 
 def _bind(spec: _Spec, theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
   features = np.shape(theta['rnn_params']['linear']['w'])[-2]
-  if features != NUM_FEATURES[spec.name]:
+  if features != VELO_FEATURES[spec.name]:
     raise InputError(
-      f'{spec.name} has {NUM_FEATURES[spec.name]} features per tensor, but this theta was '
+      f'{spec.name} has {VELO_FEATURES[spec.name]} features per tensor, but this theta was '
       f'meta-trained with {features}'
     )
   check_horizon(spec.name, num_steps)
