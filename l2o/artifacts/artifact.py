@@ -100,8 +100,8 @@ def read(path_or_name: str | os.PathLike[str], **arguments: Any) -> Artifact:
   """Reads what `save` wrote, one of the optimizers that come with l2o, or released weights.
 
   Args:
-    path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format has released weights,
-      see `l2o.rules.released`; names and shapes tell whose, and its widths.
+    path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format has released
+      weights, see `l2o.rules.released`; names and shapes tell whose, and its widths.
     **arguments: of the rule, instead of those in the file or the defaults.
 
   Raises:

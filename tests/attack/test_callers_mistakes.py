@@ -71,7 +71,7 @@ def test_whole_numbers_may_be_frozen():
   assert updates['count'].dtype == jnp.int32 or np.all(updates['count'] == 0)
 
 
-@pytest.mark.parametrize('name', (*NEED_LOSS, *LOPTS))
+@pytest.mark.parametrize('name', [*NEED_LOSS, *LOPTS])
 def test_an_imaginary_part_is_not_dropped(name):
   params = PARAMS | {'head': jnp.full((1, 3), 1.0 + 2.0j)}
   with pytest.raises(l2o.InputError, match='cannot train layer head of type complex64: train its'):

@@ -30,6 +30,8 @@ class Tensor:
     dm, dv, df = self.decays
     self.m = dm * self.m + (1 - dm) * g
     self.v = dv * self.v + (1 - dv) * g**2
+    if not df.size:
+      return g, None, None
     q = g**2 + 1e-30
     if len(self.shape) < 2:
       self.diag = df * self.diag + (1 - df) * q
