@@ -19,7 +19,9 @@ class Tensor:
 
   def __init__(self, shape, momentum, second=(), factored=()):
     self.shape = shape or (1,)
-    self.decays = [np.array(d, np.float64) for d in (momentum, second, factored)]
+    # 1 - d is that of the rounded d: for 0.9999 it differs by 2e-4 of itself.
+    rounded = [np.array(d, np.float32) for d in (momentum, second, factored)]
+    self.decays = [(d.astype(np.float64), (1 - d).astype(np.float64)) for d in rounded]
     self.m, self.v = np.zeros((*self.shape, len(momentum))), np.zeros((*self.shape, len(second)))
     self.order = sorted(range(len(self.shape)), key=lambda axis: self.shape[axis])
     self.row = self.col = self.diag = 0.0
@@ -27,18 +29,18 @@ class Tensor:
   def add(self, g):
     """What the network sees: gradient, averages, factors."""
     g = g.reshape(self.shape)[..., None]
-    dm, dv, df = self.decays
-    self.m = dm * self.m + (1 - dm) * g
-    self.v = dv * self.v + (1 - dv) * g**2
+    (dm, em), (dv, ev), (df, ef) = self.decays
+    self.m = dm * self.m + em * g
+    self.v = dv * self.v + ev * g**2
     if not df.size:
       return g, None, None
     q = g**2 + 1e-30
     if len(self.shape) < 2:
-      self.diag = df * self.diag + (1 - df) * q
+      self.diag = df * self.diag + ef * q
       return g, root(np.maximum(self.diag + 1e-9, 1e-9)), None
     d1, d0 = self.order[-2:]
-    self.row = df * self.row + (1 - df) * q.mean(axis=d0, keepdims=True)
-    self.col = df * self.col + (1 - df) * q.mean(axis=d1, keepdims=True)
+    self.row = df * self.row + ef * q.mean(axis=d0, keepdims=True)
+    self.col = df * self.col + ef * q.mean(axis=d1, keepdims=True)
     relative = self.row / (self.row.mean(axis=d1, keepdims=True) + 1e-9)
     factor = root(np.maximum(relative, 1e-9)) * root(np.maximum(self.col, 1e-9))
     return g, factor, self.m * factor
