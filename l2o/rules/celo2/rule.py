@@ -86,7 +86,7 @@ class _Spec(NamedTuple):
   descends: bool
   orthogonal: bool  # and vectors to AdamW
   adamw_rate: float = 1.0
-  embeddings: str = ''
+  embeddings: re.Pattern[str] = re.compile('')
   bias_correction: bool = True
 
 
@@ -142,12 +142,6 @@ def celo2(
     >>> rule.diagnostics(state)['step_norm'].shape
     (2,)
   """
-  try:
-    re.compile(embeddings)
-  except re.error as error:
-    raise InputError(
-      f'celo2: embeddings must be a regular expression, not {embeddings!r} ({error})'
-    ) from error
   spec = _Spec(
     'celo2',
     learning_rate,
@@ -157,7 +151,7 @@ def celo2(
     descends,
     orthogonal=True,
     adamw_rate=adamw_rate,
-    embeddings=embeddings,
+    embeddings=_expression(embeddings),
     bias_correction=bias_correction,
   )
   return _rule(spec, weights)
@@ -190,6 +184,15 @@ def celo2_base(
   shape = build_schedule(schedule)
   spec = _Spec('celo2_base', learning_rate, shape, weight_decay, hidden_size, descends, False)
   return _rule(spec, weights)
+
+
+def _expression(embeddings: str) -> re.Pattern[str]:
+  try:
+    return re.compile(embeddings)
+  except re.error as error:
+    raise InputError(
+      f'celo2: embeddings must be a regular expression, not {embeddings!r} ({error})'
+    ) from error
 
 
 def _rule(spec: _Spec, weights: str) -> LearnedRule:
@@ -255,7 +258,7 @@ def _part(spec: _Spec, params: Params) -> _Part:
   """Which tensors are the network's, and which AdamW's."""
   pairs = zip(layer_paths(params), jax.tree.leaves(params), strict=True)
   vectors = [
-    spec.orthogonal and (x.ndim < 2 or bool(re.search(spec.embeddings, path)))
+    spec.orthogonal and (x.ndim < 2 or bool(spec.embeddings.search(path)))
     for path, x in pairs
     if x.size
   ]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import l2o
-from l2o.rules import released
+from l2o.rules import mlp_lopt, released
+from l2o.rules.per_parameter import blocks
 from tests.l2o.rules.lopt_reference import AdafacMLPLOpt, AdamW, Celo2Steps, MLPLOpt
 from tests.l2o.rules.test_velo import nested
 
@@ -135,7 +136,10 @@ def test_celo2_with_its_released_weights_repeats_recorded_runs():
 
 
 @pytest.mark.parametrize('name', SPECS)
-def test_it_agrees_with_the_reference(name):
+def test_it_agrees_with_the_reference(name, monkeypatch):
+  """In blocks of a few entries, the last of which overlap."""
+  monkeypatch.setattr(mlp_lopt, 'CHUNK', 7)
+  monkeypatch.setattr(blocks, 'BLOCK', 20)
   rng = np.random.default_rng(7)
   params = draw(rng)
   decay = 0.3 if 'celo2' in name else 0.0
