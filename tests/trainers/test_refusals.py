@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
       'meta_train.mesh: population 99 x data 1 x model 1 needs 99 devices',
     ),
     ('meta_train.mapping', 'parallel', 'choose from auto, sequential, vectorized'),
-    ('meta_evaluate.baselines.sgd_constant.rule.schedule', 'linear', "no schedule 'linear'"),
+    ('meta_evaluate.baselines.sgd_constant.rule.schedule', 'cubic', "no schedule 'cubic'"),
     ('pretrain.num_steps', 0, 'pretrain.num_steps must be at least 1, not 0'),
     ('pretrain.rule.learning_rate', 0.0, 'learning_rate must be .*above 0'),
     ('pretrain.batch_size', 10**6, 'pretrain.batch_size must be 1 to'),

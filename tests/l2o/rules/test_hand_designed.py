@@ -233,6 +233,12 @@ def test_cosine_reaches_zero_at_the_horizon_and_stays():
       ),
     ),
     (
+      {'name': 'linear', 'warmup': 0.1},
+      lambda lr: optax.join_schedules(
+        [optax.linear_schedule(lr / 11, lr, 10), optax.linear_schedule(lr, 0.0, 90)], [10]
+      ),
+    ),
+    (
       {'name': 'step', 'every': 30, 'factor': 0.3},
       lambda lr: optax.exponential_decay(lr, 30, 0.3, staircase=True),
     ),
@@ -273,7 +279,7 @@ def test_a_stack_of_learning_rates_is_a_grid():
       {'optimizer': 'lionn'},
       "no optimizer 'lionn'.*mean 'lion'.*adam, adamax, adamw, ademamix, lamb",
     ),
-    ({'optimizer': 'adam', 'schedule': 'linear'}, "no schedule 'linear'.*constant, cosine"),
+    ({'optimizer': 'adam', 'schedule': 'cubic'}, "no schedule 'cubic'.*constant, cosine"),
     ({'optimizer': 'adam', 'trainable': 'tail'}, "'tail'.*all, head"),
     ({'optimizer': 'sgd', 'b1': 0.9}, "sgd has no 'b1'"),
     ({'optimizer': 'prodigy', 'b1': 0.9}, "prodigy has no 'b1'.*betas"),
