@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from l2o.arguments import NotNegative, Positive, checked
+from l2o.arguments import NotNegative, Positive, Whole, checked
 from l2o.errors import InputError
+from l2o.tasks.parts import in_parts
 from l2o.tasks.preprocessing import Preprocessing, prepared
 from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
@@ -22,6 +23,7 @@ def regression(
   scale: Positive = 1.0,
   peak: NotNegative = 0.0,
   preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+  evaluated_at_once: Whole = 0,
 ) -> Task:
   """Mean squared error on `{'target': [B, ...], **inputs}`, inputs passed to the model by name.
 
@@ -36,6 +38,8 @@ def regression(
     peak: the width of the target's range; 0 for no `psnr`.
     preprocessing: of inputs [B, ..., H, W, C] in uint8, as in `classification`; others stay as
       they are.
+    evaluated_at_once: examples that the network sees at a time in an evaluation, so that a large
+      one fits; 0 for all of them.
 
   Raises:
     InputError: a scale or a peak out of bounds, a wrong preprocessing, or one without such inputs;
@@ -72,8 +76,11 @@ def regression(
     return _mse(output, batch), (new_state, {})
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    error = _mse(predict(model, params, model_state, prepare(batch)), batch)
-    return _metrics(error, scale, peak)
+    def predicted(part: Batch) -> jax.Array:
+      return predict(model, params, model_state, prepare(part))
+
+    output = in_parts(predicted, _inputs(batch), evaluated_at_once)
+    return _metrics(_mse(output, batch), scale, peak)
 
   return Task(init, loss, evaluate)
 
