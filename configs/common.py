@@ -190,12 +190,15 @@ def baseline(
   return {'rule': rule, 'learning_rates': learning_rates}
 
 
-def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[str, Any]:
+def sweep_row(
+  table: str, paper: float | Mapping[str, float | None] | None, diff: Mapping[str, Any]
+) -> dict[str, Any]:
   """One row of a sweep.
 
   Args:
-    table: the table it belongs to.
-    paper: the accuracy in % reported by a paper, if any.
+    table: the table it belongs to; of training jobs, the row's name.
+    paper: what a paper reports, if anything: the accuracy in %; of training jobs, the values by the
+      names of our measures and in their units, None for one that was not finite.
     diff: dotted key -> value, the changes to the sweep's base.
   """
   return {'table': table, 'paper': paper, 'diff': dict(diff)}

@@ -11,6 +11,7 @@ from l2o.errors import InputError
 from l2o.registry import build
 
 BATCH_SOURCES = {
+  'blank': 'datasets.blank:blank_batches',
   'images': 'datasets.labelled_images:images',
   'lane_keeping': 'datasets.lane_keeping:lane_keeping',
   'nothing': 'datasets.batch_sources:nothing',
