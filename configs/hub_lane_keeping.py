@@ -7,7 +7,7 @@ python main.py --config=configs/hub_lane_keeping.py:weights=lite0.safetensors --
 
 The optimizers of arXiv 2305.16823 on its lane-keeping task: Adam (0.001, x 0.3 every 100 of 200
 steps; the paper runs 5,000, decays every 300 and starts at 0.01, where the network only learns a
-constant here), a learned optimizer alone, with LGL2O and in HUB. For the frames, in
+constant here), a learned optimizer alone, with LGL2O and in HUB. For the frames or videos, in
 L2O_LANE_KEEPING, see datasets/lane_keeping.py. The learned optimizer is Celo if `celo=FILE` names
 its released weights, otherwise `velo-quickstart`.
 
@@ -43,6 +43,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c = common.train_base()
   c.batch_source = {
     'name': 'lane_keeping', 'path': '', 'num_steps': 11, 'batch_size': 2, 'unit': UNIT,
+    'wheel': 'radians', 'on_bad_record': 'error',
   }  # fmt: skip
   recurrent = RECURRENT[choose(args.model, RECURRENT, 'model')]
   c.model = {'name': 'lane_keeping', 'recurrent': recurrent}

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datasets.records import BadRecordError
 from l2o.errors import InputError, first_line
 
 MAX_BYTES = 8 << 20  # per file: photographs have a few hundred kB
+MAX_VIDEO_BYTES = 1 << 30
 MAX_RATIO = 200  # unpacked over packed size of a zip member
 UNREADABLE = (
   OSError,
@@ -29,10 +31,6 @@ UNREADABLE = (
   UnidentifiedImageError,
   Image.DecompressionBombError,
 )
-
-
-class BadRecordError(Exception):
-  """A file does not match its name and location; the message names it."""
 
 
 class Files(NamedTuple):
@@ -102,7 +100,9 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
         raise BadRecordError(f'{name} is not a JPEG of the expected size')
       return np.asarray(image.convert('RGB'))
   except UNREADABLE as error:
-    raise BadRecordError(f'{name} is truncated or not an image ({first_line(error)})') from error
+    other = isinstance(error, UnidentifiedImageError)  # which names the stream by its address
+    reason = 'it does not begin like one' if other else first_line(error)
+    raise BadRecordError(f'{name} is truncated or not a JPEG ({reason})') from error
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, where: pathlib.Path) -> None:
@@ -111,7 +111,8 @@ def _refuse_unsafe(member: zipfile.ZipInfo, where: pathlib.Path) -> None:
     raise InputError(
       f'{where} is not to be trusted: its member {member.filename!r} leaves the folder'
     )
-  if member.file_size > MAX_BYTES or member.file_size > MAX_RATIO * max(member.compress_size, 1):
+  most = MAX_VIDEO_BYTES if path.suffix.lower() == '.avi' else MAX_BYTES
+  if member.file_size > min(most, MAX_RATIO * max(member.compress_size, 1)):
     raise InputError(
       f'{where} is not to be trusted: its member {member.filename!r} unpacks to '
       f'{member.file_size} bytes from {member.compress_size}'

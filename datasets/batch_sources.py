@@ -33,6 +33,7 @@ class BatchSource(NamedTuple):
   test: Arrays | None = None  # used once, for the model with the best evaluation
   num_classes: int = 0  # number of label classes; 0 without labels
   grid: tuple[int, ...] = ()  # shape of the picture that the evaluation's targets form
+  skipped: int = 0  # bad records that were left out
   drawn: Callable[[int], Arrays] | None = (
     None  # step -> 'index' and 'label', if the host reads them
   )

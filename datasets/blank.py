@@ -59,6 +59,7 @@ class Blank:
     self._count = count
     self.image_shape = shape
     self.class_names = tuple(class_names)
+    self.skipped = 0
 
   def __len__(self) -> int:
     return self._count

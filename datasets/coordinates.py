@@ -6,7 +6,7 @@ whole grid, in order.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from sklearn.datasets import load_sample_image
@@ -19,6 +19,7 @@ from l2o.registry import choose
 
 PHOTOGRAPHS = ('china.jpg', 'flower.jpg')
 PEAK = 2.0  # the width of the values' range
+CHUNK = 1 << 20  # bytes
 
 
 Crop = Annotated[int, Range(at_least=2)]
@@ -36,12 +37,18 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
     batch_size: B.
 
   Raises:
-    InputError: the extra 'volumes' is not installed, the file is not a finite volume, the volume is
-      constant or smaller than the crop, or a number is below 1.
+    InputError: the extra 'volumes' is not installed, the file is damaged or not a finite volume,
+      the volume is constant or smaller than the crop, or a number is below 1.
   """
   values = _template() if not path else _read(path)
-  if values.ndim != 3 or not np.all(np.isfinite(values)):
-    raise InputError(f'batch_source.path: {path} must be a volume [X, Y, Z] of finite values')
+  if values.ndim != 3:
+    raise InputError(f'batch_source.path: {path} must be a volume [X, Y, Z], not {values.shape}')
+  if len(bad := np.argwhere(~np.isfinite(values))):
+    first = tuple(bad[0].tolist())
+    raise InputError(
+      f'batch_source.path: {path} must be finite, but {len(bad)} of its voxels are not, the first '
+      f'at {first}: {values[first]}; replace the file or fill them'
+    )
   middle = _middle(values, crop, 3)
   low, high = middle.min(), middle.max()
   if not high > low:
@@ -84,12 +91,23 @@ def _read(path: str) -> np.ndarray:
   nibabel = require('nibabel', extra='volumes', what='batch_source')
   try:
     image = nibabel.load(path)
+    _read_to_the_end(image)
     if np.iscomplexobj(np.asanyarray(image.dataobj)):
       raise ValueError('its values are complex')
     return np.asarray(image.get_fdata())
   except Exception as error:  # nibabel raises almost anything for damaged files
     reason = first_line(error)
-    raise InputError(f'batch_source.path: {path} cannot be read as a volume ({reason})') from error
+    raise InputError(
+      f'batch_source.path: {path} cannot be read as a volume ({reason}); replace the file'
+    ) from error
+
+
+def _read_to_the_end(image: Any) -> None:
+  """Reads every byte: a compressed file has its checksum after the last one that voxels need."""
+  for holder in image.file_map.values():
+    with holder.get_prepare_fileobj('rb') as file:
+      while file.read(CHUNK):
+        pass
 
 
 def _middle(values: np.ndarray, crop: int, num_axes: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import zlib
 
 import numpy as np
 
+from datasets.records import BadRecordError, BadRecords, OnBadRecord
 from datasets.source import ArraySource
 from l2o.arguments import checked
 from l2o.errors import InputError, first_line
@@ -24,16 +25,18 @@ VARIABLE = 'L2O_IDX_DIR'
 
 
 @checked
-def idx(split: str, folder: str = '') -> ArraySource:
+def idx(split: str, folder: str = '', on_bad_record: OnBadRecord = 'error') -> ArraySource:
   """Reads one split from `<prefix>-images-idx3-ubyte` and `-labels-idx1-ubyte`, plain or .gz.
 
   Args:
     split: 'train' (prefix train) or 'validation' (prefix t10k).
     folder: where the four files are; if empty, the environment variable L2O_IDX_DIR names it.
+    on_bad_record: 'error' names the first validation image whose class training does not have;
+      'skip' leaves such images out and counts them.
 
   Raises:
-    InputError: a file, named in the message, is missing, truncated or in another format; validation
-      has classes that training does not.
+    InputError: a file, named in the message, is missing, truncated or in another format; a record
+      is bad.
   """
   prefix = PREFIX[choose(split, PREFIX, 'split')]
   where = pathlib.Path(folder or os.environ.get(VARIABLE, ''))
@@ -48,12 +51,16 @@ def idx(split: str, folder: str = '') -> ArraySource:
     raise InputError(f'{where} has {len(images)} {prefix} images but {len(labels)} labels')
   known = labels if split == 'train' else read(_find(where, TRAIN_LABELS), rank=1)
   names = [str(c) for c in range(int(known.max()) + 1)]
-  if labels.max() >= len(names):
-    raise InputError(
-      f'{where} has a {prefix} label {labels.max()} beyond those of {TRAIN_LABELS}, which end at '
-      f'{names[-1]}'
-    )
-  return ArraySource(images[..., None], labels, names)
+  bad = BadRecords(f'{where}', on_bad_record)
+  for record in np.flatnonzero(labels >= len(names)):
+    with bad.handled():
+      raise BadRecordError(
+        f'record {record} of {prefix}-labels has the label {labels[record]}, beyond those of '
+        f'{TRAIN_LABELS}, which end at {names[-1]}'
+      )
+  good = labels < len(names)
+  bad.finish(labels[good])
+  return ArraySource(images[good][..., None], labels[good], names, bad.skipped)
 
 
 def read(path: pathlib.Path, rank: int) -> np.ndarray:

@@ -5,11 +5,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import datasets
 from datasets.batch_sources import Arrays, BatchSource
 from datasets.input_pipeline import Fed, fed
 from datasets.sampler import BatchSampler
-from datasets.source import Source
+from datasets.source import Source, check_classes
 from datasets.splits import split_classes
 from l2o.arguments import Count, Whole, checked
 from l2o.errors import InputError
@@ -46,8 +48,8 @@ def images(
     feed: the config's block of that name, if any.
 
   Raises:
-    InputError: see `datasets.load` and `split_classes`; also if there is no such part, a number is
-      below 1, or more images are requested than there are.
+    InputError: see `datasets.load` and `split_classes`; also if there is no such part, one of its
+      classes has no images, a number is below 1, or more images are requested than there are.
 
   Example:
     >>> split = {'old': 6, 'new': 4}
@@ -56,31 +58,48 @@ def images(
     ((2, 28, 28, 1), 10)
   """
   train, validation = _load(json.dumps(dict(source)))
-  parts = split_classes(len(train.class_names), split, seed, 'batch_source.split')
-  chosen = parts[choose(classes, parts, 'part of batch_source.split')]
+  chosen = _chosen(train, validation, split, classes, seed)
   batches = BatchSampler(train, chosen, batch_size, seed, 'batch_source.batch_size')
-  total = sum(len(validation.class_index[c]) for c in chosen)
-  held_out = BatchSampler(validation, chosen, total, seed, 'batch_source.num_evaluated').sample(0)
-  if num_evaluated > total:
-    raise InputError(f'batch_source.num_evaluated must be at most {total}, not {num_evaluated}')
-
+  evaluation, test = _held_out(validation, chosen, num_evaluated, seed)
   by_host = fed(train, 'train', feed) if feed else None
   evaluated = fed(validation, 'validation', feed) if feed else None
 
   def sample(number: int) -> Arrays:
     return _fetch(train, by_host, batches.sample(number))
 
-  evaluation = {name: x[:num_evaluated] for name, x in held_out.items()}
-  test = {name: x[num_evaluated:] for name, x in held_out.items()}
   return BatchSource(
     sample,
     _fetch(validation, evaluated, evaluation),
     sample(0),
     _fetch(validation, evaluated, test) if len(test['index']) else None,
     num_classes=len(chosen),
+    skipped=train.skipped + validation.skipped,
     drawn=batches.sample if by_host else None,
     fed=by_host,
   )
+
+
+def _chosen(
+  train: Source, validation: Source, split: Mapping[str, Any], classes: str, seed: int
+) -> np.ndarray:
+  """The classes of one part of the split, all with images to train and to evaluate on."""
+  parts = split_classes(len(train.class_names), split, seed, 'batch_source.split')
+  chosen = parts[choose(classes, parts, 'part of batch_source.split')]
+  for name, source in zip(datasets.SPLITS, (train, validation), strict=True):
+    check_classes(source, chosen, f'batch_source.source, {name}')
+  return chosen
+
+
+def _held_out(
+  validation: Source, chosen: np.ndarray, num_evaluated: int, seed: int
+) -> tuple[Arrays, Arrays]:
+  """Positions and labels of the images to evaluate on, and of those to test on."""
+  total = sum(len(validation.class_index[c]) for c in chosen)
+  drawn = BatchSampler(validation, chosen, total, seed, 'batch_source.num_evaluated').sample(0)
+  if num_evaluated > total:
+    raise InputError(f'batch_source.num_evaluated must be at most {total}, not {num_evaluated}')
+  evaluation = {name: x[:num_evaluated] for name, x in drawn.items()}
+  return evaluation, {name: x[num_evaluated:] for name, x in drawn.items()}
 
 
 def _fetch(source: Source, by_host: Fed | None, drawn: Arrays) -> Arrays:

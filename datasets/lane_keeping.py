@@ -1,7 +1,7 @@
 """`lane_keeping`: video frames of a small car and its steering angles.
 
-JPEG frames in a folder or a zip file, named VIDEO_NUMBER_ANGLE.jpg, with the angle in degrees, 90
-for straight on. DeepPiCar (M. Bechtel et al., arXiv 1712.08644) is such a data set.
+In a folder or a zip file: JPEG frames named VIDEO_NUMBER_ANGLE.jpg, with the angle in degrees, 90
+for straight on; or videos as DeepPicar records them (`datasets/driving_videos.py`); or both.
 """
 
 import itertools
@@ -15,8 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.archive import BadRecordError, Files, open_files, read_jpeg
+from datasets import driving_videos
+from datasets.archive import Files, open_files, read_jpeg
 from datasets.batch_sources import Arrays, BatchSource
+from datasets.records import BadRecordError, BadRecords, OnBadRecord
 from l2o.arguments import Count, Positive, Whole, checked
 from l2o.errors import InputError
 
@@ -25,6 +27,7 @@ HEIGHT, WIDTH = 66, 200  # of the network's input
 MAX_SIDE = 4096  # pixels of a frame
 STRAIGHT = 90  # degrees
 ENDS = (0.75, 0.85)  # fractions of a video where training and validation end
+LAYOUT = 'frames named like video01_117_073.jpg, or videos out-video-1.avi with out-key-1.csv'
 NAME = re.compile(r'(?:.*/)?([^/]+)_(\d+)_(\d+)\.jpe?g', re.IGNORECASE)
 
 
@@ -43,10 +46,12 @@ def lane_keeping(
   batch_size: Count = 4,
   unit: Positive = 1.0,
   pixels: bool = False,
+  wheel: driving_videos.Unit = 'radians',
+  on_bad_record: OnBadRecord = 'error',
 ) -> BatchSource:
   """Sequences of frames in, steering angles out; split by time, since adjacent frames are alike.
 
-      frames [B, T, 66, 200, 3] in [-1, 1],    target [B, T, 1] = (angle - 90) / unit
+      frames [B, T, 66, 200, 3] in [-1, 1],    target [B, T, 1] = degrees from straight on / unit
 
   The first 75 % of each video are for training, in batches of sequences that start anywhere; the
   next 10 % are for evaluation and the last 15 % for the test, cut into consecutive sequences; an
@@ -60,18 +65,17 @@ def lane_keeping(
     batch_size: sequences of a batch.
     unit: degrees per target unit.
     pixels: whether frames are uint8 as they are stored, for a task with preprocessing.
+    wheel: unit of the angles in out-key-N.csv; DeepPicar's recorder writes radians.
+    on_bad_record: 'error' names the first video that lacks a frame or has an unreadable one, or has
+      more or fewer frames than its csv has angles; 'skip' leaves such videos out and counts them.
 
   Raises:
-    InputError: there are no data, a frame is misnamed, misnumbered or unreadable, a block is too
-      short for a sequence, or a number is out of bounds.
+    InputError: there are no data, a frame is misnamed, a video is bad or needs the extra 'video',
+      a block is too short for a sequence, or a number is out of bounds.
   """
-  if not (path or os.environ.get(VARIABLE)):
-    raise InputError(
-      f"the batch source 'lane_keeping' needs frames: set batch_source.path or the variable "
-      f'{VARIABLE} to a folder or zip file of frames named like video01_117_073.jpg'
-    )
-  where = pathlib.Path(path or os.environ[VARIABLE])
-  parts = [_blocks(video) for video in _videos(open_files(where), where)]
+  where = _where(path)
+  bad = BadRecords(f'{where}', on_bad_record)
+  parts = [_blocks(video) for video in _videos(open_files(where), where, wheel, bad)]
   training, validation, test = zip(*parts, strict=True)
   shortest = min(len(block.angles) for block in (*training, *validation, *test))
   if shortest < num_steps:
@@ -91,7 +95,16 @@ def lane_keeping(
     whole = [range(0, len(v.angles) - num_steps + 1, num_steps) for v in blocks]
     return batch([_part(v, k, num_steps) for v, at in zip(blocks, whole, strict=True) for k in at])
 
-  return BatchSource(sample, tiled(validation), sample(0), tiled(test))
+  return BatchSource(sample, tiled(validation), sample(0), tiled(test), skipped=bad.skipped)
+
+
+def _where(path: str) -> pathlib.Path:
+  if found := path or os.environ.get(VARIABLE):
+    return pathlib.Path(found)
+  raise InputError(
+    f"the batch source 'lane_keeping' needs frames: set batch_source.path or the variable "
+    f'{VARIABLE} to a folder or zip file of {LAYOUT}'
+  )
 
 
 def _batch(sequences: Sequence[_Video], unit: float, pixels: bool) -> Arrays:
@@ -113,7 +126,25 @@ def _blocks(video: _Video) -> list[_Video]:
   return [_part(video, a, b - a) for a, b in itertools.pairwise(edges)]
 
 
-def _videos(files: Files, where: pathlib.Path) -> list[_Video]:
+def _videos(
+  files: Files, where: pathlib.Path, wheel: driving_videos.Unit, bad: BadRecords
+) -> list[_Video]:
+  listed, recorded = _listed(files, where), driving_videos.names(files.names)
+  if not (listed or recorded):
+    raise InputError(f'{where} has no {LAYOUT}')
+  videos = []
+  for name, frames in sorted(listed.items()):
+    with bad.handled():
+      videos.append(_video(files, name, frames))
+  for video, key in recorded:
+    with bad.handled():
+      videos.append(_Video(*driving_videos.read(files, video, key, wheel, MAX_SIDE, _seen)))
+  bad.finish(videos)
+  return videos
+
+
+def _listed(files: Files, where: pathlib.Path) -> dict[str, dict[int, tuple[str, int]]]:
+  """The frames by video and number, each with its angle."""
   listed: dict[str, dict[int, tuple[str, int]]] = {}
   for name in files.names:
     if not name.lower().endswith(('.jpg', '.jpeg')):
@@ -127,23 +158,16 @@ def _videos(files: Files, where: pathlib.Path) -> list[_Video]:
     if int(match[2]) in frames:
       raise InputError(f'{where}: {name} has the same number as {frames[int(match[2])][0]}')
     frames[int(match[2])] = name, int(match[3])
-  if not listed:
-    raise InputError(f'{where} has no frames named like video01_117_073.jpg')
-  return [_video(files, video, frames, where) for video, frames in sorted(listed.items())]
+  return listed
 
 
-def _video(
-  files: Files, video: str, frames: Mapping[int, tuple[str, int]], where: pathlib.Path
-) -> _Video:
+def _video(files: Files, video: str, frames: Mapping[int, tuple[str, int]]) -> _Video:
   first, last = min(frames), max(frames)
   missing = next((number for number in range(first, last) if number not in frames), None)
   if missing is not None:
-    raise InputError(f'{where}: {video} lacks frame {missing}; its frames must be consecutive')
+    raise BadRecordError(f'{video} lacks frame {missing}, and its frames must be consecutive')
   ordered = [frames[number] for number in range(first, last + 1)]
-  try:
-    images = np.stack([_seen(read_jpeg(files, name, MAX_SIDE)) for name, _ in ordered])
-  except BadRecordError as error:
-    raise InputError(f'{where}: {error}') from error
+  images = np.stack([_seen(read_jpeg(files, name, MAX_SIDE)) for name, _ in ordered])
   return _Video(images, np.array([angle - STRAIGHT for _, angle in ordered]))
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from l2o.errors import InputError
+
 
 class Example(NamedTuple):
   """One labelled image."""
@@ -19,6 +21,7 @@ class Source(Protocol):
 
   image_shape: tuple[int, int, int] | None  # None: they differ, and are fed by the host
   class_names: Sequence[str]
+  skipped: int  # bad records that were left out
 
   def __len__(self) -> int:
     """The number of examples."""
@@ -34,6 +37,31 @@ class Source(Protocol):
     """All images at once, for data sets that fit on the device: {'image': [N, H, W, C] uint8}."""
 
 
+def check_classes(source: Source, classes: Sequence[int], where: str) -> None:
+  """Raises InputError if one of these classes has no examples.
+
+  Args:
+    source: one split of a data set.
+    classes: those that will be used.
+    where: name of the split, for the error message.
+
+  Example:
+    >>> source = ArraySource(np.zeros((1, 8, 8, 1), np.uint8), np.array([1]), ['cat', 'dog'])
+    >>> check_classes(source, [1], 'pets')
+    >>> check_classes(source, [0, 1], 'pets')
+    Traceback (most recent call last):
+      ...
+    l2o.errors.InputError: pets: the class 'cat' has no examples; add some or use other classes
+  """
+  index = source.class_index
+  for c in classes:
+    if not len(index[c]):
+      raise InputError(
+        f'{where}: the class {source.class_names[c]!r} has no examples; add some or use other '
+        f'classes'
+      )
+
+
 class ArraySource:
   """A data set held in memory.
 
@@ -41,6 +69,7 @@ class ArraySource:
     images: [N, H, W, C] uint8.
     labels: [N] int in [0, number of class names).
     class_names: one for each class, whether it has examples or not.
+    skipped: records that were left out of it because they were bad.
 
   Raises:
     ValueError: images and labels do not match.
@@ -51,7 +80,9 @@ class ArraySource:
     (3, 1, array([0, 2]))
   """
 
-  def __init__(self, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]):
+  def __init__(
+    self, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], skipped: int = 0
+  ):
     if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
       raise ValueError(
         f'images must be [N, H, W, C] uint8 and labels [N], '
@@ -63,6 +94,7 @@ class ArraySource:
     self._labels = labels.astype(np.int32)
     self.image_shape = images.shape[1:]
     self.class_names = tuple(class_names)
+    self.skipped = skipped
 
   def __len__(self) -> int:
     return len(self._images)

@@ -8,12 +8,14 @@ download needs TensorFlow.
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from datasets.images import SideOrNone, check_fits, resized
+from datasets.records import BadRecordError, BadRecords, OnBadRecord
 from datasets.source import ArraySource, Example, Source
 from l2o.arguments import checked
 from l2o.errors import InputError, first_line
@@ -22,6 +24,8 @@ from l2o.registry import choose
 
 VARIABLE = 'TFDS_DATA_DIR'
 CHUNK = 1_000  # examples decoded at a time
+Use = Callable[[bytes, int], Any]  # an image as it is in its file, number of its record
+REMEDY = 'remove its files and prepare it again'
 
 
 @checked
@@ -35,6 +39,7 @@ def tfds(
   size: SideOrNone = 0,
   in_memory: bool = True,
   download: bool = False,
+  on_bad_record: OnBadRecord = 'error',
 ) -> Source:
   """One split of a data set, in memory or read image by image on demand.
 
@@ -51,26 +56,27 @@ def tfds(
       transforms of `feed` give the images one.
     download: whether tensorflow-datasets may fetch and prepare what is missing, for which it needs
       TensorFlow.
+    on_bad_record: 'error' names the first record that cannot be read or whose label is none of the
+      classes; 'skip' leaves such records out and counts them, and decodes every image to find them.
 
   Raises:
     InputError: the data set does not exist or cannot be downloaded or read, it lacks the split or
-      feature, labels are outside its classes, or there is no `size` and images differ in size or
-      are not decoded yet.
+      feature, a record is bad, no record of a class is good, or there is no `size` and images
+      differ in size or are not decoded yet.
   """
   splits = {'train': train_split, 'validation': validation_split}
   part = splits[choose(split, splits, 'split')]
   builder = _prepared(dataset, download)
   names = _class_names(builder.info.features, image, label, dataset)
   try:
-    examples = builder.as_data_source(split=part)
+    examples = _packed(builder, part, image)
   except (ValueError, KeyError) as error:
     listed = ', '.join(builder.info.splits)
     raise InputError(f'{dataset} has no split {part!r}; it has {listed}') from error
-  if in_memory:
-    images, labels = _read(examples, image, label, size, dataset)
-    _check_labels(labels, names, f'{dataset}, {part}')
-    return ArraySource(images, labels, names)
-  return RecordSource(builder, part, (image, label), size)
+  bad = BadRecords(f'{dataset}, {part}', on_bad_record, REMEDY)
+  kind = _read if in_memory else RecordSource
+  with _reading(bad.where):
+    return kind(examples, builder.info.features[image], (image, label), names, size, bad)
 
 
 def _class_names(features: Any, image: str, label: str, dataset: str) -> Sequence[str]:
@@ -84,12 +90,11 @@ def _class_names(features: Any, image: str, label: str, dataset: str) -> Sequenc
   return features[label].names
 
 
-def _check_labels(labels: np.ndarray, names: Sequence[str], where: str) -> None:
-  if labels.min() < 0 or labels.max() >= len(names):
-    raise InputError(
-      f'{where}: labels must lie in 0..{len(names) - 1}, not {labels.min()}..{labels.max()}; take '
-      f'a split that is labelled'
-    )
+def _outside(record: int, label: int, names: Sequence[str]) -> str:
+  return (
+    f'record {record} has the label {label}, outside 0..{len(names) - 1} (an unlabelled split has '
+    f'-1 throughout)'
+  )
 
 
 @contextlib.contextmanager
@@ -98,42 +103,53 @@ def _reading(dataset: str) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    raise InputError(
-      f'{dataset} cannot be read ({first_line(error)}); remove its files and prepare it again'
-    ) from error
+    raise InputError(f'{dataset} cannot be read ({first_line(error)}); {REMEDY}') from error
 
 
 class RecordSource:
   """A data set read record by record.
 
   Args:
-    builder: a prepared tensorflow-datasets builder.
-    split: name of the split.
+    examples: its examples, with their images as they are in the files.
+    feature: of the images.
     keys: keys of the image and the label feature.
+    class_names: of the labels.
     size: height and width to resize to; 0 leaves the images as they are, and `image_shape` None.
+    bad: what becomes of bad records: if they are left out, every image is decoded once to find
+      them, otherwise one that cannot be decoded is an error when it is looked up.
   """
 
-  def __init__(self, builder: Any, split: str, keys: tuple[str, str], size: int):
-    import tensorflow_datasets
-
-    self._image, self._label = keys
-    self._size, self._name = size, builder.info.full_name
-    self.class_names = tuple(builder.info.features[self._label].names)
-    packed = {self._image: tensorflow_datasets.decode.SkipDecoding()}
-    with _reading(self._name):
-      self._examples = builder.as_data_source(split=split)
-      labels = _in_chunks(builder.as_data_source(split=split, decoders=packed))
-      self._labels = np.array([example[self._label] for example in labels], np.int32)
-    _check_labels(self._labels, self.class_names, f'{self._name}, {split}')
+  def __init__(
+    self,
+    examples: Any,
+    feature: Any,
+    keys: tuple[str, str],
+    class_names: Sequence[str],
+    size: int,
+    bad: BadRecords,
+  ):
+    self._examples, self._feature, self._image = examples, feature, keys[0]
+    self._size, self._where = size, bad.where
+    self.class_names = tuple(class_names)
+    use = partial(_decoded, feature) if bad.skips else lambda packed, record: None
+    good = [(record, label) for record, label, _ in _good(examples, keys, class_names, bad, use)]
+    self._records, self._labels = np.array(good, np.int32).reshape(-1, 2).T
+    bad.finish(self._labels.tolist(), class_names)
+    self.skipped = bad.skipped
     self.image_shape = self[0].image.shape if size else None
 
   def __len__(self) -> int:
     return len(self._labels)
 
   def __getitem__(self, index: int) -> Example:
-    with _reading(self._name):
-      image = resized(self._examples[index][self._image], self._size)
-    return Example(image, int(self._labels[index]))
+    record = int(self._records[index])
+    with _reading(self._where):
+      packed = self._examples[record][self._image]
+    try:
+      image = _decoded(self._feature, packed, record)
+    except BadRecordError as error:
+      raise InputError(f'{self._where}: {error}; {REMEDY}') from error
+    return Example(resized(image, self._size), int(self._labels[index]))
 
   @functools.cached_property
   def class_index(self) -> list[np.ndarray]:
@@ -171,19 +187,82 @@ def _prepared(dataset: str, download: bool) -> Any:
   return builder
 
 
-def _read(examples: Any, image: str, label: str, size: int, dataset: str) -> tuple:
-  check_fits(len(examples) * size**2, dataset, 'size, or in_memory = False')
+def _read(
+  examples: Any,
+  feature: Any,
+  keys: tuple[str, str],
+  names: Sequence[str],
+  size: int,
+  bad: BadRecords,
+) -> ArraySource:
+  check_fits(len(examples) * size**2, bad.where, 'size, or in_memory = False')
   images, labels = [], []
-  with _reading(dataset):
-    for example in _in_chunks(examples):
-      images.append(resized(example[image], size))
-      labels.append(int(example[label]))
+  for _, number, pixels in _good(examples, keys, names, bad, partial(_decoded, feature)):
+    images.append(resized(pixels, size))
+    labels.append(number)
+  bad.finish(labels, names)
   shapes = {pixels.shape for pixels in images}
   if len(shapes) > 1:
-    raise InputError(f'{dataset} has images of {len(shapes)} sizes; set its `size` in the config')
-  return np.stack(images), np.asarray(labels)
+    raise InputError(f'{bad.where} has images of {len(shapes)} sizes; set its `size` in the config')
+  return ArraySource(np.stack(images), np.asarray(labels), names, bad.skipped)
 
 
-def _in_chunks(examples: Any) -> Iterator[Any]:
+def _packed(builder: Any, split: str, image: str) -> Any:
+  """The examples of a split, with their images as they are in the files."""
+  import tensorflow_datasets
+
+  return builder.as_data_source(
+    split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()}
+  )
+
+
+def _decoded(feature: Any, packed: bytes, record: int) -> np.ndarray:
+  """The image [H, W, C] of a record; BadRecordError if it is not one of its feature."""
+  try:
+    pixels = feature.decode_example_np(packed)
+  except Exception as error:  # each format has its own
+    raise BadRecordError(
+      f'the image of record {record} is truncated or not an image ({first_line(error)})'
+    ) from error
+  wanted = feature.shape
+  if pixels.ndim != 3 or any(n not in (None, m) for n, m in zip(wanted, pixels.shape, strict=True)):
+    raise BadRecordError(f'the image of record {record} is {pixels.shape}, not {wanted}')
+  return pixels
+
+
+def _good(
+  examples: Any, keys: tuple[str, str], names: Sequence[str], bad: BadRecords, use: Use
+) -> Iterator[tuple[int, int, Any]]:
+  """(number, label, what `use` makes of the image) of every record that is not bad."""
+  image, label = keys
+  for record, example in enumerate(_each(examples)):
+    if not isinstance(example, Exception) and example[label] is None:
+      example = EOFError('it is empty')
+    number = -1 if isinstance(example, Exception) else int(example[label])
+    known, found = 0 <= number < len(names), None
+    with bad.handled(number if known else -1):
+      if isinstance(example, Exception):
+        raise BadRecordError(f'record {record} cannot be read ({first_line(example)})')
+      if not known:
+        raise BadRecordError(_outside(record, number, names))
+      found = record, number, use(example[image], record)
+    if found:
+      yield found
+
+
+def _each(examples: Any) -> Iterator[Any]:
+  """Every example, or in its place the error that it cannot be read for."""
+
+  def alone(row: int) -> Any:
+    try:
+      return examples[row]
+    except Exception as error:
+      return error
+
   for start in range(0, len(examples), CHUNK):
-    yield from examples.__getitems__(range(start, min(start + CHUNK, len(examples))))
+    rows = range(start, min(start + CHUNK, len(examples)))
+    try:
+      found = examples.__getitems__(rows)
+    except Exception:  # it does not say of which of them
+      found = map(alone, rows)
+    yield from found

@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from absl import logging
 
-from datasets.archive import BadRecordError, Files, below, open_files, read_jpeg, read_text
+from datasets.archive import Files, below, open_files, read_jpeg, read_text
 from datasets.images import Side, check_fits, resized
+from datasets.records import BadRecordError, BadRecords, OnBadRecord
 from datasets.source import ArraySource
 from l2o.arguments import checked
 from l2o.errors import InputError
@@ -23,12 +23,11 @@ from l2o.registry import choose
 VARIABLE = 'L2O_TINY_IMAGENET'
 SIDE = 64  # pixels of an original image
 MAX_SIDE = 16 * SIDE
-ON_BAD_RECORD = ('error', 'skip')
 
 
 @checked
 def tiny_imagenet(
-  split: str, path: str = '', size: Side = SIDE, on_bad_record: str = 'error'
+  split: str, path: str = '', size: Side = SIDE, on_bad_record: OnBadRecord = 'error'
 ) -> ArraySource:
   """Loads one split into memory, greyscale files as colour.
 
@@ -37,13 +36,13 @@ def tiny_imagenet(
     path: the zip file or the folder; if empty, the variable L2O_TINY_IMAGENET names it.
     size: height and width to resize to.
     on_bad_record: 'error' names the first file that is truncated, mislabelled or not an image;
-      'skip' leaves such files out and logs their number.
+      'skip' leaves such files out and counts them.
 
   Raises:
-    InputError: there are no data, the layout differs, a file is bad, or the zip file is unsafe.
+    InputError: there are no data, the layout differs, a file is bad, no file of a class is good, or
+      the zip file is unsafe.
   """
   choose(split, ('train', 'validation'), 'split')
-  choose(on_bad_record, ON_BAD_RECORD, 'on_bad_record')
   where = pathlib.Path(path or os.environ.get(VARIABLE, ''))
   if not (path or os.environ.get(VARIABLE)):
     raise InputError(
@@ -57,21 +56,16 @@ def tiny_imagenet(
   words = dict(line.partition('\t')[::2] for line in _text(files, 'words.txt', where).splitlines())
   listed = _train(files, wnids) if split == 'train' else _validation(files, wnids, where)
   check_fits(3 * len(listed) * size**2, f'{where}', 'size')
-  images, labels, bad = [], [], []
+  images, labels, bad = [], [], BadRecords(f'{where}', on_bad_record)
   for name, label in listed:
-    try:
+    with bad.handled(label):
       images.append(_image(files, name, label, size))
       labels.append(label)
-    except BadRecordError as error:
-      if on_bad_record == 'error':
-        raise InputError(f"{where}: {error}; on_bad_record='skip' leaves such files out") from error
-      bad.append(str(error))
-  if bad:
-    logging.warning('%s: %d of %d files left out; first: %s', where, len(bad), len(listed), bad[0])
+  names = [words.get(wnid, wnid) for wnid in wnids]
+  bad.finish(labels, names)
   if not images:
     raise InputError(f'{where} has no {split} images')
-  names = [words.get(wnid, wnid) for wnid in wnids]
-  return ArraySource(np.stack(images), np.asarray(labels), names)
+  return ArraySource(np.stack(images), np.asarray(labels), names, bad.skipped)
 
 
 def _train(files: Files, wnids: Sequence[str]) -> list[tuple[str, int]]:

@@ -20,7 +20,7 @@ GRID = ['experiment', 'optimizer', 'K']  # cells of one grid at one horizon
 COLUMN = ['experiment', 'K']  # of the table: cells in one column are compared
 OPTIONAL = (  # keys that only some rows have
   'difference_mean', 'difference_low', 'difference_high', 'at_edge', 'paper', 'seen_classes',
-  'beyond_horizon', 'tuned',
+  'beyond_horizon', 'tuned', 'skipped_records',
 )  # fmt: skip
 
 

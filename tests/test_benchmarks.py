@@ -26,6 +26,11 @@ ROUNDS = {
     [],
     ['mlp: raw adam', 'mlp: 2 devices, vectorized, vectorized'],
   ),
+  'plan_memory': (
+    "from tests.tiny_run import tiny; b.PROGRAMS = {'small': tiny}",
+    ['--name=small'],
+    ['"announced": '],
+  ),
   'processes': (
     'b.K = b.GENERATIONS = 1; b.LAYOUTS = [b.Layout(2, 1)]; '
     "full = b.quickstart.get_config; b.quickstart.get_config = lambda: full('smoke')",

@@ -104,7 +104,8 @@ def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> 
   meshes.set_cpu_devices(config['cpu_devices'])
   elsewhere = meshes.assumed(pods.devices(topology)) if topology else contextlib.nullcontext()
   with elsewhere:
-    report.make(programs.of(config))
+    found = programs.of(config)
+    report.make(found, meshes.devices()[0])
 
 
 def _row(config: Mapping[str, Any], number: str) -> Mapping[str, Any]:

@@ -34,8 +34,8 @@ def idx_folder(tmp_path):
   return tmp_path
 
 
-def load_idx(folder, split='train'):
-  return datasets.load({'name': 'idx', 'folder': str(folder)}, split)
+def load_idx(folder, split='train', **changes):
+  return datasets.load({'name': 'idx', 'folder': str(folder)} | changes, split)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,10 @@ def test_validation_labels_beyond_those_of_training_are_refused(idx_folder):
   labels = np.array([0, 7, 1], np.uint8)
   (idx_folder / 't10k-labels-idx1-ubyte').write_bytes(idx_bytes(labels))
   assert len(load_idx(idx_folder)) == 6
-  with pytest.raises(InputError, match=r't10k label 7 beyond those of train-labels.* end at 2'):
+  with pytest.raises(InputError, match=r'record 1 of t10k-labels has the label 7, .*end at 2'):
     load_idx(idx_folder, 'validation')
+  left = load_idx(idx_folder, 'validation', on_bad_record='skip')
+  assert (len(left), left.skipped, left[1].label) == (2, 1, 1)
 
 
 def test_an_overlong_folder_is_not_there():
@@ -250,7 +252,7 @@ def test_damaged_records_are_refused(prepared, tmp_path, monkeypatch, damage, in
     ({'image': 'kind'}, "the feature 'kind' is not an image"),
     ({'image': 'weight'}, "the feature 'weight' is not an image"),
     ({'label': 'picture'}, "the feature 'picture' is not a class label"),
-    ({'train_split': 'unlabelled'}, r'labels must lie in 0\.\.1, not -1\.\.-1'),
+    ({'train_split': 'unlabelled'}, r'record 0 has the label -1, outside 0\.\.1'),
     ({'train_split': 'train[:x]'}, "no split 'train"),
     ({'train_split': 'train['}, "no split 'train"),
     ({'train_split': 'train[:0]'}, "no split 'train"),

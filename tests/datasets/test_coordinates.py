@@ -63,11 +63,17 @@ def test_the_template_is_a_brain():
   )
 
 
+def one_nan():
+  values = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+  values[1, 3, 2] = np.nan
+  return values
+
+
 @pytest.mark.parametrize(
   ('values', 'says'),
   [
     (np.zeros((4, 4, 4), np.float32), 'is constant, 0 everywhere'),
-    (np.full((4, 4, 4), np.nan, np.float32), 'of finite values'),
+    (one_nan(), r'mine.nii.gz must be finite, but 1 of its voxels .* at \(1, 3, 2\): nan'),
     (np.ones((4, 4, 4, 2), np.float32), r'must be a volume \[X, Y, Z\]'),
     (np.ones((4, 4, 4), np.complex64), 'its values are complex'),
     (np.ones((2, 4, 4), np.float32), 'batch_source.crop must be at most 2, not 3'),
@@ -88,6 +94,20 @@ def test_a_file_that_is_no_volume_is_named(tmp_path):
       (tmp_path / name).write_bytes(written)
     with pytest.raises(InputError, match=f'{name} cannot be read as a volume'):
       batch_sources.load({'name': 'volume', 'path': str(tmp_path / name)}, seed=0)
+
+
+def test_a_flipped_byte_in_the_checksum_or_the_length_of_a_compressed_volume_is_noticed(tmp_path):
+  """All voxels can be read without the last eight bytes."""
+  spec = saved(tmp_path, np.random.default_rng(1).normal(size=(5, 6, 7)))
+  path = pathlib.Path(spec['path'])
+  content = path.read_bytes()
+  assert batch_sources.load(spec, seed=0).skipped == 0
+  for place in range(1, 9):
+    damaged = bytearray(content)
+    damaged[-place] ^= 0x10
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r'mine\.nii\.gz cannot be read as a volume .*replace'):
+      batch_sources.load(spec, seed=0)
 
 
 @pytest.mark.parametrize(

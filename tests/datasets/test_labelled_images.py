@@ -6,6 +6,7 @@ import pytest
 import datasets
 from datasets import batch_sources
 from l2o.errors import InputError
+from tests.attack.test_damaged_data import idx_bytes
 
 SPEC = {
   'name': 'images',
@@ -87,3 +88,18 @@ def test_without_images_left_there_is_no_test():
 def test_what_cannot_be_is_refused(changes, says):
   with pytest.raises(InputError, match=says):
     load(**changes)
+
+
+@pytest.mark.parametrize(('prefix', 'split'), [('train', 'train'), ('t10k', 'validation')])
+def test_a_class_without_images_is_refused_where_it_is_used(tmp_path, prefix, split):
+  for name in ('train', 't10k'):
+    labels = np.array([0, 2, 3, 2, 0] if name == prefix else [3, 1, 2, 0, 1], np.uint8)
+    pixels = np.zeros((5, 4, 3), np.uint8)
+    (tmp_path / f'{name}-labels-idx1-ubyte').write_bytes(idx_bytes(labels))
+    (tmp_path / f'{name}-images-idx3-ubyte').write_bytes(idx_bytes(pixels))
+  spec = {'source': {'name': 'idx', 'folder': str(tmp_path)}, 'batch_size': 1, 'num_evaluated': 1}
+  assert load(**spec, split={'new': {'first': 1}}).num_classes == 1
+  with pytest.raises(
+    InputError, match=rf"batch_source\.source, {split}: the class '1' has no exam"
+  ):
+    load(**spec, split={'new': {'first': 2}})

@@ -98,6 +98,19 @@ def test_each_seed_has_sequences_of_its_own(folder):
   assert np.any(one != other)
 
 
+def test_a_video_with_a_bad_frame_is_left_out_and_counted(folder):
+  (folder / 'images' / 'a_007_072.jpg').unlink()
+  left = load(folder, on_bad_record='skip')
+  assert left.skipped == 1
+  np.testing.assert_array_equal(numbers(left.test, 100).ravel(), np.arange(34, 40))
+  content = (folder / 'images' / 'b_009_104.jpg').read_bytes()
+  (folder / 'images' / 'b_009_104.jpg').write_bytes(content[:-300])
+  with pytest.raises(
+    InputError, match='would leave no records; the first bad one: a lacks frame 7'
+  ):
+    load(folder, on_bad_record='skip')
+
+
 def huge(folder):
   Image.new('RGB', (5000, 8)).save(folder / 'images' / 'b_009_104.jpg')
 
@@ -111,7 +124,7 @@ def rename(old, new):
   [
     (rename('a_007_072.jpg', 'a_007.jpg'), {}, r'a_007\.jpg is not named VIDEO_NUMBER_ANGLE'),
     (rename('a_007_072.jpg', 'a_007_181.jpg'), {}, 'an angle of 0 to 180 degrees'),
-    (rename('a_007_072.jpg', 'c_007_072.jpg'), {}, 'a lacks frame 7; its frames must be consecu'),
+    (rename('a_007_072.jpg', 'c_007_072.jpg'), {}, 'a lacks frame 7, and its frames must be'),
     (rename('a_007_072.jpg', 'a_06_072.jpg'), {}, r'a_06_072.* has the same number as .*a_006_071'),
     (lambda f: (f / 'images' / 'b_009_104.jpg').write_bytes(b'x'), {}, r'b_009_104\.jpg is trunca'),
     (huge, {}, r'b_009_104\.jpg is not a JPEG of the expected size'),

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import datasets
 from datasets import transforms
@@ -129,6 +131,7 @@ def test_what_is_not_there_is_named_and_nothing_is_fetched(spec, prepared, chang
 
 READ = """
 import json
+import shutil
 import datasets
 
 spec = json.loads(sys.argv[1])
@@ -160,3 +163,84 @@ def test_resizing_cuts_the_longer_side_evenly_and_keeps_the_channels():
   np.testing.assert_array_equal(resized(image, 5), np.full((5, 5, 3), 200))
   assert resized(image, 0) is image
   assert resized(image[..., :1], 4).shape == (4, 4, 1)
+
+
+@pytest.fixture
+def damaged(tmp_path, monkeypatch):
+  """Record 1 is a truncated JPEG, 3 a PNG of another shape, 5 of a kind without a name."""
+  pytest.importorskip('tensorflow')  # to prepare, not to read
+  tfds = pytest.importorskip('tensorflow_datasets')
+  pixels = np.random.default_rng(0).integers(0, 255, (7, 16, 24, 3), dtype=np.uint8)
+  paths = []
+  for i, picture in enumerate(pixels):
+    paths.append(tmp_path / f'{i}.{"png" if i == 3 else "jpg"}')
+    Image.fromarray(picture[:9] if i == 3 else picture).save(paths[-1])
+  paths[1].write_bytes(paths[1].read_bytes()[:-40])
+  kind = tfds.features.ClassLabel(names=['blue', 'red', 'green', 'white'])
+  features = {'picture': tfds.features.Image(shape=(16, 24, 3)), 'kind': kind}
+  kinds = [0, 1, 2, 0, 1, 3, 2]
+  rows = [(i, {'picture': str(paths[i]), 'kind': kinds[i]}) for i in range(7)]
+  tfds.dataset_builders.store_as_tfds_dataset(
+    name='letters',
+    version='1.0.0',
+    features=tfds.features.FeaturesDict(features),
+    split_datasets={'train': rows, 'test': rows[:4]},
+    data_dir=tmp_path,
+    disable_shuffling=True,
+    file_format='array_record',
+  )
+  names = next(tmp_path.rglob('kind.labels.txt'))
+  names.write_text('blue\nred\ngreen\n')
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+  return {'name': 'tfds', 'dataset': 'letters', 'image': 'picture', 'label': 'kind'}
+
+
+def test_a_bad_record_is_named_or_left_out_and_counted(damaged):
+  for train_split, says in (
+    ('train', r'letters, train: the image of record 1 is truncated .*prepare it again'),
+    ('train[3:]', r'train\[3:\]: the image of record 0 is \(9, 24, 3\), not \(16, 24, 3\)'),
+    ('train[4:]', r'train\[4:\]: record 1 has the label 3, outside 0\.\.2'),
+  ):
+    with pytest.raises(InputError, match=rf'{says}.*, or set on_bad_record=.skip. to leave'):
+      datasets.load(damaged | {'train_split': train_split}, 'train')
+  left = datasets.load(damaged | {'on_bad_record': 'skip'}, 'train')
+  assert [left[i].label for i in range(len(left))] == [0, 2, 1, 2]
+  assert left.skipped == 3
+
+
+def test_a_class_that_would_lose_all_its_records_is_refused(damaged):
+  with pytest.raises(InputError, match=r"no records of the class 'red'.*record 1 is truncated"):
+    datasets.load(damaged | {'on_bad_record': 'skip'}, 'validation')
+
+
+def test_records_that_are_read_on_demand_are_left_out_before_any_is_drawn(damaged):
+  spec = damaged | {'in_memory': False, 'size': 4}
+  with pytest.raises(InputError, match=r'train: record 5 has the label 3, outside 0\.\.2'):
+    datasets.load(spec, 'train')
+  left = datasets.load(spec | {'on_bad_record': 'skip'}, 'train')
+  whole = datasets.load(damaged | {'size': 4, 'on_bad_record': 'skip'}, 'train')
+  assert ([left[i].label for i in range(4)], left.skipped) == ([0, 2, 1, 2], 3)
+  for i in range(4):
+    np.testing.assert_array_equal(left[i].image, whole[i].image)
+  assert [rows.tolist() for rows in left.class_index] == [[0], [2], [1, 3]]
+
+
+def test_an_image_found_bad_when_it_is_read_ends_the_run_with_its_record(damaged):
+  source = datasets.load(damaged | {'in_memory': False, 'train_split': 'train[:4]'}, 'train')
+  assert source[2].image.shape == (16, 24, 3)
+  with pytest.raises(InputError, match=r'train\[:4\]: the image of record 1 is truncated'):
+    source[1]
+
+
+def test_a_record_whose_bytes_are_damaged_leaves_the_others(spec, prepared, tmp_path, monkeypatch):
+  shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+  path = next(tmp_path.rglob('*train.array_record*'))
+  content = bytearray(path.read_bytes())
+  place = [content.find(b'\x89PNG', content.find(b'\x89PNG') + 1)]
+  content[place[0] + 20] ^= 0x55
+  path.write_bytes(content)
+  with pytest.raises(InputError, match='stamps, train: record 1 cannot be read'):
+    datasets.load(spec, 'train')
+  left = datasets.load(spec | {'on_bad_record': 'skip'}, 'train')
+  assert (len(left), left.skipped) == (8, 1)

@@ -79,6 +79,8 @@ def damage(folder, kind):
     image.write_bytes(image.read_bytes()[:300])
   elif kind == 'not an image':
     image.write_bytes(b'hello')
+  elif kind == 'a PNG':
+    Image.new('RGB', (64, 64)).save(image, 'PNG')
   elif kind == 'in the wrong folder':
     image.rename(folder / 'train' / 'n02' / 'images' / 'n01_2.JPEG')
     return 'train', 'train/n02/images/n01_2.JPEG'
@@ -96,8 +98,8 @@ def damage(folder, kind):
 
 
 KINDS = (
-  'truncated', 'not an image', 'in the wrong folder', 'not annotated', 'annotated as unknown',
-  'missing',
+  'truncated', 'not an image', 'a PNG', 'in the wrong folder', 'not annotated',
+  'annotated as unknown', 'missing',
 )  # fmt: skip
 
 
@@ -106,11 +108,22 @@ KINDS = (
 def test_a_bad_file_is_named_or_left_out_and_counted(folder, kind, packed, caplog):
   split, name = damage(folder, kind)
   where = shutil.make_archive(str(folder), 'zip', folder.parent, folder.name) if packed else folder
-  with pytest.raises(InputError, match=rf'{name} is .*on_bad_record=.skip. leaves such files out'):
+  with pytest.raises(InputError, match=rf'{name} is .*, or set on_bad_record=.skip. to leave such'):
     load(where, split)
   total = {'train': 12, 'validation': 6}[split] + (kind == 'not annotated')
-  assert len(load(where, split, on_bad_record='skip')) == total - 1
-  assert f'1 of {total} files left out; first: {name}' in caplog.text
+  left = load(where, split, on_bad_record='skip')
+  assert (len(left), left.skipped) == (total - 1, 1)
+  assert f'1 of {total} records left out; first: {name}' in caplog.text
+
+
+def test_a_class_that_would_lose_all_its_images_is_refused(folder):
+  images = sorted((folder / 'train' / 'n01' / 'images').iterdir())
+  for image in images[:-1]:
+    image.write_bytes(image.read_bytes()[:200])
+  assert load(folder, on_bad_record='skip').skipped == 3
+  images[-1].write_bytes(b'')
+  with pytest.raises(InputError, match=r"no records of the class 'goldfish'.*n01_0\.JPEG is tru"):
+    load(folder, on_bad_record='skip')
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,18 @@ from trainers.processes import agreement, arrays, parent
 
 
 class Options(NamedTuple):
-  """How often a run reports and saves."""
+  """How often a run reports and saves, and what is known of its data."""
 
   log_every_secs: float
   checkpoint_every_secs: float
   keep_checkpoints: int
+  of_data: Mapping[str, int] = {}  # for the metrics, at step 0, and for the results
 
 
-def options(config: blocks.Run) -> Options:
+def options(config: blocks.Run, of_data: Mapping[str, int]) -> Options:
   """The options set in a config."""
-  return Options(config.log_every_secs, config.checkpoint_every_secs, config.keep_checkpoints)
+  every = config.log_every_secs, config.checkpoint_every_secs
+  return Options(*every, config.keep_checkpoints, of_data)
 
 
 class Evaluate(NamedTuple):
@@ -69,6 +71,8 @@ def run(
   saved = _checkpoints(folder, options)
   state, start = saved.restore_or(state)
   writer = writers.create_writer(folder, start)
+  if options.of_data and not start:
+    writer.write_scalars(0, options.of_data)
 
   def on_metrics(done: int, values: Any) -> None:
     fetched = arrays.get(values)

@@ -27,12 +27,13 @@ class JsonLinesWriter:
   """Writes scalars as lines `{"step": …, name: value, …}`.
 
   Args:
-    path: the file. Lines past step `start` are dropped, since a resumed run rewrites them.
+    path: the file. Lines past step `start` are dropped, since a resumed run rewrites them; all are
+      at 0.
     start: steps already done.
   """
 
   def __init__(self, path: pathlib.Path, start: int = 0):
-    kept = [row for row in read_lines(path) if row['step'] <= start]
+    kept = [row for row in read_lines(path) if row['step'] <= start] if start else []
     if start and not kept:
       logging.warning('%s lacks the first %d steps: figures begin after them', path, start)
     atomic.replace(path, ''.join(json.dumps(row) + '\n' for row in kept).encode())

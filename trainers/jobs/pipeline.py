@@ -71,12 +71,13 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   with trial.said_of(f'the model {dict(typed.model)} cannot be built'):
     params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   rule = build_from(RULES, typed.rule, 'rule')
+  all_splits = (source for splits in data.sources.values() for source in splits.values())
   plan = Pipeline(
     {name: pretraining.build(typed, data, name) for name in starts if not starts[name].weights},
     _by_start(typed, found),
     meta_training.build(typed, data, task, rule),
     meta_evaluation.build(typed, data, task, rule),
-    stage.options(typed),
+    stage.options(typed, run_data.skipped_records(all_splits)),
     typed.seed,
     params,
     run_data.dealt_classes(data, (typed.meta_train.source, typed.meta_train.classes)),
@@ -142,6 +143,8 @@ def _publish(
   add_paper(rows, spec.paper, spec.num_steps)
   seen_classes.mark(rows, plan.meta_evaluate.leaks)
   _mark_horizon(rows, plan.horizons)
+  for row in rows:
+    row.update(plan.options.of_data)
   folder.write(RECORDS, records.pack(table))
   text, figures = report.make(rows, folder.path)
   print(text)

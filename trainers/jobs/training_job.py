@@ -96,7 +96,8 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
     'seed': typed.seed,
   }
   abouts = {key: given_weights.applied(about, prepared) for key, about in abouts.items()}
-  return Job(plan, stage.options(typed), batch_source, model, known, abouts)
+  options = stage.options(typed, run_data.skipped_records([batch_source]))
+  return Job(plan, options, batch_source, model, known, abouts)
 
 
 def _compare(batch_source: batch_sources.BatchSource) -> None:
@@ -179,6 +180,7 @@ def run(job: Job, folder: Folder) -> None:
     'best': {'step': step, **_numbers(evaluation.measure(inner))} if step else None,
     'test': _test(job, params, model_state),
     'restarts': int(state.kept.restarts) if state.kept else 0,
+    **job.options.of_data,
   }
   print(f'[train] evaluation after {job.plan.num_steps} steps: loss {final["loss"]}')
   agreement.decided(lambda: _publish(job, found, folder))

@@ -1,7 +1,7 @@
 """The programs of a run, lowered from shapes: nothing is allocated, and no step is taken."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,30 +18,31 @@ from trainers.stages import meta_evaluation, meta_training, training
 from trainers.stages.rows import Row, at_setting
 
 
-def of(config: Mapping[str, Any]) -> list[Program]:
-  """The programs of a frozen config, see `of_job` and `of_pipeline`."""
+def of(config: Mapping[str, Any]) -> Iterator[Program]:
+  """The programs of a frozen config, one after another; see `of_job` and `of_pipeline`."""
   if 'train' in config:
     return of_job(training_job.build(config))
   return of_pipeline(pipeline.build(config))
 
 
-def of_job(job: training_job.Job) -> list[Program]:
+def of_job(job: training_job.Job) -> Iterator[Program]:
   """The step of a training job."""
-  return [_step('train', job.plan)]
+  yield _step('train', job.plan)
 
 
-def of_pipeline(plan: pipeline.Pipeline) -> list[Program]:
+def of_pipeline(plan: pipeline.Pipeline) -> Iterator[Program]:
   """A step of each pretraining, a generation, and an evaluation of each optimizer.
 
   Where the host feeds the images, a chunk of a generation or of an evaluation.
   """
-  found = [_step(f'pretrain, {name}', stage) for name, stage in plan.pretrain.items()]
+  for name, stage in plan.pretrain.items():
+    yield _step(f'pretrain, {name}', stage)
   starts = {name: training.trained_shapes(stage) for name, stage in plan.pretrain.items()}
   starts |= {name: given.start for name, given in plan.given.items()}
   if plan.meta_train.spec.num_generations:
     build = fed_programs.generation if plan.meta_train.host else _generation
-    found.append(build(plan.meta_train, starts[plan.meta_train.spec.start]))
-  return found + _evaluations(plan.meta_evaluate, plan.params, starts)
+    yield build(plan.meta_train, starts[plan.meta_train.spec.start])
+  yield from _evaluations(plan.meta_evaluate, plan.params, starts)
 
 
 def _step(stage: str, plan: training.Train) -> Program:
@@ -76,19 +77,18 @@ def _generation(plan: meta_training.MetaTrain, start: Any) -> Program:
 
 def _evaluations(
   plan: meta_evaluation.MetaEvaluate, params: Params, starts: Mapping[str, Any]
-) -> list[Program]:
+) -> Iterator[Program]:
   theta = jax.eval_shape(plan.rule.init, jax.random.key(0), params)
   stacked = jax.eval_shape(partial(jax.tree.map, lambda x: x[None]), theta)
   learned = Row(plan.rule_name, [''], plan.rule, stacked, False)
-  found, tuning = [], plan.spec.tuning_tasks
+  tuning = plan.spec.tuning_tasks
   build = fed_programs.evaluation if plan.experiments[0].host else _evaluation
   for row in (learned, *plan.baselines):
     if tuning and row.is_grid:
-      found.append(build(plan, row, tuning, starts))
+      yield build(plan, row, tuning, starts)
       chosen = jax.eval_shape(at_setting, row.thetas, np.int32(0))
       row = row._replace(settings=row.settings[:1], thetas=chosen)
-    found.append(build(plan, row, plan.spec.num_tasks, starts))
-  return found
+    yield build(plan, row, plan.spec.num_tasks, starts)
 
 
 def _evaluation(

@@ -1,7 +1,7 @@
 """A run's plan as text: each program's needs, and what the run takes in all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -25,14 +25,13 @@ PEAKS = {
 }  # fmt: skip
 
 
-def make(programs: Sequence[Program]) -> None:
-  """Compiles the programs, one after another, and prints what they need."""
-  device = programs[0].mesh.devices.flat[0]
+def make(programs: Iterable[Program], device: jax.Device) -> None:
+  """Compiles the programs, one after another, and prints what they need of such a device."""
   there = memory.device_bytes(device)
-  print(f'[plan] devices: {device.device_kind}, {_bytes(there)} of memory each')
+  print(f'[plan] devices: {device.device_kind}, {_bytes(there)} of memory each', flush=True)
   total, whole = 0.0, True
-  for number, program in enumerate(programs, 1):
-    print(f'[plan] compiling {number}/{len(programs)}', flush=True)
+  for program in programs:
+    print(f'[plan] compiling {_title(program)}', flush=True)
     lines, operations = describe(program, there)
     print('\n'.join(lines), flush=True)
     if operations is None:

@@ -1,15 +1,17 @@
 """The data of a run: every source is loaded once and its classes are split."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 import datasets
 from datasets import digests
+from datasets.batch_sources import BatchSource
 from datasets.input_pipeline import fed
 from datasets.sampler import TaskSampler
+from datasets.source import check_classes
 from datasets.splits import split_classes
 from l2o.errors import InputError
 from l2o.registry import choose
@@ -71,8 +73,15 @@ def classes_of(data: Data, source: str, part: str) -> np.ndarray:
   """The classes in one part of a source's split, or all of them for 'all'.
 
   Raises:
-    InputError: there is no such source, or no such part of its split.
+    InputError: there is no such source, or no such part of its split, or a class has no training
+      examples.
   """
+  classes = _listed(data, source, part)
+  check_classes(data.sources[source]['train'], classes, f'sources.{source}, train')
+  return classes
+
+
+def _listed(data: Data, source: str, part: str) -> np.ndarray:
   split = data.parts.get(choose(source, data.sources, 'source'), {})
   if choose(part, (*split, 'all'), f'part of class_split.{source}') == 'all':
     return np.arange(len(data.sources[source]['train'].class_names))
@@ -80,9 +89,9 @@ def classes_of(data: Data, source: str, part: str) -> np.ndarray:
 
 
 def class_names(data: Data, source: str, part: str) -> list[str]:
-  """The names of `classes_of`."""
+  """The names of the classes in one part of a source's split, with examples or without."""
   names = data.sources[source]['train'].class_names
-  return [str(names[c]) for c in classes_of(data, source, part)]
+  return [str(names[c]) for c in _listed(data, source, part)]
 
 
 def dealt_classes(data: Data, *more: tuple[str, str]) -> dict[str, dict[str, list[str]]]:
@@ -97,6 +106,18 @@ def dealt_classes(data: Data, *more: tuple[str, str]) -> dict[str, dict[str, lis
   for source, part in dict.fromkeys([*pairs, *more]):
     found.setdefault(source, {})[part] = class_names(data, source, part)
   return found
+
+
+def skipped_records(data: Iterable[datasets.Source | BatchSource]) -> dict[str, int]:
+  """What metrics and results say of bad records that were left out; nothing if there are none.
+
+  Example:
+    >>> train, validation, digits = (BatchSource(None, {}, {}, skipped=n) for n in (3, 1, 0))
+    >>> skipped_records([train, validation, digits]), skipped_records([digits])
+    ({'skipped_records': 4}, {})
+  """
+  count = sum(part.skipped for part in data)
+  return {'skipped_records': count} if count else {}
 
 
 def image_shape(data: Data) -> tuple[int, int, int]:
@@ -134,9 +155,13 @@ def task_sampler(
     source: name of the source.
     part: a part of the source's class split, or 'all' classes.
     seed: seed of the draws, from `stream_seed`.
+
+  Raises:
+    InputError: see `classes_of`; a class has no validation examples, or too few.
   """
   classes = classes_of(data, source, part)
   splits = data.sources[source]
+  check_classes(splits['validation'], classes, f'sources.{source}, validation')
   return TaskSampler(
     splits['train'],
     splits['validation'],

@@ -182,22 +182,25 @@ def run(
       options=options,
     )
   folder.write_arrays(TRACE, _trace(plan, starts, theta))
-  held = arrays.get(table)
-  return pd.concat(
-    [
-      measured.records_of(
-        {name: column[number] for name, column in held.items()},
-        rows[r],
-        tuned=plan.tunes(rows[r]),
-        experiment=plan.experiments[e].name,
-        source=plan.experiments[e].source,
-        seed=plan.run_seed,
-        K=num_steps,
-      )
-      for number, (e, r, num_steps) in enumerate(items)
-    ],
-    ignore_index=True,
-  )
+  return _records(plan, rows, items, arrays.get(table))
+
+
+def _records(
+  plan: MetaEvaluate, rows: Sequence[Row], items: Sequence[tuple], table: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+  parts = [
+    measured.records_of(
+      {name: column[number] for name, column in table.items()},
+      rows[r],
+      tuned=plan.tunes(rows[r]),
+      experiment=plan.experiments[e].name,
+      source=plan.experiments[e].source,
+      seed=plan.run_seed,
+      K=num_steps,
+    )
+    for number, (e, r, num_steps) in enumerate(items)
+  ]
+  return pd.concat(parts, ignore_index=True)
 
 
 def _resident(plan: MetaEvaluate, rows: Sequence[Row], starts: Mapping) -> Measure:

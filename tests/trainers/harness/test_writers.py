@@ -36,6 +36,18 @@ def test_a_resumed_run_writes_its_steps_once(tmp_path):
   assert [(row['step'], row['x']) for row in read_lines(path)] == [(1, 1), (2, 2), (3, 30)]
 
 
+def test_what_was_written_before_the_first_step_is_written_once_if_a_run_begins_again(tmp_path):
+  path = tmp_path / 'm.jsonl'
+  for x in (7, 8):
+    writer = JsonLinesWriter(path)
+    writer.write_scalars(0, {'x': x})
+    writer.close()
+  resumed = JsonLinesWriter(path, start=2)
+  resumed.write_scalars(3, {'x': 30})
+  resumed.close()
+  assert [(row['step'], row['x']) for row in read_lines(path)] == [(0, 8), (3, 30)]
+
+
 def test_tensorboard_gets_the_same_scalars(tmp_path):
   pytest.importorskip('tensorflow')
   from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -80,7 +80,7 @@ def test_blank_images_plan_a_run_on_data_that_are_not_here():
   config = tiny()
   sizes = {'num_classes': 62, 'train': 300_000, 'validation': 10_000, 'size': 28, 'channels': 1}
   config['sources'] = {'glyphs': {'name': 'blank', **sizes}}
-  real, large = (programs.of_pipeline(pipeline.build(c))[1] for c in (tiny(), config))
+  real, large = ([*programs.of_pipeline(pipeline.build(c))][1] for c in (tiny(), config))
   assert large.saved == real.saved
   grown = analyse(large.lowered.compile()).arguments - analyse(real.lowered.compile()).arguments
   assert grown == pytest.approx((300_000 + 10_000) * 28 * 28, rel=0.05)  # images lie on the device
