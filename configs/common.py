@@ -94,6 +94,7 @@ def train_base() -> ConfigDict:
 
 
 BLANK = {  # data sets by their number of classes, and of images to train and to validate on
+  'cifar10': (10, 50_000, 10_000),
   'cifar100': (100, 50_000, 10_000),
   'imagenet2012': (1_000, 1_281_167, 50_000),
   'places365_small': (365, 1_803_460, 36_500),

@@ -35,10 +35,10 @@ def in_parts(
     raise InputError(
       f'task.evaluated_at_once must be 0 for inputs without an entry for each example: {listed}'
     )
-  parts, rest = divmod(count, size)
-  stacked = {name: x[: count - rest].reshape(parts, size, *x.shape[1:]) for name, x in batch.items()}
-  found = jax.lax.map(function, stacked)
-  found = found.reshape(count - rest, *found.shape[2:])
-  if not rest:
+  whole = count - count % size
+  parts = {name: x[:whole].reshape(-1, size, *x.shape[1:]) for name, x in batch.items()}
+  found = jax.lax.map(function, parts)
+  found = found.reshape(whole, *found.shape[2:])
+  if whole == count:
     return found
-  return jnp.concatenate([found, function({name: x[-rest:] for name, x in batch.items()})])
+  return jnp.concatenate([found, function({name: x[whole:] for name, x in batch.items()})])

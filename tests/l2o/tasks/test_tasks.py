@@ -81,7 +81,7 @@ def test_regression_in_parts_is_the_same_and_needs_examples(rng):
   params, state = whole.init(jax.random.key(0))
   for name, value in whole.evaluate(params, state, batch).items():
     np.testing.assert_allclose(parts.evaluate(params, state, batch)[name], value, rtol=1e-6)
-  with pytest.raises(InputError, match='must be 0 for inputs .*: coordinates 7, times 2'):
+  with pytest.raises(InputError, match=r'must be 0 for inputs .*: coordinates 7, times 2'):
     parts.evaluate(params, state, batch | {'times': jnp.zeros(2)})
 
 
