@@ -13,8 +13,9 @@ nothing takes their place. Table 1 starts from an Xception of ImageNet in `weigh
 (docs/howto/pretrained.md), and Table 4 compresses the volume in `volume=FILE`; without them, from
 the files that `WEIGHTS` and `VOLUME` name.
 
-`smoke` has the networks of the paper on small images (handwritten digits) or short sequences;
-`blank` needs no data, for --plan. Values that the paper does not give are marked (ours).
+`smoke` has the networks of the paper on small images (handwritten digits), a photograph, or noise
+in the place of the car's frames; `blank` needs no data, for --plan. Values that the paper does not
+give are marked (ours).
 """
 
 from collections.abc import Mapping
@@ -162,7 +163,7 @@ def _steering(c: ConfigDict, args: ConfigDict, recurrent: dict, paper: Mapping[s
   }  # fmt: skip
   if args.smoke or args.blank:
     shapes = {'frames': (batch, length, 66, 200, 3), 'target': (batch, length, 1)}
-    c.batch_source = {'name': 'blank', 'shapes': shapes}
+    c.batch_source = {'name': 'noise', 'shapes': shapes}
   c.model = {'name': 'lane_keeping', 'recurrent': recurrent}
   c.task = {'name': 'regression', 'scale': UNIT}
   c.train.update(num_steps=5_000, log_every=20, eval_every=100)
@@ -182,7 +183,7 @@ def compression(c: ConfigDict, args: ConfigDict) -> None:
   if args.smoke:
     c.batch_source = {'name': 'photograph', 'crop': 32, 'batch_size': batch}
   elif args.blank:
-    c.batch_source = {'name': 'blank', 'shapes': {'coordinates': (batch, 3), 'target': (batch, 1)}}
+    c.batch_source = {'name': 'noise', 'shapes': {'coordinates': (batch, 3), 'target': (batch, 1)}}
   else:
     path = args.volume or VOLUME
     c.batch_source = {'name': 'volume', 'path': path, 'crop': side, 'batch_size': batch}

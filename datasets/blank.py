@@ -1,17 +1,14 @@
-"""`blank`: black images in the numbers of a data set, or batches of zeros, to plan a run on data that
-are not here.
-"""
+"""`blank`: black images in the numbers of a data set that is not here, to plan a run on it."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 
-from datasets.batch_sources import Arrays, BatchSource
 from datasets.images import Side
 from datasets.source import Example
-from l2o.arguments import Count, Range, Whole, checked
+from l2o.arguments import Count, Range, checked
 from l2o.registry import choose
 
 
@@ -75,26 +72,3 @@ class Blank:
   def arrays(self) -> dict[str, np.ndarray]:
     """All images, as views of one pixel."""
     return {'image': np.broadcast_to(np.uint8(0), (self._count, *self.image_shape))}
-
-
-@checked
-def blank_batches(seed: Whole, shapes: Mapping[str, Sequence[Count]]) -> BatchSource:
-  """Batches of zeros in float32, one of which is the evaluation.
-
-  Args:
-    seed: without effect.
-    shapes: name of an array -> its shape in a batch.
-
-  Example:
-    >>> source = blank_batches(0, {'coordinates': (7, 3), 'target': (7, 1)})
-    >>> source.sample(4)['coordinates'].shape
-    (7, 3)
-  """
-  del seed
-  zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-
-  def sample(number: int) -> Arrays:
-    del number
-    return dict(zeros)
-
-  return BatchSource(sample, sample(0), sample(0))
