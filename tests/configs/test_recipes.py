@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 import re
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from configs import common, hub_paper, l3rs_ablations, l3rs_paper
 from l2o.errors import InputError
+from tests.configs.test_configs import load
 from tests.l2o.rules.velo_reference import released
 from trainers import run
 from trainers.harness.folder import Folder
@@ -47,6 +49,17 @@ def build(config):
   if config['batch_source']['name'] == 'images':  # 4,096 are augmented for a step of ViT-L
     config = common.with_diff(config, {'batch_source.batch_size': 32})
   return training_job.build(config)
+
+
+def test_the_page_of_recipes_has_all_columns_and_its_commands_are_understood():
+  page = pathlib.Path('docs/recipes.md').read_text()
+  listed = [cell for cell in re.findall(r'`([^`\n]+)`', page) if cell.startswith('table=')]
+  assert [cell.partition(',weights')[0].partition(',volume')[0].partition(',velo')[0]
+          for cell in listed] == COLUMNS  # fmt: skip
+  for cell in listed:
+    assert len(hub(cell)['sweep']) >= 4  # VELO is a name of a file
+  for name, arg in re.findall(r'(l3rs_\w+)\.py:([\w=,]+)', page):
+    assert load(pathlib.Path(f'configs/{name}.py'), arg)['rule']['name'] in ('l3rs', 'velo')
 
 
 @pytest.mark.parametrize('column', COLUMNS)
