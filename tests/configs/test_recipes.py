@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import jax
+import numpy as np
 import pytest
 
 from configs import common, hub_paper, l3rs_ablations, l3rs_paper
@@ -28,10 +29,14 @@ FAST = re.compile(r'table=(2,data=traj|4,data=64)')  # columns whose rows are al
 
 @pytest.fixture(scope='session')
 def velo(tmp_path_factory):
-  """A file like that of VeLO's released weights, with fewer of them."""
+  """A file like that of VeLO's released weights, with fewer of them, whose steps are small."""
   path = tmp_path_factory.mktemp('weights') / 'velo'
-  path.write_bytes(released(num_features=30))
+  path.write_bytes(released(shrink, num_features=30))
   return path
+
+
+def shrink(theta):
+  jax.tree.map(lambda x: np.multiply(x, 0.01, out=x), theta)
 
 
 def hub(arg):
