@@ -10,8 +10,8 @@ THIN = 'lambda *a, **k: ResNet(10, features=(2,), blocks=1, stem_stride=2)'
 # name -> (what is made smaller, flags, lines that are printed)
 ROUNDS = {
   'conv': (
-    f'from l2o.models.resnet import ResNet; b.STEPS = b.REPEATS = 1; b.ResNet = {THIN}',
-    [],
+    f'from l2o.models.resnet import ResNet; b.REPEATS = 1; b.ResNet = {THIN}',
+    ['--steps=1'],
     ['flax         outside', 'canonical    in a loop'],
   ),
   'input': (
