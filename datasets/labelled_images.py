@@ -65,7 +65,12 @@ def images(
   evaluated = fed(validation, 'validation', feed) if feed else None
 
   def sample(number: int) -> Arrays:
-    return _fetch(train, by_host, batches.sample(number))
+    drawn = batches.sample(number)
+    if by_host is None:
+      return fetch(train.arrays(), drawn)
+    rows = enumerate(drawn['index'])  # each with its own random transforms
+    images = [by_host.read(int(index), (seed, number, row)) for row, index in rows]
+    return {'image': by_host.read.stacked(images), 'label': drawn['label']}
 
   return BatchSource(
     sample,
