@@ -132,23 +132,7 @@ def get_config(arg: str = '') -> ConfigDict:
     },
   }
   c.estimator = {'name': 'nes', 'population': 32, 'sigma': 0.05, 'sigma_halves_every': 500}
-  c.meta_train = {
-    'source': 'imagenet',
-    'classes': 'meta_train',
-    'start': 'main',
-    'num_generations': 2_000,
-    'meta_batch': 4,
-    'min_steps': 10,  # K ~ U{10..500}
-    'max_steps': 500,
-    'optimizer': {  # for theta
-      'name': 'adam',
-      'learning_rate': 0.02,
-      'schedule': {'name': 'halving', 'every': 500},  # generations
-    },
-    'mapping': 'auto',
-    'task_mapping': 'auto',
-    'mesh': {'population': -1, 'data': 1},
-  }
+  c.meta_train = _meta_train()
   c.meta_evaluate = _meta_evaluate()
   common.set_rules(c, args)
   if args.blank:
@@ -189,6 +173,26 @@ def _images(dataset: str, validation_split: str) -> dict:
     'size': 256,
     'in_memory': False,
     'download': False,
+  }
+
+
+def _meta_train() -> dict:
+  return {
+    'source': 'imagenet',
+    'classes': 'meta_train',
+    'start': 'main',
+    'num_generations': 2_000,
+    'meta_batch': 4,
+    'min_steps': 10,  # K ~ U{10..500}
+    'max_steps': 500,
+    'optimizer': {  # for theta
+      'name': 'adam',
+      'learning_rate': 0.02,
+      'schedule': {'name': 'halving', 'every': 500},  # generations
+    },
+    'mapping': 'auto',
+    'task_mapping': 'auto',
+    'mesh': {'population': -1, 'data': 1},
   }
 
 
