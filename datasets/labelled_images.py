@@ -65,12 +65,7 @@ def images(
   evaluated = fed(validation, 'validation', feed) if feed else None
 
   def sample(number: int) -> Arrays:
-    drawn = batches.sample(number)
-    if by_host is None:
-      return fetch(train.arrays(), drawn)
-    rows = enumerate(drawn['index'])  # each with its own random transforms
-    images = [by_host.read(int(index), (seed, number, row)) for row, index in rows]
-    return {'image': by_host.read.stacked(images), 'label': drawn['label']}
+    return _batch(train, by_host, batches.sample(number), (seed, number))
 
   return BatchSource(
     sample,
@@ -82,6 +77,14 @@ def images(
     drawn=batches.sample if by_host else None,
     fed=by_host,
   )
+
+
+def _batch(source: Source, by_host: Fed | None, drawn: Arrays, key: tuple[int, ...]) -> Arrays:
+  """A batch for training; each of its images has its own random transforms."""
+  if by_host is None:
+    return fetch(source.arrays(), drawn)
+  images = [by_host.read(int(index), (*key, row)) for row, index in enumerate(drawn['index'])]
+  return {'image': by_host.read.stacked(images), 'label': drawn['label']}
 
 
 def _chosen(

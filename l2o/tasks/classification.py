@@ -1,6 +1,6 @@
 """Image classification with a fresh head on a pretrained backbone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -77,17 +77,26 @@ def classification(
     metrics = _metrics(logits, batch['label'], losses)
     return metrics['loss'], (new_state, metrics)
 
+  def middle(images: jax.Array) -> jax.Array:
+    return prepared(_middle(images, seen))
+
+  return Task(_init(model, shape, head), loss, _evaluate(model, middle, evaluated_at_once))
+
+
+def _evaluate(
+  model: nn.Module, middle: Callable[[jax.Array], jax.Array], at_once: int
+) -> Callable[[Params, PyTree, Batch], Metrics]:
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
     def classified(part: Batch) -> jax.Array:
-      images = prepared(_middle(part['image'], seen))
-      logits: Any = model.apply({'params': params, **model_state}, images, train=False)
+      variables: Mapping[str, Any] = {'params': params, **model_state}
+      logits: Any = model.apply(variables, middle(part['image']), train=False)
       return logits
 
-    logits = in_parts(classified, {'image': batch['image']}, evaluated_at_once)
+    logits = in_parts(classified, {'image': batch['image']}, at_once)
     metrics = _metrics(logits, batch['label'], _losses(logits, batch['label']))
     return metrics | _among_the_first(logits, batch['label'])
 
-  return Task(_init(model, shape, head), loss, evaluate)
+  return evaluate
 
 
 def _init(model: nn.Module, shape: tuple[int, ...], head: str) -> InitTask:
