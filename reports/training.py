@@ -16,7 +16,11 @@ from matplotlib.figure import Figure
 from reports import tables
 from reports.figures import COLOURS, STYLE
 
-LABELS = {'accuracy': 'accuracy in the evaluation', 'psnr': 'PSNR in dB'}
+LABELS = {
+  'accuracy': 'accuracy in the evaluation',
+  'top_5_accuracy': 'top-5 accuracy in the evaluation',
+  'psnr': 'PSNR in dB',
+}
 RATE = 'effective_learning_rate'
 DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 REDUCE = {'min': np.min, 'mean': np.mean, 'max': np.max}  # how HUB's weights are summarized
