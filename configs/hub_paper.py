@@ -196,7 +196,10 @@ def compression(c: ConfigDict, args: ConfigDict) -> None:
 
 
 def classification(c: ConfigDict, args: ConfigDict) -> None:
-  """Table 5: a ResNet-50, a small ViT or a ViT-L/16, from scratch."""
+  """Table 5: a ResNet-50, a small ViT or a ViT-L/16, from scratch.
+
+  Adam's rate and the schedules of the ViTs are (ours): the paper gives AdamW's rate.
+  """
   network = args.model or 'resnet50'
   columns = TABLE_5[choose(network, TABLE_5, 'model of table 5')]
   data = args.data or next(iter(columns))
