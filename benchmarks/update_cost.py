@@ -62,6 +62,10 @@ def optimizers(params: Params) -> dict[str, Callable[[], optax.GradientTransform
     'l3rs': learned('l3rs'),
     'velo': learned('velo'),
     'celo': learned('celo'),
+    'celo2': learned('celo2'),
+    'celo2_base': learned('celo2_base'),
+    'mlp_lopt': learned('mlp_lopt'),
+    'adafac_mlp_lopt': learned('adafac_mlp_lopt'),
   }
 
 
@@ -107,13 +111,13 @@ def main(_: Any) -> None:
       jax.block_until_ready(update(grads))
       times[name].append(time.perf_counter() - begun)
   print(f'{len(leaves)} tensors, {size(params) / 1e6:.1f} MB of parameters')
-  print(f'{"optimizer":10} {"ms":>7} {"x adam":>7} {"state":>6} {"program":>8} {"temp":>6} compile')
+  print(f'{"optimizer":15} {"ms":>7} {"x adam":>7} {"state":>6} {"program":>8} {"temp":>6} compile')
   base, text = float(np.median(times['adam'])), len(updates['adam'].program.as_text())
   for name, update in updates.items():
     median = float(np.median(times[name]))
     temporary = update.program.memory_analysis().temp_size_in_bytes / size(params)
     print(
-      f'{name:10} {1e3 * median:7.1f} {median / base:7.2f} '
+      f'{name:15} {1e3 * median:7.1f} {median / base:7.2f} '
       f'{size(update.held[0][1]) / size(params):6.2f} '
       f'{len(update.program.as_text()) / text:8.2f} {temporary:6.2f} {update.compile_secs:5.1f} s'
     )

@@ -18,8 +18,7 @@ from l2o.arguments import Whole, checked
 from l2o.artifacts import arrays_file
 from l2o.errors import InputError, first_line
 from l2o.registry import build, call, choose
-from l2o.rules import RULES
-from l2o.rules.velo.weights import load_released, widths
+from l2o.rules import RULES, released
 from l2o.trees import layer_paths
 from l2o.types import Horizon, LearnedRule, Params, Theta
 
@@ -97,19 +96,21 @@ def save(
     raise InputError(f'{target} cannot be written ({first_line(error)})') from error
 
 
-def read(path_or_name: str | os.PathLike[str]) -> Artifact:
+def read(path_or_name: str | os.PathLike[str], **arguments: Any) -> Artifact:
   """Reads what `save` wrote, one of the optimizers that come with l2o, or released weights.
 
   Args:
-    path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format holds VeLO or Celo,
-      see `l2o.rules.velo.load_theta`; the shapes tell which one, and its widths.
+    path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format has released
+      weights, see `l2o.rules.released`; names and shapes tell whose, and its widths.
+    **arguments: of the rule, instead of those in the file or the defaults.
 
   Raises:
-    InputError: a file that is missing, damaged, or holds something else; an unknown name.
+    InputError: a file that is missing, damaged, or holds something else; an unknown name; an
+      argument that the rule does not take, or that changes theta's shapes.
   """
   path = _find(path_or_name)
   theta, about = _contents(path)
-  spec = _self_contained(about.spec, theta)
+  spec = _self_contained({**about.spec, **arguments}, theta)
   built = _build(spec, path)
   layers = {layer: tuple(shape) for layer, shape in about.layers.items()}
   _check_theta(built, theta, layers, path)
@@ -121,6 +122,7 @@ def load(
   params: Params,
   num_steps: Horizon,
   on_mismatch: str = 'error',
+  **arguments: Any,
 ) -> optax.GradientTransformationExtraArgs:
   """A learned optimizer as an optax transformation for one training run.
 
@@ -130,6 +132,7 @@ def load(
     num_steps: K, the length of the run.
     on_mismatch: what to do if the rule knows layers by path and these differ: 'error', or
       'mean_embedding' to give an unknown layer the mean of the known embeddings.
+    **arguments: of the rule, as `read` takes them: `schedule='cosine'` for Celo2's weights.
 
   Returns:
     A transformation whose update takes the loss: `update(grads, state, params, value=loss)`.
@@ -144,7 +147,7 @@ def load(
     >>> state = tx.init(params)
     >>> updates, state = tx.update(params, state, params, value=jnp.array(0.7))
   """
-  held = read(path_or_name)
+  held = read(path_or_name, **arguments)
   return held.rule.bind(held.rule.retarget(held.theta, params, on_mismatch=on_mismatch), num_steps)
 
 
@@ -179,7 +182,7 @@ def _is_released(path: pathlib.Path) -> bool:
 def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
   """Theta and the complete description from a file of either format."""
   if _is_released(path):
-    theta, spec = load_released(path)
+    theta, spec = released.load_released(path)
     return theta, _About(FORMAT, spec, {}, {})
   theta, said = arrays_file.read(path, KIND, REMEDY)
   if said.get('format', FORMAT) != FORMAT:
@@ -202,8 +205,8 @@ def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> di
     if files == MAX_FILES:
       raise InputError(f'{path} names itself as its rule, or is one of a chain of files that do')
     return _self_contained(_contents(path)[1].spec, theta, files + 1)
-  if spec.get('name') in ('velo', 'celo') and spec.pop('weights', ''):
-    spec |= widths(theta)
+  if (name := spec.get('name')) in released.RULES and spec.pop('weights', ''):
+    spec |= released.widths(name, theta)
   for key in ('rule', 'hand_designed', 'learned'):
     if isinstance(spec.get(key), Mapping):
       branch = theta if key == 'rule' or not isinstance(theta, Mapping) else theta.get(key, {})

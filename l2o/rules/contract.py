@@ -19,6 +19,7 @@ from l2o.trees import layer_paths
 from l2o.types import Params, PyTree
 
 CALL = 'update(grads, state, params, value=loss)'
+PARAMS_CALL = 'update(grads, state, params)'
 REAL = (jnp.floating,)
 REAL_OR_COMPLEX = (jnp.inexact,)
 NOT_COMPLEX = (jnp.floating, jnp.integer, jnp.bool_)  # integers may be frozen inside
@@ -42,7 +43,8 @@ def strict(
     name: of the rule, for error messages.
     init: params -> state.
     update: (grads, state, params, **extra) -> (updates, state).
-    call: how to call `update`, for messages of a rule that needs the loss and the parameters.
+    call: how to call `update`, for messages of a rule that needs the parameters, and the loss
+      unless this is `PARAMS_CALL`.
     trains: dtypes that the parameters may have.
 
   Raises:
@@ -111,6 +113,8 @@ def check_scalar(what: str, value: Any) -> None:
 def _check_call(name: str, call: str, params: Params | None, value: Any) -> None:
   if params is None:
     raise InputError(f'{name} needs the parameters: call {call}')
+  if call == PARAMS_CALL:
+    return
   if value is None:
     raise InputError(f'{name} needs the loss: call {call}')
   check_scalar(f'{name}: the loss', value)

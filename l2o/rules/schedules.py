@@ -19,6 +19,7 @@ SCHEDULES = {
   'constant': 'l2o.rules.schedules:constant',
   'cosine': 'l2o.rules.schedules:cosine',
   'halving': 'l2o.rules.schedules:halving',
+  'linear': 'l2o.rules.schedules:linear',
   'step': 'l2o.rules.schedules:step',
 }
 
@@ -50,12 +51,18 @@ def cosine(warmup: float = 0.0) -> Schedule:
     [0.2, 1.0, 0.5, 0.0]
   """
 
-  def factor(k: Any, K: Any) -> jax.Array:
-    w = warmup * K if warmup else 0  # keeps integers exact, so that their ratio has full precision
-    progress = (jnp.minimum(k, K) - w) / (K - w)
-    return 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+  return _warmed(lambda k, K: 0.5 * (1.0 + jnp.cos(jnp.pi * _progress(k, K, warmup))), warmup)
 
-  return _warmed(factor, warmup)
+
+def linear(warmup: float = 0.0) -> Schedule:
+  """1 - (k - w) / (K - w), zero at step K, after a warm-up as in `constant`.
+
+  Example:
+    >>> at = linear(warmup=0.2)
+    >>> [round(float(at(k, 20)), 3) for k in (0, 4, 12, 20)]
+    [0.2, 1.0, 0.5, 0.0]
+  """
+  return _warmed(lambda k, K: 1.0 - _progress(k, K, warmup), warmup)
 
 
 def step(every: int, factor: float, warmup: float = 0.0) -> Schedule:
@@ -79,6 +86,12 @@ def halving(every: Positive, warmup: float = 0.0) -> Schedule:
     [1.0, 0.5, 0.25]
   """
   return _warmed(lambda k, K: 0.5 ** (k / every), warmup)
+
+
+def _progress(k: Any, K: Any, warmup: float) -> jax.Array:
+  """The part of the steps after the warm-up that is done: 0 to 1."""
+  w = warmup * K if warmup else 0  # keeps integers exact, so that their ratio has full precision
+  return (jnp.minimum(k, K) - w) / (K - w)
 
 
 def _warmed(factor: Schedule, warmup: float) -> Schedule:

@@ -12,7 +12,11 @@ import l2o
 from tests.l2o.rules.test_contract import EXTRA, HEADS, RULES
 
 PARAMS = {'body': jnp.array([1.0, -2.0]), 'head': jnp.array([[0.5, 3.0, -1.0]])}
-NAMES = ('l3rs', 'velo', 'celo', 'hub', 'lgl2o', 'lgl2o, period 3', 'adam', 'sgd', 'head_only')
+LOPTS = ('mlp_lopt', 'adafac_mlp_lopt', 'celo2', 'celo2_base')  # need no loss
+NAMES = (
+  *('l3rs', 'velo', 'celo', 'hub', 'lgl2o', 'lgl2o, period 3', 'adam', 'sgd', 'head_only'),
+  *LOPTS,
+)
 NEED_LOSS = ('l3rs', 'velo', 'celo', 'hub', 'lgl2o', 'head_only')
 SPECS = {name: spec for name, (spec, _) in (RULES | HEADS).items() if name in NAMES}
 
@@ -67,7 +71,7 @@ def test_whole_numbers_may_be_frozen():
   assert updates['count'].dtype == jnp.int32 or np.all(updates['count'] == 0)
 
 
-@pytest.mark.parametrize('name', ['l3rs', 'velo', 'celo', 'hub', 'lgl2o', 'head_only'])
+@pytest.mark.parametrize('name', [*NEED_LOSS, *LOPTS])
 def test_an_imaginary_part_is_not_dropped(name):
   params = PARAMS | {'head': jnp.full((1, 3), 1.0 + 2.0j)}
   with pytest.raises(l2o.InputError, match='cannot train layer head of type complex64: train its'):
@@ -92,6 +96,14 @@ def test_no_loss_and_no_parameters_name_the_call(name):
     tx.update(PARAMS, state, PARAMS, value_fn=EXTRA['value_fn'])
   with pytest.raises(l2o.InputError, match=r'needs the parameters: call update\(grads, state, par'):
     tx.update(PARAMS, state, value=1.0, **EXTRA)
+
+
+@pytest.mark.parametrize('name', LOPTS)
+def test_no_parameters_name_the_call_without_a_loss(name):
+  tx = bound(name)
+  with pytest.raises(l2o.InputError, match=r'needs the parameters: call update\(grads, state, par'):
+    tx.update(PARAMS, tx.init(PARAMS))
+  tx.update(PARAMS, tx.init(PARAMS), PARAMS)
 
 
 @pytest.mark.parametrize('name', NEED_LOSS)

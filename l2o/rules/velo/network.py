@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from l2o.rules.per_parameter.inputs import BLOCKS
+from l2o.rules.per_parameter.mlp import MLP, with_descent
+from l2o.rules.per_parameter.shapes import velo_shapes
 from l2o.types import Horizon, Theta
 
 TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)  # fractions of K where a time feature is 0
 LOSS_DECAYS = 10
 UNSEEN = 999999999999.0  # the running minimum before the first loss
-CLOCK = len(TIMES) + LOSS_DECAYS - 1  # features that all tensors share; Celo has no others
+CLOCK = (
+  len(TIMES) + LOSS_DECAYS - 1
+)  # features that all tensors share; Celo has no others, VeLO 12 more
 RANKS = 5
-TENSOR = 1 + RANKS + 3 + 3  # VeLO's further features: mean v, rank, var m, var v
-NUM_FEATURES = {'velo': CLOCK + TENSOR, 'celo': CLOCK}
-BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the MLP's inputs, from w0__0 on
-ADAM = 'w0__8'  # the weights of g / sqrt(v + 1e-6)
-HIDDEN = 4
-OUTPUTS = 3  # the third is unused
+ADAM = f'w0__{list(BLOCKS).index("scaled_grad")}'  # the weights of g / sqrt(v + 1e-6)
 
 
 class LossBuffer(NamedTuple):
@@ -39,46 +39,6 @@ class LSTM(NamedTuple):
 
   hidden: jax.Array  # [T, H] float32
   cell: jax.Array  # [T, H] float32
-
-
-class MLP(NamedTuple):
-  """Weights of each tensor's own MLP, mixed from the bank."""
-
-  w0: jax.Array  # [T, 30, 4]
-  b0: jax.Array  # [T, 4]
-  w1: jax.Array  # [T, 4, 4]
-  b1: jax.Array  # [T, 4]
-  w2: jax.Array  # [T, 4, 3]
-  b2: jax.Array  # [T, 3]
-
-
-def theta_shapes(num_features: int, lstm_width: int, bank_size: int) -> Theta:
-  """The tree of theta with a shape for each leaf.
-
-  Example:
-    >>> theta_shapes(30, 512, 256)['rnn_params']['rnn_to_controls']
-    {'w': (512, 256), 'b': (256,)}
-  """
-  F, H, N = num_features, lstm_width, bank_size
-
-  def linear(inputs: int, outputs: int) -> Theta:
-    return {'w': (inputs, outputs), 'b': (outputs,)}
-
-  bank: Theta = {f'w0__{i}': (N, width, HIDDEN) for i, width in enumerate(BLOCKS)}
-  bank |= {'b0': (N, HIDDEN), 'w1': (N, HIDDEN, HIDDEN), 'b1': (N, HIDDEN)}
-  bank |= {'w2': (N, HIDDEN, OUTPUTS), 'b2': (N, OUTPUTS)}
-  return {
-    'lstm_init_state': {'hidden': (1, H), 'cell': (1, H)},
-    'rnn_params': {
-      'linear': linear(F, H),  # in the released weights, but without effect
-      'linear_1': linear(F, H),
-      'linear_2': linear(F, H),
-      'rnn': {'linear': linear(2 * H, 4 * H)},
-      'rnn_to_controls': linear(H, N),
-      'step_size': linear(H, 1),
-    },
-    'ff_mod_stack': {'~': bank},
-  }
 
 
 def init_theta(
@@ -105,7 +65,7 @@ def init_theta(
       output is small.
     descent: see above.
   """
-  shapes = theta_shapes(num_features, lstm_width, bank_size)
+  shapes = velo_shapes(num_features, lstm_width, bank_size)
   flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda x: type(x) is tuple)
 
   def draw(path: tuple[Any, ...], shape: tuple[int, ...], key: jax.Array) -> jax.Array:
@@ -113,7 +73,7 @@ def init_theta(
     if not name.startswith('w') or part == 'lstm_init_state':
       return jnp.zeros(shape, jnp.float32)
     first = name.startswith('w0')
-    fan_in = sum(BLOCKS) if first else shape[-2]
+    fan_in = sum(BLOCKS.values()) if first else shape[-2]
     bank = math.sqrt(bank_size) / mixing if part == 'ff_mod_stack' else 1.0
     bank *= 0.1 if descent and part == 'ff_mod_stack' else 1.0
     return bank / math.sqrt(fan_in) * jax.random.normal(key, shape, jnp.float32)
@@ -125,16 +85,10 @@ def init_theta(
   rnn['step_size'] = {'w': 0.0 * rnn['step_size']['w'], 'b': jnp.ones((1,), jnp.float32)}
   rnn['rnn_to_controls']['b'] = jnp.ones((bank_size,), jnp.float32)
   if descent:
-    _add_descent(theta['ff_mod_stack']['~'], descent, mixing)
+    bank = theta['ff_mod_stack']['~']
+    layers = with_descent([bank[name] for name in (ADAM, 'w1', 'w2')], 0, descent, mixing)
+    bank |= dict(zip((ADAM, 'w1', 'w2'), layers, strict=True))
   return theta
-
-
-def _add_descent(bank: Theta, descent: float, mixing: float) -> None:
-  """x and -x go through a unit each, since a relu passes one sign."""
-  signs = jnp.array([[1.0, -1.0]])
-  bank[ADAM] = bank[ADAM].at[:, 0, :2].add(signs / mixing)
-  bank['w1'] = bank['w1'].at[:, [0, 1], [0, 1]].add(1.0 / mixing)
-  bank['w2'] = bank['w2'].at[:, :2, 0].add(descent * signs / mixing)
 
 
 def init_lstm(theta: Theta, num_tensors: int) -> LSTM:

@@ -26,23 +26,32 @@ import optax
 from l2o.arguments import Count, NotNegative, Positive, checked
 from l2o.errors import InputError
 from l2o.rules.contract import CALL, check_horizon, strict
+from l2o.rules.per_parameter.accumulators import Accumulators, Sources, init_accumulators
+from l2o.rules.per_parameter.mlp import MLP, apply_mlp, fenced
+from l2o.rules.per_parameter.shapes import VELO_FEATURES
+from l2o.rules.per_parameter.tensor_groups import (
+  Group,
+  group_tensors,
+  join,
+  leaf_order,
+  replace_tensors,
+  split,
+  spread,
+  tensor_means,
+  tensors_of,
+)
+from l2o.rules.released import init_from
 from l2o.rules.velo.mlp import (
-  Accumulators,
   Means,
   Moments,
-  Sources,
-  accumulate,
-  apply_mlp,
+  add_gradient,
   first_look,
-  init_accumulators,
   mlp_inputs,
   moments_and_scales,
   next_means,
 )
 from l2o.rules.velo.network import (
   LSTM,
-  MLP,
-  NUM_FEATURES,
   RANKS,
   LossBuffer,
   init_loss_buffer,
@@ -54,16 +63,6 @@ from l2o.rules.velo.network import (
   time_features,
   update_loss_buffer,
 )
-from l2o.rules.velo.tensor_groups import (
-  Group,
-  group_tensors,
-  join,
-  leaf_order,
-  split,
-  spread,
-  tensor_means,
-)
-from l2o.rules.velo.weights import load_released
 from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 
@@ -127,7 +126,7 @@ def velo(
     weights: a file of released weights to start from, see `load_theta`; it sets the widths.
 
   Returns:
-    A rule with theta = `theta_shapes(30, H, N)` of `network`, the tree of the released
+    A rule with theta = `velo_shapes(30, H, N)` of `per_parameter.shapes`, the tree of the released
     weights: see `load_theta`. `init` draws it (ours).
 
   Raises:
@@ -162,7 +161,7 @@ def celo(
   are the released optimizer's.
 
   Returns:
-    A rule with theta = `theta_shapes(18, H, N)` of `network`.
+    A rule with theta = `velo_shapes(18, H, N)` of `per_parameter.shapes`.
 
   Raises:
     InputError: as `velo`, with the roles of the two swapped.
@@ -180,16 +179,7 @@ def celo(
 
 
 def _rule(spec: _Spec, weights: str) -> LearnedRule:
-  if not weights:
-    return LearnedRule(partial(_init_theta, spec), partial(_bind, spec), _diagnostics)
-
-  def init(key: jax.Array, params: Params) -> Theta:
-    del key, params
-    theta, held = load_released(weights)
-    if held['name'] != spec.name:
-      raise InputError(f'{weights} holds weights of {held["name"]}, not of {spec.name}')
-    return jax.tree.map(jnp.asarray, theta)
-
+  init = init_from(weights, spec.name) if weights else partial(_init_theta, spec)
   return LearnedRule(init, partial(_bind, spec), _diagnostics)
 
 
@@ -199,7 +189,7 @@ def _init_theta(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   is_celo = spec.name == 'celo'
   mixing = spec.interpolation / (spec.bank_size if is_celo else 1)
   descent = spec.initial_step / (0.0001 * math.e if is_celo else 0.001)
-  features = NUM_FEATURES[spec.name]
+  features = VELO_FEATURES[spec.name]
   return init_theta(key, features, spec.lstm_width, spec.bank_size, mixing, descent)
 
 
@@ -210,9 +200,9 @@ def _diagnostics(state: Any) -> Metrics:
 
 def _bind(spec: _Spec, theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
   features = np.shape(theta['rnn_params']['linear']['w'])[-2]
-  if features != NUM_FEATURES[spec.name]:
+  if features != VELO_FEATURES[spec.name]:
     raise InputError(
-      f'{spec.name} has {NUM_FEATURES[spec.name]} features per tensor, but this theta was '
+      f'{spec.name} has {VELO_FEATURES[spec.name]} features per tensor, but this theta was '
       f'meta-trained with {features}'
     )
   check_horizon(spec.name, num_steps)
@@ -228,7 +218,7 @@ def _transformation(spec: _Spec, theta: Theta, num_steps: Horizon) -> _Unchecked
   theta = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theta)
 
   def init(params: Params) -> VeLOState:
-    tensors = _tensors(params)
+    tensors = tensors_of(params)
     T = len(tensors)
     return VeLOState(
       step=jnp.zeros((), jnp.int32),
@@ -246,12 +236,12 @@ def _transformation(spec: _Spec, theta: Theta, num_steps: Horizon) -> _Unchecked
     loss, loss_features = update_loss_buffer(state.loss, value, state.step, num_steps)
     clock = jnp.concatenate([time_features(state.step, num_steps), loss_features])
     state = state._replace(loss=loss)
-    tensors = _tensors(params)
+    tensors = tensors_of(params)
     if not tensors:
       return grads, state._replace(step=state.step + 1)
     groups = _groups(tensors)
     wide = [join(group, tensors) for group in groups]
-    pairs = zip(_tensors(grads), tensors, strict=True)
+    pairs = zip(tensors_of(grads), tensors, strict=True)
     clipped = [_clip(g, p, spec.weight_decay) for g, p in pairs]
     wide_grads = [join(group, clipped) for group in groups]
     looks = [first_look(g, p) for g, p in zip(wide_grads, wide, strict=True)]
@@ -275,7 +265,7 @@ def _transformation(spec: _Spec, theta: Theta, num_steps: Horizon) -> _Unchecked
       parts |= split(group, joined, tensors)
       moments.append(moment)
       accumulators.append(acc)
-    updates = _replace_tensors(params, [parts[i] for i in range(len(tensors))])
+    updates = replace_tensors(params, [parts[i] for i in range(len(tensors))])
     moments = jax.tree.map(lambda *x: leaf_order(groups, x), *moments)
     return updates, VeLOState(state.step + 1, loss, lstm, lr_mult, moments, tuple(accumulators))
 
@@ -294,7 +284,7 @@ def _group_step(
   always: jax.Array,
 ) -> tuple[jax.Array, Moments, Accumulators]:
   """The updates of a group's tensors, joined, and what the next step needs."""
-  sources = accumulate(acc, grads, params, means)
+  sources = add_gradient(acc, grads, params, means)
   moments, scales, sources = moments_and_scales(group, sources, next_means(group, old, means))
   mlp = mlp._replace(
     w0=scales[:, :, None] * mlp.w0,
@@ -302,22 +292,11 @@ def _group_step(
     b2=mlp.b2.at[:, 0].multiply(-step_size),
   )
   per_slab = jax.tree.map(lambda w: spread(group, w), mlp)
-  return _fenced(always, sources, per_slab), moments, sources.acc
-
-
-def _fenced(always: jax.Array, sources: Sources, mlp: MLP) -> jax.Array:
-  """The output of the MLPs, fenced so that the compiler computes it once.
-
-  Otherwise it recomputes an entry's update for each tensor cut out of the group, in programs that
-  take a minute to compile. XLA on CPU drops `optimization_barrier` before it fuses, but does not
-  fuse across a conditional. `always` is true but must not be a constant; the other branch is never
-  taken.
-  """
 
   def output(sources: Sources, mlp: MLP) -> jax.Array:
     return apply_mlp(mlp_inputs(sources), mlp)
 
-  return jax.lax.cond(always, output, lambda sources, mlp: sources.grads, sources, mlp)
+  return fenced(always, output, sources.grads, sources, per_slab), moments, sources.acc
 
 
 def _features(
@@ -351,18 +330,8 @@ def _clip(grads: jax.Array, params: jax.Array, weight_decay: float) -> jax.Array
   return jnp.clip(grads, -1000.0, 1000.0)
 
 
-def _tensors(tree: PyTree) -> list[Any]:
-  """The leaves that are not empty."""
-  return [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
-
-
 def _groups(tensors: Sequence[Any]) -> tuple[Group, ...]:
   return group_tensors([x.shape for x in tensors])
-
-
-def _replace_tensors(tree: PyTree, tensors: Sequence[jax.Array]) -> PyTree:
-  new = iter(tensors)
-  return jax.tree.map(lambda leaf: next(new) if leaf.size else leaf, tree)
 
 
 def _accumulating(tx: _Unchecked, every: int) -> _Unchecked:

@@ -11,8 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import l2o
+from l2o.rules.per_parameter.inputs import BLOCKS
 from l2o.rules.velo import celo, load_theta, velo
-from l2o.rules.velo.network import BLOCKS
 from tests.l2o.rules.velo_reference import Reference, released
 
 GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'

@@ -4,7 +4,7 @@ import flax.serialization
 import jax
 import numpy as np
 
-from l2o.rules.velo.network import theta_shapes
+from l2o.rules.per_parameter.shapes import velo_shapes
 
 DECAYS = (0.9, 0.99, 0.999)
 
@@ -164,7 +164,7 @@ def sigmoid(x):
 
 def released(change=lambda theta: None, num_features=18):
   """A file's tree: small, and with the LSTM's key as it is in released files; VeLO: 30 features."""
-  sizes = theta_shapes(num_features, 4, 2)
+  sizes = velo_shapes(num_features, 4, 2)
   theta = jax.tree.map(
     lambda s: np.full(s, 0.5, np.float32), sizes, is_leaf=lambda x: type(x) is tuple
   )

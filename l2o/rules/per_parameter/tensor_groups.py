@@ -4,25 +4,32 @@ A tensor of rank 2 or more is cut into slabs, matrices of its two largest axes; 
 are stacked, whichever tensor they come from. Vectors and scalars are joined end to end: their slabs
 are single elements. What is computed for a slab is the same for all slabs of a group, and sums over
 a tensor are sums over its run of slabs.
+
+A rule that treats each matrix of a tensor's *last* two axes separately (`matrices`) needs slabs
+that hold whole matrices. Where these axes are not the two largest, the tensor is one slab.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from l2o.types import PyTree
+
 Shape = tuple[int, ...]
+State = TypeVar('State')
 
 
 class Group(NamedTuple):
   """Tensors whose slabs have one shape, those with fewer slabs first."""
 
-  slab: Shape  # (d1, d0), or () for vectors and scalars
+  slab: Shape  # (d1, d0), (…, d1, d0) for a whole tensor, or () for vectors and scalars
   tensors: tuple[int, ...]  # positions in the list of tensors
   lengths: tuple[int, ...]  # slabs of each tensor
+  matrix: tuple[int, int] = (-2, -1)  # with `matrices`: where a slab has the tensor's last two axes
 
   @property
   def shape(self) -> Shape:
@@ -41,24 +48,43 @@ def factored_axes(shape: Shape) -> tuple[int, int]:
   return int(d1), int(d0)
 
 
-def group_tensors(shapes: Sequence[Shape]) -> tuple[Group, ...]:
+def group_tensors(shapes: Sequence[Shape], matrices: bool = False) -> tuple[Group, ...]:
   """Sorts tensors into groups.
+
+  Args:
+    shapes: of the tensors.
+    matrices: whether slabs hold whole matrices of the last two axes.
 
   Example:
     >>> for group in group_tensors([(3, 3, 8, 16), (16,), (1, 1, 8, 16), (), (16, 8)]):
     ...   print(group.slab, group.tensors, group.lengths)
     () (3, 1) (1, 16)
     (8, 16) (2, 4, 0) (1, 1, 9)
+    >>> group_tensors([(5, 1, 2)], matrices=True)
+    (Group(slab=(1, 2, 5), tensors=(0,), lengths=(1,), matrix=(-3, -2)),)
   """
-  members: dict[Shape, list[tuple[int, int]]] = {}
+  members: dict[tuple[Shape, tuple[int, int]], list[tuple[int, int]]] = {}
   for position, shape in enumerate(shapes):
-    slab = tuple(shape[axis] for axis in factored_axes(shape)) if len(shape) > 1 else ()
-    members.setdefault(slab, []).append((math.prod(shape) // math.prod(slab), position))
+    slab, matrix = _slab(shape, matrices)
+    members.setdefault((slab, matrix), []).append((math.prod(shape) // math.prod(slab), position))
   groups = []
-  for slab, found in sorted(members.items()):
+  for (slab, matrix), found in sorted(members.items()):
     lengths, tensors = zip(*sorted(found), strict=True)
-    groups.append(Group(slab, tensors, lengths))
+    groups.append(Group(slab, tensors, lengths, matrix))
   return tuple(groups)
+
+
+def _slab(shape: Shape, matrices: bool) -> tuple[Shape, tuple[int, int]]:
+  """A slab of a tensor, and the places of the tensor's last two axes in it."""
+  rank = len(shape)
+  if rank < 2:
+    return (), (-2, -1)
+  factored = factored_axes(shape)
+  if not matrices or set(factored) == {rank - 2, rank - 1}:
+    return (shape[factored[0]], shape[factored[1]]), (-2, -1)
+  order = [axis for axis in range(rank) if axis not in factored] + list(factored)
+  places = order.index(rank - 2) - rank, order.index(rank - 1) - rank
+  return tuple(shape[axis] for axis in order), places
 
 
 def join(group: Group, leaves: Sequence[jax.Array]) -> jax.Array:
@@ -75,6 +101,34 @@ def split(group: Group, joined: jax.Array, like: Sequence[jax.Array]) -> dict[in
     part = jax.lax.slice_in_dim(joined, stop - length, stop).astype(like[i].dtype)
     parts[i] = _from_slabs(part, like[i].shape)
   return parts
+
+
+def by_group(
+  groups: Sequence[Group],
+  grads: Sequence[jax.Array],
+  params: Sequence[jax.Array],
+  states: Sequence[State],
+  step: Callable[[Group, jax.Array, jax.Array, State], tuple[jax.Array, State]],
+) -> tuple[list[jax.Array], tuple[State, ...]]:
+  """Steps one group after the other.
+
+  Args:
+    groups: of these tensors.
+    grads: of each tensor.
+    params: the tensors.
+    states: of each group.
+    step: (group, gradients, parameters, state) -> (updates, state), arrays [slabs, *slab] float32.
+
+  Returns:
+    The updates of each tensor, in its dtype, and the new states.
+  """
+  parts: dict[int, jax.Array] = {}
+  new = []
+  for group, state in zip(groups, states, strict=True):
+    joined, state = step(group, join(group, grads), join(group, params), state)
+    parts |= split(group, joined, params)
+    new.append(state)
+  return [parts[i] for i in range(len(params))], tuple(new)
 
 
 def tensor_means(group: Group, x: jax.Array) -> jax.Array:
@@ -104,6 +158,22 @@ def leaf_order(groups: Sequence[Group], per_group: Sequence[jax.Array]) -> jax.A
   return jnp.concatenate(per_group)[np.argsort(positions)]
 
 
+def tensors_of(tree: PyTree) -> list[Any]:
+  """The leaves that are not empty."""
+  return [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
+
+
+def replace_tensors(tree: PyTree, tensors: Sequence[jax.Array]) -> PyTree:
+  """The tree with other arrays in place of `tensors_of(tree)`.
+
+  Example:
+    >>> replace_tensors({'a': jnp.zeros((0, 3)), 'b': jnp.ones(2)}, [jnp.zeros(2)])['b']
+    Array([0., 0.], dtype=float32)
+  """
+  new = iter(tensors)
+  return jax.tree.map(lambda leaf: next(new) if leaf.size else leaf, tree)
+
+
 def _to_slabs(x: jax.Array, slab: Shape) -> jax.Array:
   if not slab:
     return x.reshape(-1)
@@ -115,4 +185,4 @@ def _from_slabs(x: jax.Array, shape: Shape) -> jax.Array:
     return x.reshape(shape)
   axes = factored_axes(shape)
   others = tuple(length for axis, length in enumerate(shape) if axis not in axes)
-  return jnp.moveaxis(x.reshape(*others, *x.shape[1:]), (-2, -1), axes)
+  return jnp.moveaxis(x.reshape(*others, *x.shape[-2:]), (-2, -1), axes)

@@ -1,0 +1,8 @@
+"""What rules with a network for each parameter share.
+
+- tensor_groups: many tensors as few arrays.
+- accumulators: moving averages of gradients, factored ones among them, and Adafactor's factors.
+- inputs: what the network sees of an entry, and the scales that normalise it.
+- mlp: the network, as elementwise arithmetic.
+- blocks: a loop over parts of large arrays, so that what is computed from them stays small.
+"""
