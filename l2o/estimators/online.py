@@ -28,6 +28,7 @@ from l2o.estimators import clock as clocks
 from l2o.estimators.clock import Clock
 from l2o.estimators.nes import perturbation
 from l2o.inner.mapping import vectorized
+from l2o.inner.rollout import OBJECTIVES
 from l2o.registry import choose
 from l2o.types import (
   MapFn,
@@ -40,7 +41,6 @@ from l2o.types import (
   Unroll,
 )
 
-OBJECTIVES = ('mean', 'window_end', 'final')
 PAIR = (1.0, -1.0)
 ONCE = 0  # the period of one perturbation for the whole episode
 
@@ -161,9 +161,8 @@ def objective_values(
   values = evaluations(spec, unroll, theta, particle, tasks)
   if spec.objective == 'window_end':
     return values
-  return (
-    jnp.where(clocks.is_over(clock), clocks.weight_of_the_last(clock, spec.window), 0.0) * values
-  )
+  ended = jnp.where(clocks.is_over(clock), clocks.weight_of_the_last(clock, spec.window), 0.0)
+  return ended * values
 
 
 def evaluations(

@@ -1,7 +1,7 @@
 """The gradient of the meta-objective by reverse-mode differentiation, full or truncated.
 
-Full, a window is an episode and the gradient exact. Truncated, it does not reach behind the start of
-the window: biased, and without the noise of evolution strategies. The steps back are done in
+Full, a window is an episode and the gradient exact. Truncated, it does not reach behind the start
+of the window: biased, and without the noise of evolution strategies. The steps back are done in
 segments of about sqrt(W) steps, whose carries alone are stored (Chen et al., "Training Deep Nets
 with Sublinear Memory Cost", arXiv 1604.06174): memory for 2 sqrt(W) steps instead of W.
 """

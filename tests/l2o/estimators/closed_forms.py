@@ -1,10 +1,10 @@
 """Inner problems whose meta-gradient estimates have a known mean and variance.
 
-The losses are at most quadratic in the thetas of all steps together, with D[t, i] the derivative of
-step t's loss in the theta of step i. Perturbation n is in force at the steps i with n(i) = n, and
-G[t, n] is the sum of their D[t, i], of the same episode (truncated: and window). With a[t, n] = 1 if
-the credit of step t has eps_n in it, Delta_t = sum_n G[t, n] . eps_n / sigma^2 exactly, and so for
-g_t = Delta_t xi_t, by the fourth moments of normal numbers,
+The losses are at most quadratic in the thetas of all steps together, with D[t, i] the derivative
+of step t's loss in the theta of step i. Perturbation n is in force at the steps i with n(i) = n,
+and G[t, n] is the sum of their D[t, i], of the same episode (truncated: and window). With
+a[t, n] = 1 if the credit of step t has eps_n in it, Delta_t = sum_n G[t, n] . eps_n / sigma^2
+exactly, and so for g_t = Delta_t xi_t, by the fourth moments of normal numbers,
 
   E g_t = sum_n a[t, n] G[t, n],
   Cov(g_t, g_u) = (sum_n a[t, n] a[u, n]) (sum_n G[t, n] . G[u, n]) I
