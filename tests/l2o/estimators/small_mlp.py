@@ -18,7 +18,7 @@ def per_leaf_momentum():
 
   def init(key, params):
     count = len(jax.tree.leaves(params))
-    return {'log_rate': jnp.linspace(-2.0, -1.5, count), 'momentum': jnp.linspace(0.3, 0.8, count)}
+    return {'log_rate': jnp.linspace(-1.0, -0.5, count), 'momentum': jnp.linspace(0.3, 0.8, count)}
 
   def bind(theta, num_steps):
     del num_steps
