@@ -4,21 +4,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
 from l2o.inner.rollout import start_episodes
-from l2o.models.mlp import MLP
 from l2o.tasks.classification import classification
 from l2o.types import LearnedRule, TaskBatch
 
 EXAMPLES, BATCH = 60, 8
 
 
-def per_leaf_momentum():
+class Smooth(nn.Module):
+  """One hidden layer.
+
+  With ReLU the gradient jumps where a unit switches, and with it the trained parameters: the mean
+  loss is then not continuous in theta, and its derivative not the slope that perturbations see.
+  """
+
+  @nn.compact
+  def __call__(self, images, train):
+    del train
+    return nn.Dense(3, name='head')(nn.tanh(nn.Dense(6)(images.reshape(len(images), -1))))
+
+
+def per_leaf_momentum(log_rate=-1.0):
   """Heavy ball, whose step size and momentum are learned for each leaf: theta has two rows."""
 
   def init(key, params):
     count = len(jax.tree.leaves(params))
-    return {'log_rate': jnp.linspace(-1.0, -0.5, count), 'momentum': jnp.linspace(0.3, 0.8, count)}
+    return {
+      'log_rate': log_rate + jnp.linspace(0.0, 0.5, count),
+      'momentum': jnp.linspace(0.3, 0.8, count),
+    }
 
   def bind(theta, num_steps):
     del num_steps
@@ -36,9 +52,9 @@ def per_leaf_momentum():
   return LearnedRule(init, bind)
 
 
-def problem(horizon, longest=None, count=1, features=(6,)):
+def problem(horizon, longest=None, count=1, log_rate=-1.0):
   """(rule, task, theta, tasks): images in three classes, which differ in mean."""
-  rule, task = per_leaf_momentum(), classification(MLP(3, features=features), (3, 3, 1))
+  rule, task = per_leaf_momentum(log_rate), classification(Smooth(), (3, 3, 1))
   rng = np.random.default_rng(4)
   labels = rng.integers(0, 3, EXAMPLES)
   images = rng.normal(90.0 + 50.0 * labels[:, None, None, None], 40.0, (EXAMPLES, 3, 3, 1))

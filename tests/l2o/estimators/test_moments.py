@@ -103,6 +103,19 @@ def test_an_online_estimators_moments(name, problem, policy):
   assert_trace(seen.reshape(-1, seen.shape[-1]), known.window)
 
 
+@pytest.mark.parametrize(
+  ('problem', 'policy', 'period'), [('A', 'cut', 3), ('B', 'cut', 1), ('C', 'roll', 2)]
+)
+def test_a_perturbation_may_begin_within_a_window(problem, policy, period):
+  problem = PROBLEMS[problem]
+  known = moments('gpes', problem, policy, period)
+  online = build('gpes', problem, policy=policy, period=period, stagger=False)
+  seen = estimates(online, problem, known.windows)
+  assert_mean(seen.mean(axis=1), known.mean)
+  assert_trace(seen.mean(axis=1), known.cycle)
+  assert_trace(seen.reshape(-1, seen.shape[-1]), known.window)
+
+
 @pytest.mark.parametrize(('problem', 'policy'), [('A', 'cut'), ('C', 'cut'), ('C', 'roll')])
 @pytest.mark.parametrize('name', NOISY)
 def test_particles_at_staggered_starts_are_unbiased_in_a_single_window(name, problem, policy):
