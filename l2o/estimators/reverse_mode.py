@@ -7,6 +7,7 @@ with Sublinear Memory Cost", arXiv 1604.06174): memory for 2 sqrt(W) steps inste
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -75,19 +76,21 @@ def reverse_mode(
     raise InputError("estimator.policy must be 'cut' where window is None, not 'roll'")
   segment = math.ceil(math.sqrt(length))
   spec = Spec(particles, length, policy, objective, stagger, signs=(0.0,), segment=segment)
-  check(spec)
+  return estimator(spec, unroll, partial(_differentiated, check(spec), unroll), map_fn)
 
-  def one(particle: Particle, shared: tuple[Any, ...]) -> tuple[Theta, Particle, Metrics]:
-    theta, key, tasks = shared
 
-    def loss(theta: Theta) -> tuple[jax.Array, tuple[Particle, Seen, jax.Array]]:
-      later, seen = window_of(spec, unroll, theta, particle, key, tasks)
-      values = objective_values(spec, unroll, theta, later, seen, tasks)
-      return values[0], (later, seen, values)
+def _differentiated(
+  spec: Spec, unroll: Unroll, particle: Particle, shared: tuple[Any, ...]
+) -> tuple[Theta, Particle, Metrics]:
+  """The gradient of a particle's window, the particle after it and its metrics."""
+  theta, key, tasks = shared
 
-    grad, (later, seen, values) = jax.grad(loss, has_aux=True)(theta)
-    leaves = jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grad)])
-    finite = jnp.isfinite(seen.loss) & jnp.isfinite(values) & jnp.all(leaves)
-    return grad, later, measured(spec, later, seen, values, finite)
+  def loss(theta: Theta) -> tuple[jax.Array, tuple[Particle, Seen, jax.Array]]:
+    later, seen = window_of(spec, unroll, theta, particle, key, tasks)
+    values = objective_values(spec, unroll, theta, later, seen, tasks)
+    return values[0], (later, seen, values)
 
-  return estimator(spec, unroll, one, map_fn)
+  grad, (later, seen, values) = jax.grad(loss, has_aux=True)(theta)
+  leaves = jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grad)])
+  finite = jnp.isfinite(seen.loss) & jnp.isfinite(values) & jnp.all(leaves)
+  return grad, later, measured(spec, later, seen, values, finite)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from l2o.errors import InputError
-from l2o.estimators import ONLINE
+from l2o.estimators import ONLINE, clock
 from l2o.inner.mapping import sequential, vectorized
 from l2o.registry import build
 from l2o.types import TaskBatch, Unroll
@@ -176,6 +176,28 @@ def test_a_pair_shares_start_and_keys():
     assert np.all(grads == 0.0)
     assert len(np.unique(state.runs[:, 0])) == 6
     assert abs(float(metrics['loss'])) > 1e-3
+
+
+def test_a_key_is_used_once():
+  """The state keeps what was drawn by the keys of the start and of each step of an episode."""
+
+  def init(theta, key, tasks):
+    return jnp.zeros(7).at[6].set(jax.random.uniform(key))
+
+  def step(theta, state, number, key, tasks):
+    return state.at[number].set(jax.random.uniform(key)), jnp.sum(theta)
+
+  online = made('pes', Unroll(init, step), stagger=False)
+  episodes = [run(online, windows)[1] for windows in (3, 6)]
+  drawn = np.concatenate([state.runs[:, 0] for state in episodes])
+  assert len(np.unique(drawn)) == drawn.size
+  use = jax.random.uniform(key_of_noise(episodes[0]))
+  assert not np.any(drawn == use)
+
+
+def key_of_noise(state):
+  first = jax.tree.map(lambda x: x[0], state.clock)
+  return clock.key_of(first, clock.NOISE)
 
 
 def test_noise_and_starts_are_new_with_each_particle_and_episode():
