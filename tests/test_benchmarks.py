@@ -14,6 +14,12 @@ ROUNDS = {
     ['--steps=1'],
     ['flax         outside', 'canonical    in a loop'],
   ),
+  'estimators': (
+    "b.PROBLEMS = {'quadratic': b.quadratic}; "
+    "few = b.estimators; b.estimators = lambda p: {'pes': few(p)['pes']}",
+    ['--samples=20'],
+    ['| quadratic | pes | 2 | 4 | '],
+  ),
   'input': (
     "b.BATCH = 2; b.WAYS = {'pipeline, 1 worker': b.WAYS['pipeline, 1 worker']}",
     ['--rounds=1', '--images=4'],
