@@ -1,6 +1,6 @@
 """The canonical convolution in and out of a loop, against flax's own, on a CPU.
 
-python -m benchmarks.conv [--network=resnet|efficientnet]
+python -m benchmarks.conv [--network=resnet|efficientnet] [--steps=20]
 
 Prints the time of a training step (Adam, batch 32, 32x32 images) as ratios to flax's convolution
 outside of a loop; both sides in one run, alternating, with donated state, the best of several
@@ -26,17 +26,17 @@ from l2o.models.efficientnet_lite import EfficientNetLite0
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
 
-STEPS = 20
 REPEATS = 5
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
   'resnet': lambda: ResNet(num_classes=10, stem_stride=2),
   'efficientnet': lambda: EfficientNetLite0(num_classes=10),
 }
+_STEPS = flags.DEFINE_integer('steps', 20, 'Training steps of a repetition.')
 _NETWORK = flags.DEFINE_enum('network', 'resnet', list(NETWORKS), 'Which network to measure.')
 
 
 def steps(conv: type[nn.Conv], looped: bool) -> Callable[[], None]:
-  """A function that runs STEPS training steps, in one compiled loop or one call each."""
+  """A function that runs --steps training steps, in one compiled loop or one call each."""
   layers.Conv = conv  # the network looks it up when it is traced
   task = classification(NETWORKS[_NETWORK.value](), (32, 32, 3))
   tx = optax.with_extra_args_support(optax.adam(1e-3))
@@ -52,12 +52,12 @@ def steps(conv: type[nn.Conv], looped: bool) -> Callable[[], None]:
     return inner_step(task, tx, state, jax.random.key(0), batch)[0]
 
   def loop(state: InnerState, batch: Any) -> InnerState:
-    return jax.lax.fori_loop(0, STEPS, lambda _, s: once(s, batch), state)
+    return jax.lax.fori_loop(0, _STEPS.value, lambda _, s: once(s, batch), state)
 
   program = jax.jit(loop if looped else once, donate_argnums=0).lower(held[0], batch).compile()
 
   def run() -> None:
-    for _ in range(1 if looped else STEPS):
+    for _ in range(1 if looped else _STEPS.value):
       held[0] = program(held[0], batch)
     jax.block_until_ready(held[0])
 
@@ -77,7 +77,7 @@ def main(_: Any) -> None:
     for name, run in cases.items():
       begun = time.perf_counter()
       run()
-      best[name] = min(best[name], (time.perf_counter() - begun) / STEPS)
+      best[name] = min(best[name], (time.perf_counter() - begun) / _STEPS.value)
   base = best['flax', 'outside']
   print(f'{"convolution":12} {"where":10} {"ms a step":>10} {"ratio":>7}')
   for (conv, where), seconds in best.items():

@@ -94,6 +94,7 @@ def train_base() -> ConfigDict:
 
 
 BLANK = {  # data sets by their number of classes, and of images to train and to validate on
+  'cifar10': (10, 50_000, 10_000),
   'cifar100': (100, 50_000, 10_000),
   'imagenet2012': (1_000, 1_281_167, 50_000),
   'places365_small': (365, 1_803_460, 36_500),
@@ -190,12 +191,15 @@ def baseline(
   return {'rule': rule, 'learning_rates': learning_rates}
 
 
-def sweep_row(table: str, paper: float | None, diff: Mapping[str, Any]) -> dict[str, Any]:
+def sweep_row(
+  table: str, paper: float | Mapping[str, float | None] | None, diff: Mapping[str, Any]
+) -> dict[str, Any]:
   """One row of a sweep.
 
   Args:
-    table: the table it belongs to.
-    paper: the accuracy in % reported by a paper, if any.
+    table: the table it belongs to; of training jobs, the row's name.
+    paper: what a paper reports, if anything: the accuracy in %; of training jobs, the values by the
+      names of our measures and in their units, None for one that was not finite.
     diff: dotted key -> value, the changes to the sweep's base.
   """
   return {'table': table, 'paper': paper, 'diff': dict(diff)}

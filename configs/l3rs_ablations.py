@@ -2,19 +2,25 @@
 
 python main.py --config=configs/l3rs_ablations.py --workdir=runs/ablations   # an hour
 python main.py --config=configs/l3rs_ablations.py:smoke --workdir=runs/smoke # minutes
+python main.py --config=configs/l3rs_ablations.py:paper --workdir=runs/paper # accelerators; untimed
 
 The base is the quickstart's task with K = 10 and a learning rate that halves every 100
 generations, as in the paper's ablations; each row of `sweep` is a difference from it, run once
 for each of `sweep_seeds`. Finished rows are skipped, so an interrupted or enlarged sweep resumes.
 Expected from the paper: embeddings above none and global; little between base sets; the averages
 worth a point or two. docs/results/l3rs_ablations.md has the results of one seed, which differ.
+
+With `paper` the base is experiment A of configs/l3rs_paper.py, ResNet-34 on ImageNet, with K = 10,
+500 generations and the same halving; one seed (ours). `paper,smoke` has its network on small data,
+and `paper,blank` plans it without data.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import common, quickstart
+from configs import common, l3rs_paper, quickstart
+from l2o.errors import InputError
 
 IDENTITIES = ('global', 'none', 'per_layer_mlp', 'embedding')
 PAPER_IDENTITIES = {  # Table 2, accuracy in %; two of its cells cannot be read in the source
@@ -32,25 +38,32 @@ PAPER_DIRECTIONS = {  # Table 4
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for two rows of a few steps."""
-  args = common.parse(arg, smoke=False)
-  c = quickstart.get_config('smoke' if args.smoke else '')
+  """Arguments: `smoke` for two rows of a few steps; `paper`, with or without `blank`."""
+  args = common.parse(arg, smoke=False, paper=False, blank=False)
+  if args.blank and not args.paper:
+    raise InputError('blank is for the data of the paper; add paper')
+  words = ['smoke'] * args.smoke + ['blank'] * args.blank
+  if args.paper:
+    c = l3rs_paper.get_config(','.join(['only=A', *words]))
+  else:
+    c = quickstart.get_config(','.join(words))
+    kept = c.meta_evaluate.experiments.A.to_dict()
+    c.sources, c.meta_evaluate.experiments = {'glyphs': c.sources.glyphs.to_dict()}, {'A': kept}
   c.rule = {
     'name': 'l3rs',
     'directions': ('sgd', 'adam'),
     'identity': 'embedding',
     'gammas': (0.0, 0.9, 0.99),
   }
-  c.sources = {'glyphs': c.sources.glyphs.to_dict()}
   c.estimator.sigma_halves_every = 100
-  c.meta_train.update(num_generations=100, min_steps=10, max_steps=10)
+  c.meta_train.update(num_generations=500 if args.paper else 100, min_steps=10, max_steps=10)
   c.meta_train.optimizer.schedule.every = 100
   c.meta_evaluate.update(num_steps=(10,), num_tasks=100, trace_steps=10)
-  c.meta_evaluate.experiments = {'A': {'source': 'glyphs', 'classes': 'meta_test', 'start': 'main'}}
+  c.meta_evaluate.paper = {}  # which is that of the rows below
   c.meta_evaluate.baselines = {
     'adam_constant': common.baseline('adam', 'constant', 'all', (1e-1, 1e-2, 1e-3)),
   }
-  c.sweep, c.sweep_seeds = rows(), (0, 1, 2)
+  c.sweep, c.sweep_seeds = rows(), (0,) if args.paper else (0, 1, 2)
   if args.smoke:
     c.meta_train.update(num_generations=1, min_steps=2, max_steps=2)
     c.meta_evaluate.update(num_steps=(2,), num_tasks=3, trace_steps=2)

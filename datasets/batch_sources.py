@@ -1,6 +1,6 @@
 """Batch sources of training jobs, step number -> batch; the small ones are defined here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from l2o.registry import build
 BATCH_SOURCES = {
   'images': 'datasets.labelled_images:images',
   'lane_keeping': 'datasets.lane_keeping:lane_keeping',
+  'noise': 'datasets.batch_sources:noise',
   'nothing': 'datasets.batch_sources:nothing',
   'sines': 'datasets.batch_sources:sines',
   'photograph': 'datasets.coordinates:photograph',
@@ -65,6 +66,27 @@ def nothing() -> BatchSource:
     {}
   """
   return BatchSource(lambda number: {}, {}, {})
+
+
+@checked
+def noise(seed: Whole, shapes: Mapping[str, Sequence[Count]]) -> BatchSource:
+  """Batches of normal random numbers, to plan or to try a job whose data are not here.
+
+  Args:
+    seed: of the numbers.
+    shapes: name of an array -> its shape in a batch.
+
+  Example:
+    >>> source = noise(0, {'coordinates': (7, 3), 'target': (7, 1)})
+    >>> source.sample(4)['coordinates'].shape, source.evaluation['target'].shape
+    ((7, 3), (7, 1))
+  """
+
+  def drawn(*key: int) -> Arrays:
+    rng = np.random.default_rng((seed, *key))
+    return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+  return BatchSource(lambda number: drawn(1, number), drawn(0), drawn(1, 0))
 
 
 @checked

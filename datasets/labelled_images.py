@@ -65,7 +65,7 @@ def images(
   evaluated = fed(validation, 'validation', feed) if feed else None
 
   def sample(number: int) -> Arrays:
-    return _fetch(train, by_host, batches.sample(number))
+    return _batch(train, by_host, batches.sample(number), (seed, number))
 
   return BatchSource(
     sample,
@@ -77,6 +77,14 @@ def images(
     drawn=batches.sample if by_host else None,
     fed=by_host,
   )
+
+
+def _batch(source: Source, by_host: Fed | None, drawn: Arrays, key: tuple[int, ...]) -> Arrays:
+  """A batch for training; each of its images has its own random transforms."""
+  if by_host is None:
+    return fetch(source.arrays(), drawn)
+  images = [by_host.read(int(index), (*key, row)) for row, index in enumerate(drawn['index'])]
+  return {'image': by_host.read.stacked(images), 'label': drawn['label']}
 
 
 def _chosen(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
+from l2o.errors import InputError
+
 PyTree = Any
 Params = PyTree
 Theta = PyTree  # meta-parameters: what meta-training learns
@@ -195,6 +197,67 @@ class EvolutionStrategy(NamedTuple):
   init: InitEstimator
   ask: Ask
   tell: Tell
+
+
+class StartUnroll(Protocol):
+  """A new episode of an inner problem."""
+
+  def __call__(self, theta: Theta, key: jax.Array, tasks: Tasks, /) -> PyTree:
+    """key [] of the episode's start; arrays of any shapes, typed keys excepted."""
+
+
+class StepUnroll(Protocol):
+  """One inner step of an episode."""
+
+  def __call__(
+    self, theta: Theta, state: PyTree, number: jax.Array, key: jax.Array, tasks: Tasks, /
+  ) -> tuple[PyTree, jax.Array]:
+    """number [] int32 of the step, from 0; key [] of the step; the state after it, its loss []."""
+
+
+class EvaluateUnroll(Protocol):
+  """The loss on an evaluation batch."""
+
+  def __call__(self, theta: Theta, state: PyTree, tasks: Tasks, /) -> jax.Array:
+    """loss []."""
+
+
+def no_evaluation(theta: Theta, state: PyTree, tasks: Tasks) -> jax.Array:
+  """`Unroll.evaluate` of an inner problem without evaluation data."""
+  raise InputError(
+    "this inner problem has no evaluation: set estimator.objective = 'mean' or give its Unroll an "
+    '`evaluate`'
+  )
+
+
+class Unroll(NamedTuple):
+  """An inner problem that is unrolled step by step, for estimators that keep it between estimates.
+
+  `tasks` is what `estimate` got, the same for all particles; the horizon K is `tasks.num_steps`.
+  """
+
+  init: StartUnroll
+  step: StepUnroll
+  evaluate: EvaluateUnroll = no_evaluation
+
+
+class InitOnline(Protocol):
+  """The state before the first window."""
+
+  def __call__(self, theta: Theta, key: jax.Array, tasks: Tasks, /) -> PyTree:
+    """key []; tasks or their shapes; arrays [particles, ...]."""
+
+
+class OnlineEstimator(NamedTuple):
+  """An estimate from one window of persistent inner problems, with the `Unroll` inside.
+
+  Its state has one particle for each index of the leading axis: an inner problem at its place in
+  an episode. Nothing but `map_fn` and a mean joins them, so the axis may be sharded.
+  """
+
+  particles: int
+  init: InitOnline
+  estimate: Estimate
 
 
 class MapFn(Protocol):

@@ -76,12 +76,30 @@ def label(optimizer: str, setting: str) -> str:
   return f'{optimizer} {setting}'.rstrip()
 
 
+def identity(label: str) -> tuple[str, str | float]:
+  """What a label names: an optimizer and its setting, as a number however it is written.
+
+  Keys of a config cannot have a dot, so that a rate there is written with an exponent.
+
+  Example:
+    >>> identity('adam 1e-3') == identity('adam 0.001') != identity('adam 0.01')
+    True
+    >>> identity('l3rs')
+    ('l3rs', '')
+  """
+  optimizer, _, setting = label.rpartition(' ')
+  try:
+    return optimizer, float(setting)
+  except ValueError:
+    return label, ''
+
+
 def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[int]) -> None:
   """Adds a paper's accuracy to the rows it reports on, as 'paper', a fraction of 1.
 
   Args:
     rows: modified in place.
-    paper: experiment -> optimizer -> accuracy in % at each horizon.
+    paper: experiment -> optimizer, and its setting -> accuracy in % at each horizon.
     num_steps: the horizons.
 
   Example:
@@ -90,10 +108,14 @@ def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[i
     >>> rows[0]['paper']
     0.5
   """
+  reported = {
+    (experiment, identity(label)): accuracy
+    for experiment, optimizers in paper.items()
+    for label, accuracy in optimizers.items()
+  }
   for row in rows:
-    if row['optimizer'] in paper.get(row['experiment'], {}):
-      accuracy = paper[row['experiment']][row['optimizer']]
-      row['paper'] = accuracy[num_steps.index(row['num_steps'])] / 100
+    if found := reported.get((row['experiment'], identity(row['optimizer']))):
+      row['paper'] = found[num_steps.index(row['num_steps'])] / 100
 
 
 def read_lines(path: pathlib.Path) -> Results:

@@ -16,7 +16,11 @@ from matplotlib.figure import Figure
 from reports import tables
 from reports.figures import COLOURS, STYLE
 
-LABELS = {'accuracy': 'accuracy in the evaluation', 'psnr': 'PSNR in dB'}
+LABELS = {
+  'accuracy': 'accuracy in the evaluation',
+  'top_5_accuracy': 'top-5 accuracy in the evaluation',
+  'psnr': 'PSNR in dB',
+}
 RATE = 'effective_learning_rate'
 DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 REDUCE = {'min': np.min, 'mean': np.mean, 'max': np.max}  # how HUB's weights are summarized
@@ -27,6 +31,7 @@ class Row(NamedTuple):
 
   label: str
   failed: Sequence[str] = ()  # error messages of the failed runs
+  paper: Mapping[str, float | None] | None = None  # measure -> a paper's value; None: not finite
 
 
 def summarize(rows: Sequence[Row], records: pd.DataFrame) -> list[dict[str, Any]]:
@@ -34,7 +39,7 @@ def summarize(rows: Sequence[Row], records: pd.DataFrame) -> list[dict[str, Any]
   other measures of the model with the lowest one, in the evaluation and in the test.
 
   Returns:
-    One dict a row; its losses are None where no seed finished.
+    One dict a row; its losses are None where no seed finished. 'paper' has the paper's values.
   """
   wide = records.astype({'value': float})  # statistics in double precision
   return [_summary(row, wide[wide['row'] == row.label]) for row in rows]
@@ -56,7 +61,9 @@ def make(rows: Sequence[Row], records: pd.DataFrame) -> tuple[str, dict[str, Fig
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
   """A Markdown table."""
   measures = sorted({name for row in rows for name in row['measures']})
+  reported = list(dict.fromkeys(name for row in rows for name in row.get('paper', ())))
   names = ['optimizer', 'seeds', 'last loss', 'lowest loss', *measures]
+  names += [f'{name}, paper' for name in reported]
   names += ['effective learning rate', 'of the last step']
   lines = []
   for row in rows:
@@ -64,6 +71,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     losses = [_plus_minus(row[name]) for name in ('final', 'best')]
     others = [_plus_minus(row['measures'].get(name)) for name in measures]
     rate = f'{row[RATE]["mean"]:.3g}' if row[RATE] else ''
+    others += [_reported(row, name) for name in reported]
     lines.append([row['optimizer'], str(row['seeds']), *losses, *others, rate, diagnostics])
     lines += [['', 'failed', reason, *[''] * (len(names) - 3)] for reason in row['failed']]
   legend = (
@@ -137,6 +145,8 @@ def _summary(row: Row, records: pd.DataFrame) -> dict[str, Any]:
 
   found: dict[str, Any] = {'optimizer': row.label, 'seeds': seeds}
   found |= {'failed': list(row.failed), 'diagnostics': {}}
+  if row.paper:
+    found['paper'] = dict(row.paper)
   found['final'] = _mean_std(last('final/eval_loss'))
   found['best'] = _mean_std(best) if len(best := last('best/loss')) == seeds else None
   found['measures'] = {name: _mean_std(last(f'best/{name}')) for name in _measures(values, 'best')}
@@ -176,3 +186,11 @@ def _mean_std(values: Sequence[float]) -> dict[str, float] | None:
 
 def _plus_minus(value: Mapping[str, float] | None) -> str:
   return f'{value["mean"]:.4g} ± {value["std"]:.2g}' if value else 'not finite'
+
+
+def _reported(row: Mapping[str, Any], name: str) -> str:
+  """What a paper reports, '' if nothing."""
+  if name not in row.get('paper', ()):
+    return ''
+  value = row['paper'][name]
+  return 'not finite' if value is None else f'{value:.4g}'

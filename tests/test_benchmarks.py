@@ -10,9 +10,15 @@ THIN = 'lambda *a, **k: ResNet(10, features=(2,), blocks=1, stem_stride=2)'
 # name -> (what is made smaller, flags, lines that are printed)
 ROUNDS = {
   'conv': (
-    f'from l2o.models.resnet import ResNet; b.STEPS = b.REPEATS = 1; b.ResNet = {THIN}',
-    [],
+    f'from l2o.models.resnet import ResNet; b.REPEATS = 1; b.ResNet = {THIN}',
+    ['--steps=1'],
     ['flax         outside', 'canonical    in a loop'],
+  ),
+  'estimators': (
+    "b.PROBLEMS = {'quadratic': b.quadratic}; "
+    "few = b.estimators; b.estimators = lambda p: {'pes': few(p)['pes']}",
+    ['--samples=20'],
+    ['| quadratic | pes | 2 | 4 | '],
   ),
   'input': (
     "b.BATCH = 2; b.WAYS = {'pipeline, 1 worker': b.WAYS['pipeline, 1 worker']}",

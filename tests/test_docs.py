@@ -8,7 +8,10 @@ import pytest
 HOWTOS = sorted(pathlib.Path('docs/howto').glob('*.md'))
 DOCUMENTS = [
   *HOWTOS,
-  *(pathlib.Path(p) for p in ('README.md', 'CONTRIBUTING.md', 'docs/architecture.md')),
+  *(
+    pathlib.Path(p)
+    for p in ('README.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/recipes.md')
+  ),
 ]
 
 

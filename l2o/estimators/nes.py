@@ -101,16 +101,29 @@ def nes(
     >>> bool(grad > 0)
     True
   """
+  return antithetic(population, halving(sigma, sigma_halves_every), shaping)
+
+
+def antithetic(population: int, sigma_at: Callable[[Any], Any], shaping: str) -> EvolutionStrategy:
+  """The strategy of the module's docstring with any schedule of sigma.
+
+  Args:
+    population: n, even.
+    sigma_at: generation [] -> sigma.
+    shaping: 'centred_rank' or 'none'.
+
+  Raises:
+    InputError: population odd, unknown shaping.
+  """
   if population % 2:
     raise InputError(f'estimator.population must be even and at least 2, not {population}')
   choose(shaping, SHAPINGS, 'fitness shaping')
-  spec = _Spec(population, halving(sigma, sigma_halves_every), shaping == 'centred_rank')
-
+  spec = _Spec(population, sigma_at, shaping == 'centred_rank')
   return EvolutionStrategy(population, _init, partial(_candidate, spec), partial(_tell, spec))
 
 
 class _Spec(NamedTuple):
-  """The arguments of `nes`, checked."""
+  """The arguments of `antithetic`, checked."""
 
   population: int
   sigma_at: Callable[[Any], Any]

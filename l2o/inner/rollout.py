@@ -15,6 +15,7 @@ import optax
 
 from l2o.inner.mapping import vectorized
 from l2o.inner.step import InnerState, fetch, inner_step
+from l2o.registry import choose
 from l2o.types import (
   Batch,
   Episode,
@@ -29,6 +30,9 @@ from l2o.types import (
   TaskBatch,
   Theta,
 )
+
+# What meta-training minimizes: the mean training loss, or a loss on evaluation data.
+OBJECTIVES = ('mean', 'window_end', 'final')
 
 
 def begin(
@@ -124,18 +128,18 @@ def rollout(
     (1.25, [2.0, 1.5, 1.25, 0.0])
   """
   state = begin(tx, episode.params, episode.model_state)
-  batch_at = partial(_batch_at, episode.train, store)
+  batch_of = partial(batch_at, episode.train, store)
 
   def fresh_at(k: Any) -> Batch:
-    return batch_at(jnp.minimum(k + 1, num_steps - 1))
+    return batch_of(jnp.minimum(k + 1, num_steps - 1))
 
   if record is None:
-    final = advance(task, tx, state, episode.key, batch_at, 0, num_steps, fresh_at)
+    final = advance(task, tx, state, episode.key, batch_of, 0, num_steps, fresh_at)
     return final, None
 
   def step(state: InnerState, k: Any) -> tuple[InnerState, PyTree]:
     key = jax.random.fold_in(episode.key, k)
-    state, metrics = inner_step(task, tx, state, key, batch_at(k), partial(fresh_at, k))
+    state, metrics = inner_step(task, tx, state, key, batch_of(k), partial(fresh_at, k))
     return state, record(state, metrics)
 
   def recorded(k: Any, carry: tuple[InnerState, PyTree]) -> tuple[InnerState, PyTree]:
@@ -148,7 +152,8 @@ def rollout(
   return jax.lax.fori_loop(0, num_steps, recorded, (state, records))
 
 
-def _batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
+def batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
+  """Batch k of an episode's, with leaves [K, B, ...]; for `store` see `fetch`."""
   batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
   return fetch(store, batch)
 
@@ -185,7 +190,12 @@ def start_with_keys(
 
 
 def run_episode(
-  rule: LearnedRule, task: Task, theta: Theta, episode: Episode, tasks: TaskBatch
+  rule: LearnedRule,
+  task: Task,
+  theta: Theta,
+  episode: Episode,
+  tasks: TaskBatch,
+  objective: str = 'final',
 ) -> Metrics:
   """Trains on one episode and measures: `task.evaluate` after K steps under `rule` with `theta`.
 
@@ -195,30 +205,43 @@ def run_episode(
     theta: the rule's meta-parameters.
     episode: one episode, without a leading axis.
     tasks: for its data and horizon; its episodes are ignored.
+    objective: see `meta_loss`.
   """
   tx = rule.bind(theta, tasks.num_steps)
-  final, _ = rollout(task, tx, episode, tasks.data['train'], tasks.num_steps)
-  return measure(rule, task, final, fetch(tasks.data['evaluation'], episode.evaluation))
+  record = (lambda state, metrics: metrics['loss']) if objective == 'mean' else None
+  final, losses = rollout(task, tx, episode, tasks.data['train'], tasks.num_steps, record)
+  metrics = measure(rule, task, final, fetch(tasks.data['evaluation'], episode.evaluation))
+  return metrics if losses is None else metrics | {'loss': jnp.sum(losses) / tasks.num_steps}
 
 
-def meta_loss(rule: LearnedRule, task: Task, map_fn: MapFn = vectorized) -> MetaLoss:
+def meta_loss(
+  rule: LearnedRule, task: Task, map_fn: MapFn = vectorized, objective: str = 'final'
+) -> MetaLoss:
   """The meta-objective: theta, tasks -> the metrics of `run_episode`, averaged over the episodes.
 
   Args:
     rule: the optimizer.
     task: the inner problem.
     map_fn: strategy for mapping over episodes; convolutions on a CPU run best one after another.
+    objective: what 'loss' is: that of `task.evaluate` at the end ('final', or 'window_end' where an
+      estimator has windows, since here the episode is one), or the 'mean' of the training losses
+      before the K updates.
 
   Returns:
     A function returning metrics [], whose 'loss' meta-training minimizes.
+
+  Raises:
+    InputError: an unknown objective.
   """
+  choose(objective, OBJECTIVES, 'meta-objective')
 
   def one(episode: Episode, shared: tuple[Theta, PyTree, jax.Array]) -> Metrics:
     theta, data, num_steps = shared
-    return run_episode(rule, task, theta, episode, TaskBatch(episode, data, num_steps))
+    tasks = TaskBatch(episode, data, num_steps)
+    return run_episode(rule, task, theta, episode, tasks, objective)
 
-  def objective(theta: Theta, tasks: TaskBatch) -> Metrics:
+  def loss(theta: Theta, tasks: TaskBatch) -> Metrics:
     each = map_fn(one, tasks.episodes, (theta, tasks.data, tasks.num_steps))
     return jax.tree.map(jnp.mean, each)
 
-  return objective
+  return loss

@@ -1,6 +1,6 @@
 """Image classification with a fresh head on a pretrained backbone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -11,11 +11,13 @@ from flax import linen as nn
 from l2o.arguments import Count, NotNegative, Range, Whole, checked
 from l2o.errors import InputError
 from l2o.tasks.cutmix import Mixed, mixed
+from l2o.tasks.parts import in_parts
 from l2o.tasks.preprocessing import Preprocessing
 from l2o.tasks.preprocessing import prepared as prepared_by
 from l2o.types import Batch, InitTask, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 Fraction = Annotated[float, Range(at_least=0, below=1)]
+TOP = 5  # the classes among which a label counts in `top_5_accuracy`
 
 
 @checked
@@ -28,6 +30,7 @@ def classification(
   preprocessing: Preprocessing | Mapping[str, Any] | None = None,
   cutmix: NotNegative = 0.0,
   label_smoothing: Fraction = 0.0,
+  evaluated_at_once: Whole = 0,
 ) -> Task:
   """Softmax cross-entropy on `{'image': [B, H, W, C] uint8, 'label': [B] int32}`.
 
@@ -44,12 +47,15 @@ def classification(
       loss is then that of the mixed labels, the accuracy that of the labels of the batch.
     label_smoothing: of the training loss: this share of a label goes to all classes alike (Szegedy
       et al., arXiv 1512.00567, sec. 7).
+    evaluated_at_once: images that the network sees at a time in an evaluation, so that a large one
+      fits; 0 for all of them.
 
   Raises:
     InputError: no classes, too large a crop, a wrong preprocessing; at `init`, no module `head`.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes.
+    A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes. Its
+    evaluation has `top_5_accuracy` as well if there are more than five.
 
   Example:
     >>> from l2o.models.mlp import MLP
@@ -71,12 +77,26 @@ def classification(
     metrics = _metrics(logits, batch['label'], losses)
     return metrics['loss'], (new_state, metrics)
 
-  def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    images = prepared(_middle(batch['image'], seen))
-    logits = model.apply({'params': params, **model_state}, images, train=False)
-    return _metrics(logits, batch['label'], _losses(logits, batch['label']))
+  def middle(images: jax.Array) -> jax.Array:
+    return prepared(_middle(images, seen))
 
-  return Task(_init(model, shape, head), loss, evaluate)
+  return Task(_init(model, shape, head), loss, _evaluate(model, middle, evaluated_at_once))
+
+
+def _evaluate(
+  model: nn.Module, middle: Callable[[jax.Array], jax.Array], at_once: int
+) -> Callable[[Params, PyTree, Batch], Metrics]:
+  def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
+    def classified(part: Batch) -> jax.Array:
+      variables: Mapping[str, Any] = {'params': params, **model_state}
+      logits: Any = model.apply(variables, middle(part['image']), train=False)
+      return logits
+
+    logits = in_parts(classified, {'image': batch['image']}, at_once)
+    metrics = _metrics(logits, batch['label'], _losses(logits, batch['label']))
+    return metrics | _among_the_first(logits, batch['label'])
+
+  return evaluate
 
 
 def _init(model: nn.Module, shape: tuple[int, ...], head: str) -> InitTask:
@@ -165,3 +185,10 @@ def _losses(
 
 def _metrics(logits: Any, labels: jax.Array, losses: jax.Array) -> Metrics:
   return {'loss': jnp.mean(losses), 'accuracy': jnp.mean(jnp.argmax(logits, axis=-1) == labels)}
+
+
+def _among_the_first(logits: jax.Array, labels: jax.Array) -> Metrics:
+  if logits.shape[-1] <= TOP:
+    return {}
+  first = jax.lax.top_k(logits, TOP)[1]
+  return {'top_5_accuracy': jnp.mean(jnp.any(first == labels[:, None], axis=-1))}

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from l2o.arguments import NotNegative, Positive, checked
+from l2o.arguments import NotNegative, Positive, Whole, checked
 from l2o.errors import InputError
+from l2o.tasks.parts import in_parts
 from l2o.tasks.preprocessing import Preprocessing, prepared
-from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
+from l2o.types import Batch, InitTask, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 TARGET = 'target'
 
@@ -22,6 +23,7 @@ def regression(
   scale: Positive = 1.0,
   peak: NotNegative = 0.0,
   preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+  evaluated_at_once: Whole = 0,
 ) -> Task:
   """Mean squared error on `{'target': [B, ...], **inputs}`, inputs passed to the model by name.
 
@@ -36,6 +38,8 @@ def regression(
     peak: the width of the target's range; 0 for no `psnr`.
     preprocessing: of inputs [B, ..., H, W, C] in uint8, as in `classification`; others stay as
       they are.
+    evaluated_at_once: examples that the network sees at a time in an evaluation, so that a large
+      one fits; 0 for all of them.
 
   Raises:
     InputError: a scale or a peak out of bounds, a wrong preprocessing, or one without such inputs;
@@ -56,14 +60,6 @@ def regression(
 
   prepare = _prepare(preprocessing, example)
 
-  def init(key: jax.Array, pretrained: Start | None = None) -> Start:
-    if pretrained is not None and set(pretrained[0]) != {getattr(model, 'pretrained', '')}:
-      return pretrained
-    zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in example.items()}
-    variables = dict(model.init(key, **_inputs(prepare(zeros)), train=False))
-    fresh = variables.pop('params'), variables
-    return fresh if pretrained is None else _completed(pretrained, fresh)
-
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     settings: dict[str, Any] = {'mutable': list(model_state), 'rngs': {'dropout': key}}
     variables = {'params': params, **model_state}
@@ -72,10 +68,38 @@ def regression(
     return _mse(output, batch), (new_state, {})
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    error = _mse(predict(model, params, model_state, prepare(batch)), batch)
-    return _metrics(error, scale, peak)
+    output = _outputs(model, prepare, evaluated_at_once, params, model_state, batch)
+    return _metrics(_mse(output, batch), scale, peak)
 
-  return Task(init, loss, evaluate)
+  return Task(_init(model, prepare, example), loss, evaluate)
+
+
+def _init(
+  model: nn.Module, prepare: Callable[[Batch], Batch], example: Mapping[str, Any]
+) -> InitTask:
+  def init(key: jax.Array, pretrained: Start | None = None) -> Start:
+    if pretrained is not None and set(pretrained[0]) != {getattr(model, 'pretrained', '')}:
+      return pretrained
+    zeros: dict[str, Any] = {name: jnp.zeros(x.shape, x.dtype) for name, x in example.items()}
+    variables = dict(model.init(key, **_inputs(prepare(zeros)), train=False))
+    fresh = variables.pop('params'), variables
+    return fresh if pretrained is None else _completed(pretrained, fresh)
+
+  return init
+
+
+def _outputs(
+  model: nn.Module,
+  prepare: Callable[[Batch], Batch],
+  at_once: int,
+  params: Params,
+  model_state: PyTree,
+  batch: Batch,
+) -> jax.Array:
+  def predicted(part: Batch) -> jax.Array:
+    return predict(model, params, model_state, prepare(part))
+
+  return in_parts(predicted, _inputs(batch), at_once)
 
 
 def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch) -> jax.Array:

@@ -46,6 +46,8 @@ def with_data(path, arg=''):
       start['weights'] = str(PRETRAINED / weights)
       if not pathlib.Path(start['weights']).exists():
         pytest.skip(f'no {weights} in ../shared')
+  if (weights := config.get('start', '')) and not pathlib.Path(weights).exists():
+    pytest.skip(f'no {weights} here')
   sources = [*config.get('sources', {}).values()]
   sources += [
     batch_source['source']

@@ -19,14 +19,17 @@ GLYPHS = {'name': 'glyphs', 'per_font': 1, 'seed': 0}
 CLASSES = {'pretrain': 30, 'meta_train': 15, 'meta_test': 16}
 SMALL = {  # in the place of data that a machine may lack, and of networks that take long to trace
   'batch_source': {
-    'images': {'source': {'name': 'digits'}, 'split': {'pretrain': 5, 'finetune': 5}},
+    'images': {
+      'source': {'name': 'digits'}, 'split': {'pretrain': 5, 'finetune': 5}, 'classes': 'finetune',
+    },
     'lane_keeping': {'name': 'sines', 'num_steps': 6, 'batch_size': 4},
   },
   'model': {
     'resnet': {'name': 'mlp', 'num_classes': 5, 'features': [4]},
     'lane_keeping': {'name': 'lstm', 'num_outputs': 1, 'features': 4},
+    'xception': {'name': 'mlp', 'num_classes': 5, 'features': [4]},
   },
-}
+}  # fmt: skip
 
 
 @functools.cache

@@ -70,3 +70,12 @@ def test_copies_of_the_spiral_have_noise_of_their_own():
 def test_what_cannot_be_is_refused(spec, says):
   with pytest.raises(InputError, match=says):
     batch_sources.load(spec, seed=0)
+
+
+def test_noise_of_given_shapes_differs_between_steps_and_from_the_evaluation():
+  source = batch_sources.noise(3, {'inputs': (50, 4), 'target': (50, 1)})
+  assert source.sample(1)['target'].shape == (50, 1)
+  for one in (source.evaluation, source.sample(0)):
+    assert np.any(source.sample(1)['inputs'] != one['inputs'])
+    assert abs(np.std(one['inputs']) - 1) < 0.2
+  np.testing.assert_array_equal(source.sample(1)['inputs'], source.sample(1)['inputs'])

@@ -5,8 +5,10 @@ import pytest
 
 import datasets
 from datasets import batch_sources
+from datasets.labelled_images import images
 from l2o.errors import InputError
 from tests.attack.test_damaged_data import idx_bytes
+from trainers.checks import blocks
 
 SPEC = {
   'name': 'images',
@@ -103,3 +105,29 @@ def test_a_class_without_images_is_refused_where_it_is_used(tmp_path, prefix, sp
     InputError, match=rf"batch_source\.source, {split}: the class '1' has no exam"
   ):
     load(**spec, split={'new': {'first': 2}})
+
+
+def test_a_batch_that_the_host_reads_has_random_transforms_for_each_image():
+  """As LGL2O's comparisons have them: a step of training draws its own."""
+  crop = {'name': 'random_crop', 'size': 28, 'padding': 8}
+  feed = blocks.Feed(chunk_steps=1, tasks_at_once=1, threads=1, train=(crop,))
+  split = {'all': 10}
+  plain, fed = (
+    images(3, {'name': 'digits'}, split, 'all', batch_size=40, num_evaluated=10, feed=how)
+    for how in (None, feed)
+  )
+  seen, whole = (x.sample(2)['image'].astype(int) for x in (fed, plain))
+  places = {find(part, image) for part, image in zip(seen, whole, strict=True)}
+  assert len(places) > 20
+  np.testing.assert_array_equal(seen, fed.sample(2)['image'])
+
+
+def find(part, image):
+  """Where a part of an image with a border of 8 pixels was cut out."""
+  padded = np.pad(image, ((8, 8), (8, 8), (0, 0)))
+  return next(
+    (top, left)
+    for top in range(17)
+    for left in range(17)
+    if np.array_equal(padded[top : top + 28, left : left + 28], part)
+  )

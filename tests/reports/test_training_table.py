@@ -72,6 +72,20 @@ def test_the_table_says_what_failed():
   assert list(drawn) == ['training']
 
 
+def test_a_papers_values_stand_beside_ours():
+  rows = [
+    training.Row('adam', paper={'loss': 1.25, 'test mse': 0.875}),
+    training.Row('lgl2o', paper={'loss': None}),
+    training.Row('lost'),
+  ]
+  text, _, _ = training.make(rows, JOBS)
+  assert '| loss, paper | test mse, paper |' in text
+  assert '| 10 ± 1 | 7.5 ± 0.5 | 1.25 | 0.875 | 0.02 |' in text
+  assert '| 6 ± 0 | 5 ± 0 | not finite |  | 0.02 |' in text
+  assert training.summarize(rows, JOBS)[0]['paper'] == {'loss': 1.25, 'test mse': 0.875}
+  assert ', paper' not in training.make(ROWS, JOBS)[0]
+
+
 def test_the_figure_draws_a_line_for_each_that_ended():
   figure = training.curves(['adam', 'lgl2o', 'lost'], JOBS, 'loss', 'training loss')
   (axes,) = figure.axes

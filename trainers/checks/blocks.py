@@ -26,7 +26,11 @@ class SweepRow:
   """A row of a sweep: a change to the config, run once for each seed."""
 
   table: Annotated[str, 'the table it belongs to; for training jobs, its label']
-  paper: Annotated[float | None, 'accuracy in % reported by a paper'] = None
+  paper: Annotated[
+    float | Mapping[str, float | None] | None,
+    'reported by a paper: the accuracy in %; for training jobs, measure -> value in its unit here, '
+    'None for one that was not finite',
+  ] = None
   diff: Annotated[Mapping[str, Any], 'dotted key -> value']
 
 

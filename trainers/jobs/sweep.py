@@ -226,7 +226,7 @@ def _compare_jobs(plan: sweep_plan.Plan, folder: Folder, failed: Failed) -> None
   for planned in plan.rows:
     ended[planned.name] = _ended(planned, failed)
     reasons = [failed[run.folder] for run in planned.runs if run.folder in failed]
-    rows.append(training.Row(planned.name, reasons))
+    rows.append(training.Row(planned.name, reasons, planned.row.paper))
     tables[planned.name] = [_records(run) for run in ended[planned.name]]
   table = records.gather(tables)
   _draw(ended, folder)

@@ -126,6 +126,9 @@ def _check(typed: blocks.Run) -> None:
       raise InputError(f'the row {row.table!r} sets seed; list the seeds in sweep_seeds instead')
     if taken := sorted({*WHOLE} & set(row.diff)):
       raise InputError(f'the row {row.table!r} cannot set {taken[0]}, which is of the whole sweep')
+    if row.paper is not None and isinstance(row.paper, Mapping) != _are_jobs(typed):
+      wanted = 'measures and values' if _are_jobs(typed) else 'one accuracy in %'
+      raise InputError(f'paper of the row {row.table!r} must be {wanted}, not {row.paper!r}')
   if _are_jobs(typed):
     names = [row.table for row in rows]
     blocks.check_names(names, 'a row of the sweep')

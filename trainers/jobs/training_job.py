@@ -16,8 +16,9 @@ from l2o.models import MODELS
 from l2o.registry import build as build_from
 from l2o.rules import RULES
 from l2o.tasks import TASKS
+from l2o.tasks.parts import in_parts
 from l2o.tasks.regression import predict
-from l2o.types import Params, PyTree, Start
+from l2o.types import Batch, Params, PyTree, Start
 from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, weights, writers
@@ -27,6 +28,7 @@ from trainers.resources import given_weights, meshes, run_data, saved_model
 from trainers.stages import reinit, training
 
 HERE = Folder(pathlib.Path())
+POINTS = 1 << 20  # of a picture that are computed at a time
 
 
 class Job(NamedTuple):
@@ -206,7 +208,11 @@ def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | No
 
 def _draw(job: Job, params: Params, model_state: PyTree, folder: Folder) -> None:
   batch = job.batch_source.evaluation
-  output = jax.jit(partial(predict, job.model))(params, model_state, batch)
+
+  def drawn(params: Params, model_state: PyTree, batch: Batch) -> jax.Array:
+    return in_parts(partial(predict, job.model, params, model_state), batch, POINTS)
+
+  output = jax.jit(drawn)(params, model_state, batch)
   pictures = {'target': batch['target'], 'output': np.asarray(output)}
   shaped = {name: x.reshape(*job.batch_source.grid, -1) for name, x in pictures.items()}
   folder.write_arrays(PICTURE, shaped)

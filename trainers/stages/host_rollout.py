@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from datasets.input_pipeline import Fed, fed
@@ -63,10 +64,11 @@ class FedEpisodes:
 
   def __init__(self, task: Task, rule: LearnedRule, mesh: Mesh, on_device: MapFn):
     spread = meshes.sharded_map(mesh, on_device)
-    self._begin = jax.jit(partial(_begin, rule, spread))
-    self._advance = jax.jit(partial(_advance, task, rule, spread), donate_argnums=0)
+    devices = mesh.shape['population']
+    self._begin = jax.jit(partial(_begin, rule, spread, devices))
+    self._advance = jax.jit(partial(_advance, task, rule, spread, devices), donate_argnums=0)
     gathered = meshes.gathered_map(mesh, on_device)
-    self._measure = jax.jit(partial(_measure, task, rule, gathered))
+    self._measure = jax.jit(partial(_measure, task, rule, gathered, devices))
 
   def run(self, thetas: Theta, episodes: Episode, chunks: Chunks, num_steps: int) -> Metrics:
     """The metrics of every pair after `num_steps` steps: [n, b].
@@ -92,10 +94,15 @@ class FedEpisodes:
     return self._advance.lower(states, thetas, episodes.key, chunk, 0, 1, 1)
 
 
-def _pairs(thetas: Theta, keys: Any) -> tuple[jax.Array, jax.Array]:
-  """Indices of each pair's theta and episode: [n b], [n b]."""
+def _pairs(thetas: Theta, keys: Any, devices: int) -> tuple[jax.Array, jax.Array]:
+  """Indices of each pair's theta and episode: [n b], [n b].
+
+  The last pair is repeated until the devices have equally many: states of an uneven number would
+  move between devices at every chunk.
+  """
   n, b = jax.tree.leaves(thetas)[0].shape[0], jax.tree.leaves(keys)[0].shape[0]
-  return jnp.repeat(jnp.arange(n), b), jnp.tile(jnp.arange(b), n)
+  numbers = np.minimum(np.arange(n * b + -(n * b) % devices), n * b - 1)
+  return jnp.asarray(numbers // b), jnp.asarray(numbers % b)
 
 
 def _at(tree: PyTree, i: Any) -> PyTree:
@@ -103,20 +110,27 @@ def _at(tree: PyTree, i: Any) -> PyTree:
 
 
 def _begin(
-  rule: LearnedRule, map_fn: MapFn, thetas: Theta, params: PyTree, model_state: PyTree, steps: Any
+  rule: LearnedRule,
+  map_fn: MapFn,
+  devices: int,
+  thetas: Theta,
+  params: PyTree,
+  model_state: PyTree,
+  steps: Any,
 ) -> InnerState:
   def one(pair: tuple, shared: tuple) -> InnerState:
     i, j = pair
     thetas, params, model_state, steps = shared
     return begin(rule.bind(_at(thetas, i), steps), _at(params, j), _at(model_state, j))
 
-  return map_fn(one, _pairs(thetas, params), (thetas, params, model_state, steps))
+  return map_fn(one, _pairs(thetas, params, devices), (thetas, params, model_state, steps))
 
 
 def _advance(
   task: Task,
   rule: LearnedRule,
   map_fn: MapFn,
+  devices: int,
   states: InnerState,
   thetas: Theta,
   keys: jax.Array,
@@ -136,17 +150,22 @@ def _advance(
     return advance(task, tx, state, _at(keys, j), batch_at, first, stop)
 
   shared = thetas, keys, chunk, first, stop, num_steps
-  return map_fn(one, (_pairs(thetas, keys), states), shared)
+  return map_fn(one, (_pairs(thetas, keys, devices), states), shared)
 
 
 def _measure(
-  task: Task, rule: LearnedRule, map_fn: MapFn, states: InnerState, thetas: Theta, evaluation: Batch
+  task: Task,
+  rule: LearnedRule,
+  map_fn: MapFn,
+  devices: int,
+  states: InnerState,
+  thetas: Theta,
+  evaluation: Batch,
 ) -> Metrics:
   def one(numbered: tuple, evaluation: Batch) -> Metrics:
     (_, j), state = numbered
     return measure(rule, task, state, _at(evaluation, j))
 
-  pairs = _pairs(thetas, evaluation)
-  metrics = map_fn(one, (pairs, states), evaluation)
-  n = jax.tree.leaves(thetas)[0].shape[0]
-  return jax.tree.map(lambda x: x.reshape(n, -1), metrics)
+  metrics = map_fn(one, (_pairs(thetas, evaluation, devices), states), evaluation)
+  n, b = (jax.tree.leaves(tree)[0].shape[0] for tree in (thetas, evaluation))
+  return jax.tree.map(lambda x: x[: n * b].reshape(n, b), metrics)

@@ -27,6 +27,7 @@ from l2o.inner.step import InnerState
 from l2o.registry import choose
 from l2o.trees import layer_paths
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
+from reports import results
 from reports.records import MEASURES
 from trainers.checks import blocks, trial
 from trainers.harness import stage
@@ -328,7 +329,8 @@ def _check_paper(spec: blocks.MetaEvaluate, names: Sequence[str]) -> None:
   for experiment, rows in spec.paper.items():
     choose(experiment, spec.experiments, 'experiment of meta_evaluate.paper')
     for optimizer, accuracies in rows.items():
-      choose(optimizer, names, f'optimizer of meta_evaluate.paper.{experiment}')
+      if results.identity(optimizer) not in map(results.identity, names):
+        choose(optimizer, names, f'optimizer of meta_evaluate.paper.{experiment}')
       if len(accuracies) != len(spec.num_steps):
         raise InputError(
           f'meta_evaluate.paper.{experiment}.{optimizer} must have an accuracy for each of the '

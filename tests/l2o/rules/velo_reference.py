@@ -162,9 +162,9 @@ def sigmoid(x):
   return 1 / (1 + np.exp(-x))
 
 
-def released(change=lambda theta: None):
-  """A file's tree: small, numbered, and with the LSTM's key as it is in released files."""
-  sizes = velo_shapes(18, 4, 2)
+def released(change=lambda theta: None, num_features=18):
+  """A file's tree: small, and with the LSTM's key as it is in released files; VeLO: 30 features."""
+  sizes = velo_shapes(num_features, 4, 2)
   theta = jax.tree.map(
     lambda s: np.full(s, 0.5, np.float32), sizes, is_leaf=lambda x: type(x) is tuple
   )

@@ -47,6 +47,33 @@ def test_loss_and_accuracy_against_numpy(rng):
   np.testing.assert_allclose(metrics['accuracy'], got['accuracy'])
 
 
+def test_the_top_5_are_counted_where_there_are_more_classes(rng):
+  data = batch(rng, count=40, classes=8)
+  task = classification(MLP(8, features=(5,)), (4, 4, 1))
+  params, state = task.init(jax.random.key(0))
+  logits = MLP(8, features=(5,)).apply({'params': params}, data['image'] / 255, train=False)
+  first = np.argsort(-np.asarray(logits), axis=1)[:, :5]
+  found = [label in row for label, row in zip(np.asarray(data['label']), first, strict=True)]
+  measured = task.evaluate(params, state, data)
+  np.testing.assert_allclose(measured['top_5_accuracy'], np.mean(found))
+  assert measured['accuracy'] < measured['top_5_accuracy'] < 1
+  few = classification(MLP(5, features=(5,)), (4, 4, 1))
+  assert sorted(few.evaluate(*few.init(jax.random.key(0)), data)) == ['accuracy', 'loss']
+
+
+@pytest.mark.parametrize('size', [1, 4, 13, 50])
+def test_an_evaluation_in_parts_is_the_same(rng, size):
+  images = jnp.asarray(rng.integers(0, 256, (13, 6, 5, 1)), jnp.uint8)
+  data = {'image': images, 'label': jnp.arange(13) % 7}
+  whole, parts = (
+    classification(Normalised(7), (6, 5, 1), crop=4, evaluated_at_once=at_once)
+    for at_once in (0, size)
+  )
+  params, state = whole.init(jax.random.key(0))
+  for name, value in whole.evaluate(params, state, data).items():
+    np.testing.assert_allclose(parts.evaluate(params, state, data)[name], value, rtol=1e-6)
+
+
 def test_a_pretrained_start_keeps_the_backbone_and_draws_a_head(rng):
   wide = classification(MLP(7, features=(5,)), (4, 4, 1))
   task = classification(MLP(3, features=(5,)), (4, 4, 1))

@@ -71,6 +71,20 @@ def test_regression_is_the_mean_square_in_the_units_asked_for(rng):
   assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
 
 
+def test_regression_in_parts_is_the_same_and_needs_examples(rng):
+  batch = {'coordinates': rng.normal(size=(7, 3)), 'target': rng.normal(1.0, 1.0, (7, 2))}
+  batch = {name: jnp.asarray(x, jnp.float32) for name, x in batch.items()}
+  whole, parts = (
+    regression(Affine(num_classes=2, features=(4,)), batch, peak=3.0, evaluated_at_once=size)
+    for size in (0, 3)
+  )
+  params, state = whole.init(jax.random.key(0))
+  for name, value in whole.evaluate(params, state, batch).items():
+    np.testing.assert_allclose(parts.evaluate(params, state, batch)[name], value, rtol=1e-6)
+  with pytest.raises(InputError, match=r'must be 0 for inputs .*: coordinates 7, times 2'):
+    parts.evaluate(params, state, batch | {'times': jnp.zeros(2)})
+
+
 def test_the_quadratic_of_the_tests_is_not_symmetric():
   w = jnp.array([0.3, -1.0, 2.0])
   assert quadratic_loss(w) != quadratic_loss(-w)

@@ -11,6 +11,7 @@ import pytest
 from configs import common, l3rs_ablations
 from l2o.errors import InputError, RunError
 from reports import records
+from tests.tiny_run import tiny_job
 from trainers import run
 from trainers.harness import workdir
 from trainers.harness.folder import RECORDS, Folder
@@ -113,6 +114,16 @@ def test_a_row_that_cannot_be_built_is_refused_before_any_is_run(tmp_path):
     with pytest.raises(InputError, match=says):
       swept(wrong, tmp_path, runner, build=run.build)
     assert not runner.seen
+
+
+def test_a_papers_value_of_the_wrong_kind_is_refused(tmp_path):
+  wrong = config(sweep=[common.sweep_row('T', {'accuracy': 0.7}, {})])
+  with pytest.raises(InputError, match="paper of the row 'T' must be one accuracy in %, not"):
+    swept(wrong, tmp_path, Runner())
+  row = common.sweep_row('adam', 70.0, {})
+  wrong = common.freeze(common.ConfigDict(tiny_job() | {'sweep': [row]}))
+  with pytest.raises(InputError, match="row 'adam' must be measures and values, not 70"):
+    swept(wrong, tmp_path, Runner())
 
 
 def test_the_papers_tables_are_all_there():

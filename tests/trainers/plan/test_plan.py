@@ -55,23 +55,21 @@ def test_images_that_the_host_feeds_are_planned_by_the_chunk():
   """Chunks of two steps: K of 2 to 6 takes 1, 2, 2, 3 and 3; horizons of 2 and 5 take 1 and 3."""
   config = tiny(
     **{'feed.chunk_steps': 2, 'meta_train.min_steps': 2, 'meta_train.max_steps': 6},
-    **{'feed.tasks_at_once': 2, 'meta_evaluate.tuning_tasks': 5},
+    **{'feed.tasks_at_once': 3, 'meta_evaluate.tuning_tasks': 5},
   )
   plan = pipeline.build(config)
   _, generation, learned, tuning, grid = programs.of_pipeline(plan)
   assert generation.calls == round(3 * 2.2)
   assert generation.loop.times == pytest.approx(4 * 4 * 4 / 2.2)  # candidates, tasks, mean steps
   assert generation.examples == np.ceil(32 * 4 * 4 * 4 / 2.2)
-  # Two, and for tuning three, groups of two tasks; two settings are tried and one is reported.
-  assert (learned.calls, tuning.calls, grid.calls) == (2 * 4, 3 * 4, 2 * 4)
-  assert [p.loop.times for p in (learned, tuning, grid)] == [
-    2 * 3.5 / 2,
-    2 * 2 * 3.5 / 2,
-    2 * 3.5 / 2,
-  ]
+  # One, and for tuning two, groups of three tasks; two settings are tried and one is reported.
+  assert (learned.calls, tuning.calls, grid.calls) == (4, 2 * 4, 4)
+  assert [p.loop.times for p in (learned, tuning, grid)] == [5.25, 2 * 5.25, 5.25]
   state = meta_training.init(plan.meta_train)
   assert report.size(generation.saved) == held(state)
   found = analyse(generation.lowered.compile())
+  assert not found.collectives
+  assert not analyse(learned.lowered.compile()).collectives  # three tasks on two devices
   chunk = 2 * 4 * 32 * (28 * 28 + 4)  # images and labels
   assert found.arguments > chunk
 
