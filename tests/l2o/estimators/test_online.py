@@ -282,6 +282,9 @@ def test_a_start_that_theta_sets_counts():
 
   unroll = Unroll(init, step)
   np.testing.assert_allclose(run(made('whole', unroll), 1)[0][0, 0], 6.5, rtol=1e-6)
+  # The next episode begins with the next window, not in what fills up this one's last segment.
+  grads, _, _ = run(made('reverse_mode', unroll, window=3, policy='roll'), 3, horizon=3)
+  np.testing.assert_allclose(grads[:, 0], 3.0 + 2.0, rtol=1e-6)
   grads, state, _ = run(made('nres', unroll, window=6, particles=1), 1)
   ratio = np.asarray(state.noise)[0] * np.asarray(state.noise)[0, 0] / 0.05**2
   np.testing.assert_allclose(grads[0], 6.5 * ratio, rtol=1e-4)
