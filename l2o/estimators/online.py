@@ -206,13 +206,16 @@ def window_of(
     tasks: for the unroll and for the horizon.
   """
   enter = partial(_enter, spec, unroll, theta, key, tasks)
-  particle = enter(_open(spec, theta, particle), first=True)
+  inside, particle = _enters_inside(spec), _open(spec, theta, particle)
+  if not inside:  # once, before the loop
+    particle = enter(True, particle)
 
   def step(carry: tuple[Particle, Seen], number: jax.Array) -> tuple[tuple[Particle, Seen], None]:
     particle, seen = carry
-    if _enters_inside(spec):
-      due = (number > 0) & _is_due(spec, particle.clock)
-      particle = jax.lax.cond(due, partial(enter, first=False), lambda same: same, particle)
+    if inside:
+      first = number == 0
+      due = first | (_is_due(spec, particle.clock) & (number < spec.window))
+      particle = jax.lax.cond(due, partial(enter, first), lambda same: same, particle)
     idle = clocks.is_over(particle.clock) | (number >= spec.window)
     take = partial(_take, spec, unroll, theta, tasks)
     return jax.lax.cond(idle, lambda *same: same, take, particle, seen), None
@@ -263,8 +266,8 @@ def _is_due(spec: Spec, clock: Clock) -> jax.Array:
   return over | draws if spec.policy == 'roll' else ~over & draws
 
 
-def _draws(spec: Spec, clock: Clock, first: bool) -> jax.Array:
-  """Whether a perturbation begins with the next step, [] bool; `first`: that of the window."""
+def _draws(spec: Spec, clock: Clock, first: bool | jax.Array) -> jax.Array:
+  """Whether a perturbation begins with the next step, [] bool; `first`: see `_enter`."""
   if spec.period is None:
     return jnp.asarray(first)
   return (clock.step % spec.period if spec.period else clock.step) == 0
@@ -272,9 +275,12 @@ def _draws(spec: Spec, clock: Clock, first: bool) -> jax.Array:
 
 def _enter(
   spec: Spec, unroll: Unroll, theta: Theta, key: jax.Array, tasks: Tasks,
-  particle: Particle, first: bool,
+  first: bool | jax.Array, particle: Particle,
 ) -> Particle:  # fmt: skip
-  """Begins an episode if the last one has ended, and a perturbation if it is time for one."""
+  """Begins an episode if the last one has ended, and a perturbation if it is time for one.
+
+  `first`: whether the next step is the window's first.
+  """
   over = clocks.is_over(particle.clock)
   begun = clocks.begin(particle.clock, key, tasks.num_steps, spec.window, spec.policy, spec.stagger)
   clock = jax.tree.map(partial(jnp.where, over), begun, particle.clock)

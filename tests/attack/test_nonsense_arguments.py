@@ -100,6 +100,7 @@ ESTIMATOR_ARGUMENTS = [
   ({'name': 'nes', 'population': 0}, 'population must be at least 2'),
   ({'name': 'nes', 'population': 3.5}, 'population must be'),
   ({'name': 'nes', 'sigma': NAN}, 'sigma must be'),
+  ({'name': 'full_es', 'sigma': 0.0}, 'sigma must be'),
   ({'name': 'nes', 'sigma_halves_every': 0}, 'sigma_halves_every must be'),
 ]
 

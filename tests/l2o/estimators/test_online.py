@@ -90,10 +90,9 @@ def test_nres_over_an_episode_is_full_es(window):
   np.testing.assert_allclose(grads.mean(axis=0), expected, rtol=2e-4)
 
 
-@pytest.mark.parametrize('policy', ['cut', 'roll'])
-def test_the_family_of_gpes(policy):
-  """Two windows of noise, one noise for the episode, and something between."""
-  mine = partial(made, unroll=noisy(), policy=policy)
+def test_the_family_of_gpes():
+  """A noise for each window, one for the episode, and something between."""
+  mine = partial(made, unroll=noisy(), policy='roll')
   pes, nres = run(mine('pes'), 5)[0], run(mine('nres'), 5)[0]
   assert_same(run(mine('gpes', period=2), 5)[0], pes)
   for period in (6, 50):
@@ -149,7 +148,7 @@ def test_another_horizon_or_theta_is_not_another_program(name, objective):
   assert len(traces) == 1
 
 
-@pytest.mark.parametrize('name', ['gpes', 'truncated_es', 'whole'])
+@pytest.mark.parametrize('name', ['gpes', 'whole'])
 def test_particles_on_many_devices_or_one_by_one_give_the_same(name):
   spread = meshes.sharded_map(meshes.make_mesh(population=4), vectorized)
   expected, state, metrics = run(made(name, noisy()), 3)
@@ -283,6 +282,9 @@ def test_a_start_that_theta_sets_counts():
 
   unroll = Unroll(init, step)
   np.testing.assert_allclose(run(made('whole', unroll), 1)[0][0, 0], 6.5, rtol=1e-6)
+  # The next episode begins with the next window, not in what fills up this one's last segment.
+  grads, _, _ = run(made('reverse_mode', unroll, window=3, policy='roll'), 3, horizon=3)
+  np.testing.assert_allclose(grads[:, 0], 3.0 + 2.0, rtol=1e-6)
   grads, state, _ = run(made('nres', unroll, window=6, particles=1), 1)
   ratio = np.asarray(state.noise)[0] * np.asarray(state.noise)[0, 0] / 0.05**2
   np.testing.assert_allclose(grads[0], 6.5 * ratio, rtol=1e-4)
