@@ -52,7 +52,10 @@ def refused(config, folder, says, overrides=None):
     (rows('adam', cpu_devices=2), "row 'adam' cannot set cpu_devices"),
     ([{'diff': {}, 'paper': None}], r'sweep\[0\] needs table'),
     ([{'table': 'a', 'diff': 3, 'paper': None}], r'sweep\[0\]\.diff must be a block'),
-    ([{'table': 'a', 'diff': {}, 'paper': 'x'}], r'sweep\[0\]\.paper must be a number or None'),
+    (
+      [{'table': 'a', 'diff': {}, 'paper': 'x'}],
+      r'sweep\[0\]\.paper must be a number or a block of keys or None',
+    ),
     (rows('a', rule='adam'), 'config.rule must be a block of keys'),
     (rows('a', **{'train.numsteps': 3}), r'changes train\.numsteps'),
   ],
