@@ -55,6 +55,15 @@ def pytest_unconfigure(config):
     shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 
+def forget():
+  """Gives back the memory of compiled programs."""
+  held.clear()
+  jax.clear_caches()
+  gc.collect()
+  if sys.platform == 'linux':
+    ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+
+
 class Forgetful:
   """A program holds a megabyte or more; from the folder it comes back in milliseconds.
 
@@ -63,13 +72,11 @@ class Forgetful:
 
   @pytest.hookimpl(wrapper=True)
   def pytest_runtest_protocol(self, item, nextitem):
+    if item.get_closest_marker('large'):
+      forget()
     result = yield
     if len(held) > MOST_PROGRAMS:
-      held.clear()
-      jax.clear_caches()
-      gc.collect()
-      if sys.platform == 'linux':
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+      forget()
     return result
 
 

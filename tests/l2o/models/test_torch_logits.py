@@ -51,6 +51,7 @@ def test_each_recorded_network_is_compared():
   assert recorded().keys() == NETWORKS.keys()
 
 
+@pytest.mark.large  # up to a gigabyte, for the ViT-B
 @pytest.mark.parametrize('name', NETWORKS)
 def test_the_logits_are_torchs(tmp_path, name):
   (model, publisher, count), found = NETWORKS[name], recorded()[name]

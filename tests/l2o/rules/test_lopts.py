@@ -29,6 +29,8 @@ SHAPES = {
   'row': (1, 4), 'twin': (2, 5), 'stack': (6, 1, 2), 'deep': (2, 4, 4), 'conv': (3, 4, 2, 1),
   'kernel': (3, 3, 2, 5),
 }  # fmt: skip
+# Celo2's base form is Celo2 but for the step's direction.
+OWN = [pytest.param(n, marks=[pytest.mark.slow] if n == 'celo2_base' else []) for n in SPECS]
 
 
 def draw(rng, scale=1.0, shapes=SHAPES):
@@ -183,7 +185,7 @@ def test_a_tensor_is_stepped_as_if_alone(name):
   assert np.all(np.isnan(updates['kernel']))
 
 
-@pytest.mark.parametrize('name', SPECS)
+@pytest.mark.parametrize('name', OWN)
 def test_no_gradient_at_all_is_no_trouble(name):
   params = draw(np.random.default_rng(3)) | {'none': np.zeros((0, 3), np.float32)}
   nothing = jax.tree.map(jnp.zeros_like, params)
@@ -198,7 +200,7 @@ def test_no_gradient_at_all_is_no_trouble(name):
   np.testing.assert_allclose(rule.diagnostics(state)['step_norm'], norms, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', SPECS)
+@pytest.mark.parametrize('name', OWN)
 def test_bfloat16_is_computed_in_float32(name):
   narrow = {k: jnp.asarray(x, jnp.bfloat16) for k, x in draw(np.random.default_rng(0)).items()}
   wide = jax.tree.map(lambda x: x.astype(jnp.float32), narrow)
@@ -211,7 +213,7 @@ def test_bfloat16_is_computed_in_float32(name):
   assert all(x.dtype != jnp.bfloat16 for x in jax.tree.leaves(state))
 
 
-@pytest.mark.parametrize('name', SPECS)
+@pytest.mark.parametrize('name', OWN)
 def test_gradients_flow_to_theta(name):
   """Of a weighted sum of one update, against differences along the gradient."""
   rng = np.random.default_rng(6)
