@@ -88,7 +88,7 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
   """Meta-trains, or resumes from the folder's newest checkpoint; returns the last theta."""
   whole = meshes.replicated(plan.mesh)
   pretrained, stores = arrays.put((pretrained, plan.stores), whole)
-  batches = _batches(plan, plan.host) if plan.host else None
+  batches = _batches(plan, plan.host) if plan.host and plan.spec.num_generations else None
   if plan.host:
     step = _fed_step(plan, plan.host, batches, pretrained)
   else:

@@ -91,6 +91,12 @@ def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path)
   np.testing.assert_allclose(*ends, rtol=1e-5)
 
 
+def test_an_optimizer_is_evaluated_on_what_the_host_feeds_without_meta_training(tmp_path):
+  config = tiny(**FED, **{'meta_train.num_generations': 0, 'meta_evaluate.num_steps': [2]})
+  folder = execute(config, tmp_path / 'run')
+  assert set(records.read(folder / RECORDS, '')['K']) == {2}
+
+
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
