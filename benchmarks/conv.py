@@ -1,11 +1,13 @@
-"""The canonical convolution in and out of a loop, against flax's own, on a CPU.
+"""The convolutions of l2o in and out of a loop, against flax's own, on a CPU or a GPU.
 
-python -m benchmarks.conv [--network=resnet|efficientnet] [--steps=20]
+python -m benchmarks.conv [--network=resnet|efficientnet|resnet20] [--steps=20] [--mapped=0]
 
 Prints the time of a training step (Adam, batch 32, 32x32 images) as ratios to flax's convolution
 outside of a loop; both sides in one run, alternating, with donated state, the best of several
 repetitions. Networks: a batch-normalised ResNet-8 with stem stride 2, whose convolutions are dense,
-and EfficientNet-Lite0, half of whose convolutions are depthwise.
+EfficientNet-Lite0, half of whose convolutions are depthwise, and the CIFAR ResNet-20. With
+--mapped=64 a step trains 64 networks at once, each on images of its own, as in meta-training on a
+GPU.
 """
 
 import time
@@ -21,6 +23,7 @@ from flax import linen as nn
 
 from l2o.inner.step import InnerState, inner_step
 from l2o.models import layers
+from l2o.models.cifar_resnet import CifarResNet
 from l2o.models.conv import Conv
 from l2o.models.efficientnet_lite import EfficientNetLite0
 from l2o.models.resnet import ResNet
@@ -30,8 +33,10 @@ REPEATS = 5
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
   'resnet': lambda: ResNet(num_classes=10, stem_stride=2),
   'efficientnet': lambda: EfficientNetLite0(num_classes=10),
+  'resnet20': lambda: CifarResNet(num_classes=10, depth=20),
 }
 _STEPS = flags.DEFINE_integer('steps', 20, 'Training steps of a repetition.')
+_MAPPED = flags.DEFINE_integer('mapped', 0, 'Networks trained at once; 0 for one, not mapped.')
 _NETWORK = flags.DEFINE_enum('network', 'resnet', list(NETWORKS), 'Which network to measure.')
 
 
@@ -40,16 +45,23 @@ def steps(conv: type[nn.Conv], looped: bool) -> Callable[[], None]:
   layers.Conv = conv  # the network looks it up when it is traced
   task = classification(NETWORKS[_NETWORK.value](), (32, 32, 3))
   tx = optax.with_extra_args_support(optax.adam(1e-3))
+  lead = (_MAPPED.value,) if _MAPPED.value else ()
   rng = np.random.default_rng(0)
   batch = {
-    'image': jnp.asarray(rng.integers(0, 256, (32, 32, 32, 3)), jnp.uint8),
-    'label': jnp.asarray(rng.integers(0, 10, 32)),
+    'image': jnp.asarray(rng.integers(0, 256, (*lead, 32, 32, 32, 3)), jnp.uint8),
+    'label': jnp.asarray(rng.integers(0, 10, (*lead, 32))),
   }
-  params, model_state = task.init(jax.random.key(0))
-  held = [InnerState(params, model_state, tx.init(params))]
+
+  def init(key: jax.Array) -> InnerState:
+    params, model_state = task.init(key)
+    return InnerState(params, model_state, tx.init(params))
 
   def once(state: InnerState, batch: Any) -> InnerState:
     return inner_step(task, tx, state, jax.random.key(0), batch)[0]
+
+  if lead:
+    init, once = jax.vmap(init), jax.vmap(once)
+  held = [jax.jit(init)(jax.random.split(jax.random.key(0), lead))]
 
   def loop(state: InnerState, batch: Any) -> InnerState:
     return jax.lax.fori_loop(0, _STEPS.value, lambda _, s: once(s, batch), state)
@@ -69,8 +81,8 @@ def main(_: Any) -> None:
   cases = {
     ('flax', 'outside'): steps(nn.Conv, looped=False),
     ('flax', 'in a loop'): steps(nn.Conv, looped=True),
-    ('canonical', 'outside'): steps(Conv, looped=False),
-    ('canonical', 'in a loop'): steps(Conv, looped=True),
+    ('l2o', 'outside'): steps(Conv, looped=False),
+    ('l2o', 'in a loop'): steps(Conv, looped=True),
   }
   best = dict.fromkeys(cases, float('inf'))
   for _ in range(REPEATS):

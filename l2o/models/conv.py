@@ -18,6 +18,7 @@ from jax import lax
 
 from l2o.models.conv_shapes import LAYOUT, Padding, Pair, Strides, gradient_margins, kernel_margins
 from l2o.models.depthwise import depthwise_conv
+from l2o.models.mapped_conv import mapped_conv
 from l2o.models.native_conv import native_conv
 from l2o.platform import platform
 
@@ -63,7 +64,7 @@ def _input_gradient(
 ) -> jax.Array:
   """dy, dilated by the stride, convolved with the flipped kernel."""
   turned = jnp.flip(w, (0, 1)).transpose(0, 1, 3, 2)
-  margins = gradient_margins(x, w, dy, strides, padding)
+  margins = gradient_margins(x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding)
   return _conv(dy, turned, (1, 1), margins, lhs_dilation=strides)
 
 
@@ -71,7 +72,7 @@ def _kernel_gradient(
   x: jax.Array, w: jax.Array, dy: jax.Array, strides: Strides, padding: Padding
 ) -> jax.Array:
   """Images convolved with dilated dy; batch and channels swap roles."""
-  margins = kernel_margins(x, w, dy, strides, padding)
+  margins = kernel_margins(x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding)
   images, kernels = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
   return _conv(images, kernels, (1, 1), margins, rhs_dilation=strides).transpose(1, 2, 0, 3)
 
@@ -102,7 +103,8 @@ def conv_general_dilated(
   """`lax.conv_general_dilated`; undilated convolutions of images in flax's layout by other ways.
 
   On a CPU through `canonical_conv` or, with a group for each channel, in and out, `depthwise_conv`,
-  which are faster; otherwise through `native_conv`, which can be mapped twice.
+  and without groups on a GPU through `mapped_conv`, which are faster; otherwise through
+  `native_conv`, which can be mapped twice.
   """
   rank = lhs.ndim - 2
   ones = (1,) * rank
@@ -121,6 +123,8 @@ def conv_general_dilated(
       return canonical_conv(lhs, rhs, strides, margins)
     if platform() == 'cpu' and feature_group_count == lhs.shape[-1] == rhs.shape[-1]:
       return depthwise_conv(lhs, rhs, strides, margins)
+    if platform() == 'gpu' and feature_group_count == 1:
+      return mapped_conv(lhs, rhs, strides, margins)
     return native_conv(lhs, rhs, strides, margins, feature_group_count)
   return lax.conv_general_dilated(
     lhs,

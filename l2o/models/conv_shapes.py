@@ -1,48 +1,56 @@
 """Types and sizes that the convolutions share."""
 
+from collections.abc import Sequence
+
 import jax
 
 LAYOUT = ('NHWC', 'HWIO', 'NHWC')  # of images, kernels and results
 Strides = tuple[int, int]
 Padding = tuple[tuple[int, int], ...]
+Pixels = Sequence[int]  # (rows, columns)
 Pair = tuple[jax.Array, jax.Array]  # images and kernels, or their gradients
 
 
 def gradient_margins(
-  x: jax.Array, w: jax.Array, dy: jax.Array, strides: Strides, padding: Padding
+  image: Pixels, kernel: Pixels, result: Pixels, strides: Strides, padding: Padding
 ) -> Padding:
   """(before, after) of rows and columns of the dilated dy, whose convolution is the size of x.
 
+  Args:
+    image: size of x.
+    kernel: size of w.
+    result: size of dy.
+    strides: of rows and columns.
+    padding: (before, after) of rows and columns of x.
+
   Example:
-    >>> import jax.numpy as jnp
-    >>> x, w, dy = jnp.ones((1, 8, 9, 2)), jnp.ones((3, 3, 2, 1)), jnp.ones((1, 4, 5, 1))
-    >>> gradient_margins(x, w, dy, (2, 2), ((0, 1), (1, 1)))
+    >>> gradient_margins((8, 9), (3, 3), (4, 5), (2, 2), ((0, 1), (1, 1)))
     ((2, 1), (1, 1))
   """
   margins = []
-  for size, kernel, outputs, stride, (before, _) in zip(
-    x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding, strict=True
+  for size, length, outputs, stride, (before, _) in zip(
+    image, kernel, result, strides, padding, strict=True
   ):
-    low = kernel - 1 - before
-    margins.append((low, size + kernel - 1 - ((outputs - 1) * stride + 1) - low))
+    low = length - 1 - before
+    margins.append((low, size + length - 1 - ((outputs - 1) * stride + 1) - low))
   return tuple(margins)
 
 
 def kernel_margins(
-  x: jax.Array, w: jax.Array, dy: jax.Array, strides: Strides, padding: Padding
+  image: Pixels, kernel: Pixels, result: Pixels, strides: Strides, padding: Padding
 ) -> Padding:
   """(before, after) of rows and columns of x, whose convolution with the dilated dy is w's size.
 
+  Args: as for `gradient_margins`.
+
   Example:
-    >>> import jax.numpy as jnp
-    >>> x, w, dy = jnp.ones((1, 8, 9, 2)), jnp.ones((3, 3, 2, 1)), jnp.ones((1, 4, 5, 1))
-    >>> kernel_margins(x, w, dy, (2, 2), ((0, 1), (1, 1)))
+    >>> kernel_margins((8, 9), (3, 3), (4, 5), (2, 2), ((0, 1), (1, 1)))
     ((0, 1), (1, 1))
   """
   margins = []
-  for size, kernel, outputs, stride, (before, _) in zip(
-    x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding, strict=True
+  for size, length, outputs, stride, (before, _) in zip(
+    image, kernel, result, strides, padding, strict=True
   ):
-    length = (outputs - 1) * stride + 1
-    margins.append((before, kernel - 1 + length - size - before))
+    dilated = (outputs - 1) * stride + 1
+    margins.append((before, length - 1 + dilated - size - before))
   return tuple(margins)

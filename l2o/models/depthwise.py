@@ -48,7 +48,9 @@ def _forward(
 
 def _backward(strides: Strides, padding: Padding, saved: Pair, dy: jax.Array) -> Pair:
   x, w, dy = (_at_least_float32(array) for array in (*saved, dy))
-  spread = _padded(dy, gradient_margins(x, w, dy, strides, padding), strides)
+  spread = _padded(
+    dy, gradient_margins(x.shape[1:3], w.shape[:2], dy.shape[1:3], strides, padding), strides
+  )
   dx = _sum_of_taps(spread, jnp.flip(w, (0, 1)), (1, 1))
   shifted = _shifted(_padded(x, padding), w, strides)
   dw = jnp.stack([jnp.sum(part * dy, (0, 1, 2)) for part in shifted]).reshape(w.shape)

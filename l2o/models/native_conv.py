@@ -11,7 +11,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from l2o.models.conv_shapes import LAYOUT, Padding, Pair, Strides, gradient_margins, kernel_margins
+from l2o.models.conv_shapes import (
+  LAYOUT,
+  Padding,
+  Pair,
+  Pixels,
+  Strides,
+  gradient_margins,
+  kernel_margins,
+)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -49,29 +57,66 @@ def _forward(
 
 def _backward(strides: Strides, padding: Padding, groups: int, saved: Pair, dy: jax.Array) -> Pair:
   x, w = saved
+  dx = input_gradient(dy, w, x.shape[1:3], strides, padding, groups)
+  return dx, kernel_gradient(x, dy, w.shape[:2], strides, padding, groups)
+
+
+native_conv.defvjp(_forward, _backward)
+
+
+def input_gradient(
+  dy: jax.Array, w: jax.Array, size: Pixels, strides: Strides, padding: Padding, groups: int = 1
+) -> jax.Array:
+  """The gradient by the images.
+
+  Args:
+    dy: gradient by the result [B, OH, OW, O].
+    w: kernels [KH, KW, C / groups, O].
+    size: (H, W) of the images.
+    strides: of rows and columns.
+    padding: (before, after) of rows and columns.
+    groups: of channels.
+
+  Returns:
+    [B, H, W, C].
+  """
   height, width, of_group, outputs = w.shape
   # The channels of all groups side by side: [KH, KW, C, O / groups].
   split = w.reshape((height, width, of_group, groups, outputs // groups))
   joined = jnp.moveaxis(split, 3, 2).reshape((height, width, -1, outputs // groups))
-  dx = lax.conv_general_dilated(
+  return lax.conv_general_dilated(
     dy,
     lax.rev(joined, (0, 1)),
     (1, 1),
-    gradient_margins(x, w, dy, strides, padding),
+    gradient_margins(size, w.shape[:2], dy.shape[1:3], strides, padding),
     lhs_dilation=strides,
     dimension_numbers=('NHWC', 'HWOI', 'NHWC'),
     feature_group_count=groups,
   )
-  dw = lax.conv_general_dilated(
+
+
+def kernel_gradient(
+  x: jax.Array, dy: jax.Array, size: Pixels, strides: Strides, padding: Padding, groups: int = 1
+) -> jax.Array:
+  """The gradient by the kernels.
+
+  Args:
+    x: images [B, H, W, C].
+    dy: gradient by the result [B, OH, OW, O].
+    size: (KH, KW) of the kernels.
+    strides: of rows and columns.
+    padding: (before, after) of rows and columns.
+    groups: of channels.
+
+  Returns:
+    [KH, KW, C / groups, O].
+  """
+  return lax.conv_general_dilated(
     x,
     dy,
     (1, 1),
-    kernel_margins(x, w, dy, strides, padding),
+    kernel_margins(x.shape[1:3], size, dy.shape[1:3], strides, padding),
     rhs_dilation=strides,
     dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
     batch_group_count=groups,
   )
-  return dx, dw
-
-
-native_conv.defvjp(_forward, _backward)
