@@ -20,25 +20,26 @@ from configs import common, l3rs_cifar100
 from l2o.registry import choose
 
 WEIGHTS = 'resnet20_cifar10.safetensors'
-SERIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0, 100.0)
+SERIES = tuple(float(f'{m}e{n}') for n in range(-4, 4) for m in (1, 3))
 RATES = {  # optimizer -> the lowest and the highest rate, for all parameters and for the head
-  'adam': ((3e-4, 3e-2), (3e-3, 1.0)),
-  'adamw': ((3e-4, 3e-2), (3e-3, 1.0)),
+  'adam': ((3e-4, 3e-2), (3e-3, 3.0)),
+  'adamw': ((3e-4, 3e-2), (3e-3, 3.0)),
   'ademamix': ((1e-4, 1e-2), (1e-3, 3e-1)),
-  'lamb': ((1e-3, 1e-1), (3e-3, 3e-1)),
-  'lion': ((1e-4, 1e-2), (1e-3, 3e-1)),
-  'momentum': ((1e-3, 1e-1), (3e-3, 3e-1)),
-  'muon': ((1e-3, 1e-1), (3e-3, 1.0)),
+  'lamb': ((3e-4, 1e-1), (3e-3, 1.0)),
+  'lion': ((1e-4, 1e-2), (1e-3, 1.0)),
+  'momentum': ((1e-3, 3e-1), (3e-3, 3.0)),
+  'muon': ((3e-4, 1e-1), (3e-3, 1.0)),
   'nadamw': ((3e-4, 3e-2), (3e-3, 1.0)),
-  'prodigy': ((3e-1, 100.0), (3e-1, 100.0)),
-  'schedule_free_adamw': ((1e-3, 1e-1), (1e-2, 1.0)),
-  'sgd': ((1e-2, 1.0), (3e-2, 3.0)),
+  'prodigy': ((3e-1, 1000.0), (3e-1, 1000.0)),
+  'schedule_free_adamw': ((1e-3, 1e-1), (1e-2, 3.0)),
+  'sgd': ((1e-2, 1.0), (3e-2, 10.0)),
 }
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps, `weights=FILE`, `size=32` for the images' size,
-  `only=A` for one experiment, `family=adam` for the rows of one hand-designed optimizer;
+  `only=A` for one experiment, `family=adam` for the rows of one hand-designed optimizer
+  and `family=adam_cosine_head` for one of them;
   `rule`, `velo` and `celo`: `common.set_rules`.
   """
   words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
@@ -57,7 +58,9 @@ def get_config(arg: str = '') -> ConfigDict:
   c.meta_evaluate.baselines = baselines(args.family) | learned
   if not args.smoke:
     c.episodes.batch_size = 16
-    c.meta_train.update(num_generations=180, meta_batch=2, max_steps=100)  # about 50 minutes
+    c.meta_train.update(meta_batch=2, max_steps=100)
+    if c.meta_train.num_generations:  # not with the rule from a file
+      c.meta_train.num_generations = 180  # about 50 minutes
     c.meta_evaluate.num_steps = (10, 25, 50, 100, 250)
     c.meta_evaluate.tuning_tasks = 10  # a grid on all 50 would take days
   return c
@@ -65,14 +68,17 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def baselines(family: str = '') -> dict:
   """Every hand-designed optimizer, with its schedules, on all parameters and on the head."""
-  kept = [choose(family, RATES, 'family')] if family else RATES
-  return {
+  rows = {
     f'{name}_{schedule}{suffix}': common.baseline(name, schedule, trainable, _grid(*ends))
-    for name in kept
+    for name in RATES
     for trainable, suffix, ends in zip(('all', 'head'), ('', '_head'), RATES[name], strict=True)
     for schedule in ('constant', 'cosine')
     if (name, schedule) != ('schedule_free_adamw', 'cosine')  # it averages instead
   }
+  if not family:
+    return rows
+  kept = choose(family, (*RATES, *rows), 'family')
+  return {name: row for name, row in rows.items() if kept in (name, row['rule']['optimizer'])}
 
 
 def _grid(lowest: float, highest: float) -> tuple[float, ...]:

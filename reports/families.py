@@ -1,16 +1,60 @@
-"""The best setting of every family at every horizon, for runs with large grids.
+"""The best setting of every family at every horizon, from runs with large grids.
 
-python -m reports.families runs/a runs/b
+python -m reports.families runs/adam runs/sgd [--out=records.csv.gz]
+
+Runs of one config and seed that evaluate a family each, or an experiment each, are parts of one
+evaluation and give one table. `--out` keeps their records in one file, which may stand in place of
+the runs.
 """
 
-import json
+import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from reports import results, table, tables
+from l2o import atomic
+from l2o.errors import InputError
+from reports import records, results, speedup, table, tables
+from reports.records import TUNING
+
+KEY = [name for name in records.SCHEMA if name != 'value']
+SAMPLES = 10_000  # of the bootstrap, as in the configs
+
+
+def gather(paths: Sequence[pathlib.Path]) -> tuple[pd.DataFrame, str]:
+  """The records of several runs as those of one, without the losses of tuning.
+
+  Args:
+    paths: folders of finished runs, or files of such records.
+
+  Returns:
+    The records, and a sentence on optimizers that runs have measured differently, as on two
+    devices: the first run's records count. It is empty if there are none.
+
+  Raises:
+    InputError: records are missing or damaged.
+  """
+  files = [path / records.FILE if path.is_dir() else path for path in paths]
+  parts = [records.read(file, 'give folders of finished runs') for file in files]
+  found = pd.concat(parts, keys=range(len(parts)), names=['run'])
+  found = found[found['measure'] != f'{TUNING}/loss']
+  return found.drop_duplicates(KEY).reset_index(drop=True), _apart(found)
+
+
+def _apart(found: pd.DataFrame) -> str:
+  accuracy = found[found['measure'] == 'accuracy']
+  cell = [name for name in KEY if name != 'task']
+  means = accuracy.groupby([*cell, 'run'])['value'].mean().groupby(cell)
+  apart = 100 * (means.max() - means.min())
+  if not apart.max() > 0:
+    return ''
+  names = ', '.join(apart[apart > 0].index.unique('optimizer'))
+  return (
+    f'Runs differ by up to {apart.max():.1f} points in mean accuracy of {names}; the first counts.'
+  )
 
 
 def render(rows: pd.DataFrame) -> str:
@@ -56,12 +100,34 @@ def _best(family: str, row: Any) -> str:
   return f'{shown} ({setting}{edge})' if setting else shown
 
 
-def main(folders: list[str]) -> None:
-  """Prints the tables of finished runs."""
-  for folder in folders:
-    rows = json.loads((pathlib.Path(folder) / 'results.json').read_text())
-    print(render(results.frame(rows)), end='\n\n')
+def report(found: pd.DataFrame) -> str:
+  """The tables of every seed, and the speed-up of each learned optimizer. `found`: of `gather`."""
+  parts = []
+  for seed, of_seed in found.groupby('seed'):
+    rows = results.frame(results.summarize(of_seed, SAMPLES, seed))
+    parts += [f'Seed {seed}', render(rows)]
+    for optimizer in results.learned(rows):
+      lines = [speedup.line(rows, name, optimizer) for name in results.experiments(rows)]
+      parts += ['\n'.join(lines), speedup.table(rows, optimizer)]
+  return '\n\n'.join(parts)
+
+
+def main() -> None:
+  """Prints the tables, and writes the records if asked to."""
+  parser = argparse.ArgumentParser(prog='python -m reports.families', description=__doc__)
+  parser.add_argument('runs', nargs='+', type=pathlib.Path, help='folders of finished runs')
+  parser.add_argument('--out', type=pathlib.Path, help='where to keep their records in one file')
+  options = parser.parse_args()
+  try:
+    found, apart = gather(options.runs)
+  except InputError as error:
+    sys.exit(f'error: {error}')
+  if options.out:
+    atomic.replace(options.out, records.pack(found))
+  print(report(found))
+  if apart:
+    print(f'\n{apart}')
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  main()
