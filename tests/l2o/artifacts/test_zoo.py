@@ -1,5 +1,7 @@
 """Every optimizer that comes with l2o has learned something: it beats what it began with."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 
 import datasets
 import l2o
+from l2o.inner.step import InnerState, inner_step
+from l2o.models.cifar_resnet import CifarResNet
 from l2o.models.mlp import MLP
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
@@ -62,7 +66,11 @@ def final_losses(task, rule, thetas, batch, num_steps, seeds=2):
   return [program(theta) for theta in thetas]
 
 
-@pytest.mark.parametrize('name', sorted(l2o.zoo()))
+def test_every_optimizer_is_tried_here():
+  assert set(l2o.zoo()) == {*KINDS, 'l3rs-resnet20'}
+
+
+@pytest.mark.parametrize('name', KINDS)
 def test_it_beats_its_untrained_self_on_a_task_of_its_kind(name, rng):
   kind, num_steps = KINDS[name]
   task, images, labels = kind(rng)
@@ -72,3 +80,40 @@ def test_it_beats_its_untrained_self_on_a_task_of_its_kind(name, rng):
   untrained = rule.init(jax.random.key(0), task.init(jax.random.key(0))[0])
   learned, unlearned = final_losses(task, rule, (artifact.theta, untrained), batch, num_steps)
   assert np.all(learned < 0.8 * unlearned)
+
+
+def digits(rng, classes, num_steps):
+  """Batches of 16 digits of some classes, in colour and with half of their rows and columns."""
+  source = datasets.load({'name': 'digits'}, 'train')
+  labels = rng.integers(0, len(classes), (num_steps, 16))
+  rows = [[rng.choice(source.class_index[classes[i]]) for i in batch] for batch in labels]
+  images = source.arrays()['image'][np.array(rows)][:, :, ::2, ::2]
+  return {'image': jnp.asarray(np.repeat(images, 3, -1)), 'label': jnp.asarray(labels)}
+
+
+def test_the_one_for_fine_tuning_beats_its_untrained_self_on_new_classes(rng):
+  """As it was meta-trained: from a network that others have trained, on classes it has not seen."""
+  task = classification(CifarResNet(5, depth=8), (14, 14, 3))
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def trained(tx, params, model_state, batches):
+    state = InnerState(params, model_state, tx.init(params))
+
+    def step(state, batch):
+      state, metrics = inner_step(task, tx, state, jax.random.key(0), batch)
+      return state, metrics['loss']
+
+    state, losses = jax.lax.scan(step, state, batches)
+    return state, jnp.mean(losses)
+
+  adam = optax.with_extra_args_support(optax.adam(3e-3))
+  start, _ = trained(adam, *task.init(jax.random.key(0)), digits(rng, range(5), 50))
+  held = l2o.read('l3rs-resnet20')
+  theta = held.rule.retarget(held.theta, start.params, on_mismatch='mean_embedding')
+  untrained = held.rule.init(jax.random.key(0), start.params)
+  batches = digits(rng, range(5, 10), 20)
+  learned, unlearned = (
+    float(trained(held.rule.bind(theta, 20), start.params, start.model_state, batches)[1])
+    for theta in (theta, untrained)
+  )
+  assert learned < 0.85 * unlearned
