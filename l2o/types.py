@@ -256,6 +256,7 @@ class OnlineEstimator(NamedTuple):
   """
 
   particles: int
+  inner_steps: int  # of an estimate, those of all runs of all particles together
   init: InitOnline
   estimate: Estimate
 

@@ -144,7 +144,8 @@ def estimator(spec: Spec, unroll: Unroll, one: Any, map_fn: MapFn) -> OnlineEsti
     loss = jnp.where(jnp.all(lost), jnp.nan, mean(metrics['loss']))
     return jax.tree.map(mean, grads), state, {'loss': loss} | counts
 
-  return OnlineEstimator(spec.particles, init, estimate)
+  inner_steps = spec.particles * len(spec.signs) * spec.window
+  return OnlineEstimator(spec.particles, inner_steps, init, estimate)
 
 
 def objective_values(

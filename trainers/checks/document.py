@@ -13,7 +13,7 @@ from datasets import SOURCES
 from datasets.batch_sources import BATCH_SOURCES
 from datasets.transforms import TRANSFORMS
 from l2o import arguments
-from l2o.estimators import ESTIMATORS
+from l2o.estimators import ESTIMATORS, ONLINE
 from l2o.models import MODELS
 from l2o.registry import resolve
 from l2o.rules import RULES
@@ -28,6 +28,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
   'Models': MODELS,
   'Tasks': TASKS,
   'Estimators': ESTIMATORS,
+  'Estimators that keep inner problems between estimates': ONLINE,
   'Data sources': SOURCES,
   'Batch sources': BATCH_SOURCES,
   'Transforms': TRANSFORMS,
@@ -36,7 +37,10 @@ TABLES: Mapping[str, Mapping[str, str]] = {
   'Policies for a loss that is not finite': POLICIES,
 }
 # Arguments that come from a factory's caller, not from the config.
-OFFERED = ('feed', 'parent', 'name', 'model', 'image_shape', 'example', 'meta_loss', 'map_fn')
+OFFERED = (
+  'feed', 'parent', 'name', 'model', 'image_shape', 'example', 'meta_loss', 'map_fn', 'unroll',
+  'pair_map',
+)  # fmt: skip
 HEAD = """# Config
 
 Every key of a config, what it may be and what it means. A config file returns the blocks of a

@@ -8,13 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from l2o.estimators import ESTIMATORS
-from l2o.registry import build as build_from
 from l2o.types import Batch, Params
 from trainers.jobs import pipeline, training_job
 from trainers.plan import fed_programs
 from trainers.plan.program import Loop, Program, inner_step_of
-from trainers.stages import meta_evaluation, meta_training, training
+from trainers.stages import estimation, meta_evaluation, meta_training, training
 from trainers.stages.rows import Row, at_setting
 
 
@@ -58,13 +56,10 @@ def _step(stage: str, plan: training.Train) -> Program:
 def _generation(plan: meta_training.MetaTrain, start: Any) -> Program:
   lowered = meta_training.lower(plan, start)
   state, (drawn, _), *_ = lowered.args_info[0]
-  tasks, _, size = drawn['train']['label'].shape
-  built = build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=None, map_fn=None)
-  population = getattr(built, 'population', 1)  # 1: it makes no candidates
-  steps = (plan.spec.min_steps + plan.spec.max_steps) / 2  # of a candidate on a task, on average
+  *_, size = drawn['train']['label'].shape
+  times = estimation.inner_steps(plan.estimator, plan.spec, plan.task, plan.rule, plan.mesh)
   params = jax.eval_shape(lambda key: plan.task.init(key)[0], jax.random.key(0))
   theta = jax.eval_shape(plan.rule.init, jax.random.key(0), params)
-  times = population * tasks * steps
   batch = _one_batch(drawn['train'])
   body = inner_step_of(plan.task, plan.rule, theta, plan.stores['train'], batch, plan.mesh)
   loop = Loop(body, times)

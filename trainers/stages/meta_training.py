@@ -14,18 +14,17 @@ from jax.sharding import Mesh
 
 from datasets.sampler import TaskSampler
 from l2o.errors import InputError, RunError
-from l2o.estimators import ESTIMATORS, strategy
+from l2o.estimators import strategy
 from l2o.inner.mapping import on_device
-from l2o.inner.rollout import meta_loss, start_episodes
+from l2o.inner.rollout import start_episodes
 from l2o.optax_optimizers import meta_optimizer
-from l2o.registry import build as build_from
 from l2o.registry import call, choose
 from l2o.types import (
   Episode,
   Estimator,
-  EvolutionStrategy,
   LearnedRule,
   Metrics,
+  OnlineEstimator,
   PyTree,
   Task,
   TaskBatch,
@@ -36,7 +35,7 @@ from trainers.harness import stage
 from trainers.harness.folder import PARAMETERS, Folder
 from trainers.processes import arrays
 from trainers.resources import meshes, run_data
-from trainers.stages import host_rollout
+from trainers.stages import estimation, host_rollout
 from trainers.stages.episode_batches import Draws, EpisodeBatches, Read
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.state import MetaState
@@ -79,8 +78,7 @@ def build(
     mesh=meshes.build_mesh(spec.mesh, 'meta_train', batches),
     seed=seed,
   )
-  _estimator(plan, on_device(spec.mapping))  # checks its arguments now, not an hour later
-  _meta_optimizer(plan)
+  _parts(plan)  # checks their arguments now, not an hour later
   return plan
 
 
@@ -119,8 +117,9 @@ def generation(plan: MetaTrain) -> Any:
 
   It donates the state; `place` puts its inputs, those of `draw`, on the mesh.
   """
-  whole = meshes.replicated(plan.mesh)
-  return jax.jit(_step(plan, *_parts(plan)), donate_argnums=0, out_shardings=whole)
+  parts = _parts(plan)
+  places = _places_of_state(plan, parts[0]), meshes.replicated(plan.mesh)
+  return jax.jit(_step(plan, *parts), donate_argnums=0, out_shardings=places)
 
 
 def lower(plan: MetaTrain, pretrained: tuple) -> jax.stages.Lowered:
@@ -130,19 +129,27 @@ def lower(plan: MetaTrain, pretrained: tuple) -> jax.stages.Lowered:
     plan: the stage, with its images on the device.
     pretrained: (params, model_state) or their shapes.
   """
-  whole = meshes.replicated(plan.mesh)
-  start = partial(_init_state, plan, *_parts(plan))
-  state = meshes.shaped(jax.eval_shape(start, jax.random.key(0)), whole)
+  whole, parts = meshes.replicated(plan.mesh), _parts(plan)
+  state = jax.eval_shape(partial(_init_state, plan, *parts), jax.random.key(0))
+  places = _places_of_state(plan, parts[0])
+  state = MetaState(*map(meshes.shaped, state, places))
   (drawn, num_steps), (of_drawn, of_steps) = draw(plan, 0), _places(plan.mesh)
-  parts = {name: meshes.shaped(part, of_drawn[name]) for name, part in drawn.items()}
-  shapes = parts, meshes.shaped(num_steps, of_steps)
+  shaped = {name: meshes.shaped(part, of_drawn[name]) for name, part in drawn.items()}
+  shapes = shaped, meshes.shaped(num_steps, of_steps)
   return generation(plan).lower(state, shapes, *meshes.shaped((pretrained, plan.stores), whole))
 
 
 def _parts(plan: MetaTrain) -> tuple[Any, optax.GradientTransformation]:
-  """The estimator, which spreads candidates and gathers their metrics, and the meta-optimizer."""
-  map_fn = meshes.gathered_map(plan.mesh, on_device(plan.spec.mapping))
-  return _estimator(plan, map_fn), _meta_optimizer(plan)
+  """The estimator and the meta-optimizer."""
+  fed = plan.host is not None
+  built = estimation.build(plan.estimator, plan.spec, plan.task, plan.rule, plan.mesh, fed)
+  return built, _meta_optimizer(plan)
+
+
+def _places_of_state(plan: MetaTrain, estimator: estimation.Built) -> MetaState:
+  """The sharding of each part of the state."""
+  whole = meshes.replicated(plan.mesh)
+  return MetaState(whole, whole, whole, estimation.place_of_state(estimator, plan.mesh))
 
 
 def check_shapes(plan: MetaTrain, pretrained: tuple) -> None:
@@ -182,22 +189,6 @@ def _horizon(plan: MetaTrain, generation: int) -> np.int32:
   return np.int32(rng.integers(plan.spec.min_steps, plan.spec.max_steps, endpoint=True))
 
 
-def _estimator(plan: MetaTrain, map_fn: Any) -> Estimator | EvolutionStrategy:
-  """The meta-gradient estimator: an evolution strategy if the host feeds its candidates."""
-  objective = meta_loss(plan.rule, plan.task, on_device(plan.spec.task_mapping))
-  built = build_from(ESTIMATORS, plan.estimator, 'estimator', meta_loss=objective, map_fn=map_fn)
-  if plan.host is None:
-    if isinstance(built, Estimator):
-      return built
-    return strategy.estimator(built, objective, map_fn)
-  if isinstance(built, Estimator):
-    raise InputError(
-      f'{plan.estimator["name"]} has no ask and tell, so the host cannot feed its candidates: '
-      f'set feed.chunk_steps = 0'
-    )
-  return built
-
-
 def place(inputs: tuple, mesh: Mesh) -> tuple:
   """Splits each inner batch over the mesh's 'data' axis and replicates everything else."""
   (drawn, num_steps), (of_drawn, of_steps) = inputs, _places(mesh)
@@ -215,23 +206,31 @@ def _places(mesh: Mesh) -> tuple[dict[str, Any], Any]:
 def init(plan: MetaTrain) -> MetaState:
   """The state before the first generation, on the mesh."""
   key = jax.random.fold_in(jax.random.key(plan.seed), 0)  # generation g uses g + 1
-  start = partial(_init_state, plan, *_parts(plan))
-  return jax.jit(start, out_shardings=meshes.replicated(plan.mesh))(key)
+  parts = _parts(plan)
+  places = _places_of_state(plan, parts[0])
+  return jax.jit(partial(_init_state, plan, *parts), out_shardings=places)(key)
 
 
 def _init_state(
-  plan: MetaTrain, estimator: Estimator | EvolutionStrategy, optimizer: Any, key: jax.Array
+  plan: MetaTrain, estimator: estimation.Built, optimizer: Any, key: jax.Array
 ) -> MetaState:
   # A task's head differs in shape from the pretrained one; theta must fit the task's.
   shapes = jax.eval_shape(lambda k: plan.task.init(k)[0], key)
   theta_key, estimator_key = jax.random.split(key)
   theta = plan.rule.init(theta_key, shapes)
-  return MetaState(
-    jnp.zeros((), jnp.int32),
-    theta,
-    optimizer.init(theta),
-    estimator.init(theta, estimator_key),
-  )
+  if isinstance(estimator, OnlineEstimator):
+    kept = estimator.init(theta, estimator_key, _shapes_of_tasks(plan))
+  else:
+    kept = estimator.init(theta, estimator_key)
+  return MetaState(jnp.zeros((), jnp.int32), theta, optimizer.init(theta), kept)
+
+
+def _shapes_of_tasks(plan: MetaTrain) -> TaskBatch:
+  """Those of every generation: they do not depend on the network that episodes start from."""
+  drawn, num_steps = draw(plan, 0)
+  start = partial(start_episodes, plan.task, pretrained=None)
+  episodes = jax.eval_shape(lambda key: start(key=key, draw=drawn), jax.random.key(0))
+  return TaskBatch(episodes, plan.stores, num_steps)
 
 
 def _step(plan: MetaTrain, estimator: Estimator, optimizer: Any) -> Any:
