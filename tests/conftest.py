@@ -27,7 +27,6 @@ if LEVEL not in os.environ.get('XLA_FLAGS', ''):  # read with the first look at 
   quick = f'{LEVEL}=0'
   if jax.__version_info__ < (0, 11):  # XLA ends a process that gives it a flag it does not know
     quick += ' --xla_cpu_use_fusion_emitters=false'  # the emitters before them compile faster
-    quick += ' --xla_cpu_parallel_codegen_split_count=1'  # one module each: programs are small
   os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {quick}'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 flags.FLAGS.mark_as_parsed()  # grain and absl.logging look at them
@@ -35,7 +34,7 @@ jax.config.update('jax_num_cpu_devices', 8)
 assert jax.device_count() == 8  # takes effect with the first look, before a run asks for less
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-GROWTH = 700 * 2**20  # bytes of programs and the like that a worker may hold after a test
+GROWTH = 300 * 2**20  # bytes of programs and the like that a worker may hold after a test
 # What a program was compiled from takes five times its memory; JAX has no public way to let it go.
 KEPT_SOURCES = ((pjit, '_pjit_lower'), (pxla, '_cached_lowering_to_hlo'))
 PROGRAMS = 'JAX_COMPILATION_CACHE_DIR'  # their folder, handed on to all processes
