@@ -1,14 +1,16 @@
 """Strict by default: several CPU devices, and shapes that do not fit are errors.
 
 Most programs of the tests run once, so XLA spends little on optimizing them, and compiles them once
-for all workers and tests of a session: in a temporary folder lies its output. A worker now and then
-forgets the programs it holds, so that its memory stays small. To test fully optimized
-programs, in a third more time: `XLA_FLAGS=--xla_backend_optimization_level=3 pytest`.
+for all workers, tests and processes of a session: in a temporary folder lies its output. A worker
+forgets what programs were compiled from after each test, and the programs themselves now and then,
+so that its memory stays small. To test fully optimized programs, in a third more time:
+`XLA_FLAGS=--xla_backend_optimization_level=3 pytest`.
 """
 
 import ctypes
 import gc
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -17,6 +19,8 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
+from jax._src import pjit
+from jax._src.interpreters import pxla
 
 LEVEL = '--xla_backend_optimization_level'
 if LEVEL not in os.environ.get('XLA_FLAGS', ''):  # read with the first look at the devices
@@ -30,9 +34,10 @@ jax.config.update('jax_num_cpu_devices', 8)
 assert jax.device_count() == 8  # takes effect with the first look, before a run asks for less
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-MOST_PROGRAMS = 250  # that a worker holds after a test
-held = []  # the names of those compiled since it last forgot them
-PROGRAMS = 'L2O_TEST_PROGRAMS'  # the folder of compiled programs, handed on to the workers
+GROWTH = 300 * 2**20  # bytes of programs and the like that a worker may hold after a test
+# What a program was compiled from takes five times its memory; JAX has no public way to let it go.
+KEPT_SOURCES = ((pjit, '_pjit_lower'), (pxla, '_cached_lowering_to_hlo'))
+PROGRAMS = 'JAX_COMPILATION_CACHE_DIR'  # their folder, handed on to all processes
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,11 +48,18 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_configure(config):
   if not hasattr(config, 'workerinput'):
-    os.environ[PROGRAMS] = tempfile.mkdtemp(prefix='l2o_programs_')
+    # Lowering takes a tenth less time without each operation's callers, which nobody reads here.
+    os.environ |= {
+      PROGRAMS: tempfile.mkdtemp(prefix='l2o_programs_'),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+      'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+      'JAX_TRACEBACK_IN_LOCATIONS_LIMIT': '0',
+    }
   config.pluginmanager.register(Forgetful())
   jax.config.update('jax_compilation_cache_dir', os.environ[PROGRAMS])
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  jax.config.update('jax_traceback_in_locations_limit', 0)
 
 
 def pytest_unconfigure(config):
@@ -55,37 +67,41 @@ def pytest_unconfigure(config):
     shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 
-def forget():
-  """Gives back the memory of compiled programs."""
-  held.clear()
-  jax.clear_caches()
-  gc.collect()
-  if sys.platform == 'linux':
-    ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+def resident():
+  """Bytes of memory that this process has; the most it had where /proc does not tell."""
+  if sys.platform != 'linux':
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  with open('/proc/self/statm') as f:
+    return int(f.read().split()[1]) * resource.getpagesize()
 
 
 class Forgetful:
-  """A program holds a megabyte or more; from the folder it comes back in milliseconds.
+  """Keeps a worker's memory small; forgotten programs come back from the folder in milliseconds.
 
   A plugin instead of a fixture, since fixtures of this folder do not reach the doctests.
   """
 
+  def __init__(self):
+    self.least = resident()  # bytes of the process without programs
+
   @pytest.hookimpl(wrapper=True)
   def pytest_runtest_protocol(self, item, nextitem):
     if item.get_closest_marker('large'):
-      forget()
+      self.forget()
     result = yield
-    if len(held) > MOST_PROGRAMS:
-      forget()
+    for module, name in KEPT_SOURCES:
+      if cache := getattr(module, name, None):  # not in every version
+        cache.cache_clear()
+    if resident() > self.least + GROWTH:
+      self.forget()
     return result
 
-
-def _hold(event, duration, fun_name='', **more):
-  if event == '/jax/core/compile/backend_compile_duration':
-    held.append(fun_name)
-
-
-jax.monitoring.register_event_duration_secs_listener(_hold)
+  def forget(self):
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == 'linux':
+      ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+    self.least = resident()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import os
 import socket
 
-PROGRAMS = 'L2O_TEST_PROGRAMS'  # see tests/conftest.py
-
 
 def free_port():
   with socket.socket() as probe:
@@ -20,12 +18,6 @@ def told(port, count, index):
 
 
 def environment():
-  """One pool of threads in all of them, on which bits depend; what one compiled, others read."""
-  given = {'NPROC': '4', 'JAX_PLATFORMS': 'cpu'}  # as many threads as a process has devices
-  if PROGRAMS in os.environ:
-    given |= {
-      'JAX_COMPILATION_CACHE_DIR': os.environ[PROGRAMS],
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-      'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-    }
-  return os.environ | given
+  """One pool of threads in all of them, on which bits depend."""
+  # as many threads as a process has devices
+  return os.environ | {'NPROC': '4', 'JAX_PLATFORMS': 'cpu'}

@@ -25,6 +25,7 @@ COLUMNS = [
   *(f'table=5,model={n},data={data}' for n, cells in hub_paper.TABLE_5.items() for data in cells),
 ]
 FAST = re.compile(r'table=(2,data=traj|4,data=64)')  # columns whose rows are all quick to trace
+ALIKE = re.compile(r'data=(cifar100|tiny_imagenet|512)')  # of another column's network
 
 
 @pytest.fixture(scope='session')
@@ -67,8 +68,10 @@ def test_the_page_of_recipes_has_all_columns_and_its_commands_are_understood():
     assert load(pathlib.Path(f'configs/{name}.py'), arg)['rule']['name'] in ('l3rs', 'velo')
 
 
-@pytest.mark.parametrize('column', COLUMNS)
-def test_the_first_row_of_each_column_of_hub_builds_without_data(column, tmp_path):
+@pytest.mark.parametrize(
+  'column', [c for c in COLUMNS if not FAST.match(c) and not ALIKE.search(c)]
+)
+def test_the_first_row_of_each_network_of_hub_builds_without_data(column, tmp_path):
   job = build(next(iter(runs(hub(f'{column},blank'), tmp_path).values())).config)
   assert job.plan.num_steps >= 2_000
 
@@ -81,7 +84,9 @@ def test_all_rows_of_a_column_of_hub_build(column, tmp_path, velo):
   found = runs(hub(f'{column},blank,velo={velo}'), tmp_path)
   assert {'velo', 'lgl2o'} < found.keys()
   for row in found.values():
-    assert (build(row.config).plan.fresh is not None) == (row.folder.path.parent.name == 'lgl2o')
+    plan = build(row.config).plan
+    assert (plan.fresh is not None) == (row.folder.path.parent.name == 'lgl2o')
+    assert plan.num_steps >= 2_000
 
 
 def test_without_its_weights_nothing_takes_the_place_of_velo(tmp_path, velo):

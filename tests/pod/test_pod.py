@@ -107,7 +107,8 @@ def test_a_batch_split_over_four_devices_repeats_in_bits_and_agrees_with_one_pro
     slow(PIPELINE, 'meta_train', [0, 1], 2),
     slow(PIPELINE, 'meta_evaluate', [1], 4),
     slow(f'{PIPELINE}:fed', 'meta_train', [1], 2),
-    (JOB, 'train', [1], 4),
+    slow(JOB, 'train', [1], 4),
+    (JOB, 'train', [1], 1),
   ],
 )
 def test_a_signal_to_one_ends_all_after_the_same_step(whole, tmp_path, config, stage, told, then):

@@ -204,22 +204,19 @@ def test_the_plainest_loop_donates_parameters_and_state(name):
   step(start, tx.init(start))
 
 
-@pytest.mark.parametrize('around', ['chain', 'apply_if_finite', 'MultiSteps'])
-def test_it_runs_inside_optax_wrappers(bound, around):
+def test_it_runs_inside_optax_wrappers(bound):
+  """One around the other; a gradient that is not finite gets past all of them to none."""
   params = {'w': jnp.array([-1.0, 2.0, 0.5]), 'head': jnp.ones(2)}
   _, _, tx = bound(params)
-  if around == 'chain':
-    tx = optax.chain(optax.clip_by_global_norm(1.0), tx)
-  elif around == 'apply_if_finite':
-    tx = optax.apply_if_finite(tx, max_consecutive_errors=2)
-  else:
-    tx = optax.MultiSteps(tx, every_k_schedule=1).gradient_transformation()
-  updates, state = tx.update(params, tx.init(params), params, value=jnp.float32(1.0), **EXTRA)
+  tx = optax.chain(optax.clip_by_global_norm(1.0), tx)
+  tx = optax.apply_if_finite(tx, max_consecutive_errors=2)
+  tx = optax.MultiSteps(tx, every_k_schedule=1).gradient_transformation()
+  update = jax.jit(partial(tx.update, **EXTRA))
+  updates, state = update(params, tx.init(params), params, value=jnp.float32(1.0))
   assert all(np.all(np.isfinite(u)) and np.any(u != 0) for u in jax.tree.leaves(updates))
-  if around == 'apply_if_finite':
-    lost = jax.tree.map(lambda x: x * jnp.nan, params)
-    updates, _ = tx.update(lost, state, params, value=jnp.float32(jnp.nan), **EXTRA)
-    assert all(np.all(u == 0) for u in jax.tree.leaves(updates))
+  lost = jax.tree.map(lambda x: x * jnp.nan, params)
+  updates, _ = update(lost, state, params, value=jnp.float32(jnp.nan))
+  assert all(np.all(u == 0) for u in jax.tree.leaves(updates))
 
 
 def test_a_stack_of_thetas_steps_as_each_alone(bound):
@@ -254,7 +251,8 @@ def test_it_trains_its_part_of_a_partition(bound):
   _, _, tx = bound(params)
   labels = {'body': 'frozen', 'head': 'trained'}
   part = optax.partition({'trained': tx, 'frozen': optax.set_to_zero()}, labels)
-  updates, _ = part.update(params, part.init(params), params, value=jnp.float32(1.0), **EXTRA)
+  update = jax.jit(partial(part.update, **EXTRA))
+  updates, _ = update(params, part.init(params), params, value=jnp.float32(1.0))
   np.testing.assert_array_equal(updates['body'], 0.0)
   assert np.all(updates['head'] != 0)
 

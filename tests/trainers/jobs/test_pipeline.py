@@ -153,20 +153,28 @@ def test_cells_of_the_results_are_what_single_episodes_measure(finished):
   params = stage_start(finished)
   experiment = plan.experiments[0]
   episodes = start_episodes(plan.task, jax.random.key(plan.seed), params, drawn(experiment))
-  rule = l2o.rule('hand_designed', optimizer='sgd')
+  run = alone(plan.task, jax.tree.map(jnp.asarray, experiment.stores))
   for rate in (0.1, 0.01):
     expected = measured(finished, 'A', f'sgd_constant {rate:g}', 5, 'loss')
     for t in range(3):
-      episode = jax.tree.map(lambda x, t=t: jnp.asarray(x)[t], episodes)
-      tasks = TaskBatch(episode, jax.tree.map(jnp.asarray, experiment.stores), jnp.int32(5))
-      theta = {'learning_rate': jnp.float32(rate)}
-      got = run_episode(rule, plan.task, theta, episode, tasks)
+      got = run(rate, jax.tree.map(lambda x, t=t: jnp.asarray(x)[t], episodes))
       np.testing.assert_allclose(got['loss'], expected[t], rtol=1e-4)
+
+
+def alone(task, images):
+  """(learning rate, episode) -> what five steps of SGD by themselves measure."""
+  rule = l2o.rule('hand_designed', optimizer='sgd')
+
+  def run(rate, episode):
+    tasks = TaskBatch(episode, images, jnp.int32(5))
+    return run_episode(rule, task, {'learning_rate': jnp.float32(rate)}, episode, tasks)
+
+  return jax.jit(run)
 
 
 def test_every_experiment_looks_up_its_own_images(tmp_path):
   """A cell of B recomputed on digits; A's images at the same positions would give another."""
-  config = tiny()
+  config = tiny(**{'meta_train.num_generations': 0, 'meta_evaluate.num_steps': (5,)})
   config['sources']['digits'] = {'name': 'digits', 'seed': 0}
   config['meta_evaluate']['experiments']['B'] = {
     'source': 'digits', 'classes': 'all', 'start': 'main',
@@ -180,9 +188,7 @@ def test_every_experiment_looks_up_its_own_images(tmp_path):
     part: {'image': jnp.asarray(datasets.load({'name': 'digits'}, split).arrays()['image'])}
     for part, split in (('train', 'train'), ('evaluation', 'validation'))
   }
-  rule = l2o.rule('hand_designed', optimizer='sgd')
-  tasks = TaskBatch(episode, images, jnp.int32(5))
-  got = run_episode(rule, plan.task, {'learning_rate': jnp.float32(0.1)}, episode, tasks)
+  got = alone(plan.task, images)(0.1, episode)
   expected = measured(folder, 'B', 'sgd_constant 0.1', 5, 'loss')[0]
   np.testing.assert_allclose(got['loss'], expected, rtol=1e-4)
 
