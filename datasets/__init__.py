@@ -8,6 +8,8 @@ SOURCES = {
   'digits': 'datasets.digits:digits',
   'glyphs': 'datasets.glyphs:glyphs',
   'idx': 'datasets.idx:idx',
+  'python_library': 'datasets.texts:python_library',
+  'text': 'datasets.texts:text',
   'tfds': 'datasets.tfds:tfds',
   'tiny_imagenet': 'datasets.tiny_imagenet:tiny_imagenet',
 }

@@ -4,18 +4,14 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 the copy inside scikit-learn's wheel, so nothing is downloaded.
 """
 
-from typing import Annotated
-
 import numpy as np
 from PIL import Image
 
 from datasets.images import Side, check_fits
 from datasets.source import ArraySource
-from l2o.arguments import Range, Whole, checked
+from l2o.arguments import Share, Whole, checked
 from l2o.errors import InputError
 from l2o.registry import choose
-
-Share = Annotated[float, Range(above=0, below=1)]
 
 
 @checked

@@ -5,18 +5,18 @@ uninterrupted one.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import grain
 import numpy as np
 
 from datasets.source import Source
-from l2o.arguments import Count, Range
+from l2o.arguments import Count
 from l2o.errors import InputError
 
 
 class TaskSampler:
-  """Few-way classification tasks over a subset of classes.
+  """Tasks of a few classes of a subset, such as few-way classification.
 
   A task: `num_ways` classes drawn at random and relabelled 0..num_ways-1; K training batches of
   `batch_size` from the train split; one evaluation batch from the validation split.
@@ -42,15 +42,15 @@ class TaskSampler:
     validation: Source,
     classes: Sequence[int],
     *,
-    num_ways: Annotated[int, Range(at_least=2)],
+    num_ways: Count,
     batch_size: Count,
     eval_size: Count,
     seed: int,
     part: str = 'the subset',
   ):
-    if not 2 <= num_ways <= len(classes):
+    if not 1 <= num_ways <= len(classes):
       raise InputError(
-        f'episodes.num_ways must be 2 to {len(classes)}, the classes of {part}, not {num_ways}'
+        f'episodes.num_ways must be 1 to {len(classes)}, the classes of {part}, not {num_ways}'
       )
     if batch_size < 1 or eval_size < 1:
       raise InputError('episodes.batch_size and episodes.eval_size must be at least 1')

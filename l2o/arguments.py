@@ -45,6 +45,7 @@ Whole = Annotated[int, Range(at_least=0)]
 Count = Annotated[int, Range(at_least=1)]
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(at_least=0)]
+Share = Annotated[float, Range(above=0, below=1)]
 Decay = Annotated[float, Range(at_least=0, below=1)]  # of a moving average
 
 

@@ -111,11 +111,16 @@ class LearnedRule(NamedTuple):
 
 
 class Task(NamedTuple):
-  """An inner problem: a starting point, a loss to minimize, and the metrics to report."""
+  """An inner problem: a starting point, a loss to minimize, and the metrics to report.
+
+  `whole` is the task in which the network that it starts from is trained, where that is another
+  one, as with adapters of a frozen network.
+  """
 
   init: InitTask
   loss: Loss
   evaluate: Evaluate
+  whole: 'Task | None' = None
 
 
 class Episode(NamedTuple):

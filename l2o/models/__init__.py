@@ -3,12 +3,14 @@
 A model of the task `classification` is a flax module called as
 `model(images [B, H, W, C] float32, train=bool)`, whose last layer is named 'head': a fresh task
 replaces it, and head-only training trains nothing else. Those that weights can fill end in features
-where num_classes is 0. Models of `regression` take the batch's inputs by name; one whose attribute
-`pretrained` is the name of a module lets weights fill that module alone.
+where num_classes is 0. One of `language_model` is called as `model(tokens [B, T], train=bool)`.
+Models of `regression` take the batch's inputs by name; one whose attribute `pretrained` is the name
+of a module lets weights fill that module alone.
 """
 
 MODELS = {
   'cifar_resnet': 'l2o.models.cifar_resnet:CifarResNet',
+  'decoder': 'l2o.models.decoder:Decoder',
   'efficientnet_lite0': 'l2o.models.efficientnet_lite:EfficientNetLite0',
   'lane_keeping': 'l2o.models.lane_keeping:lane_keeping',
   'lstm': 'l2o.models.lstm:LSTM',

@@ -350,8 +350,8 @@ def test_sizes_of_a_class_split_are_checked(sizes, says):
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
-    ({'num_ways': 0}, r'episodes\.num_ways must be .*at least 2, not 0'),
-    ({'num_ways': 2.5}, r'episodes\.num_ways must be .*at least 2'),
+    ({'num_ways': 0}, r'episodes\.num_ways must be .*at least 1, not 0'),
+    ({'num_ways': 2.5}, r'episodes\.num_ways must be .*at least 1'),
     ({'batch_size': 0}, r'episodes\.batch_size must be .*at least 1'),
     ({'eval_size': '9'}, r'episodes\.eval_size must be .*at least 1'),
   ],

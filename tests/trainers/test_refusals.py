@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(tmp_path):
     ('pretrain.starts', {'second': START}, "no start 'main'; choose from second"),
     ('rule', {'name': 'artifact', 'path': 'none'}, "no optimizer in the zoo 'none'"),
     ('meta_evaluate.baselines.sgd_constant', {'rule': {'name': 'l4rs'}}, "no rule 'l4rs'"),
-    ('episodes.num_ways', 16, 'episodes.num_ways must be 2 to 15, the classes of meta_train'),
+    ('episodes.num_ways', 16, 'episodes.num_ways must be 1 to 15, the classes of meta_train'),
   ],
 )
 def test_bad_input_is_refused_before_anything_is_written(key, value, says, tmp_path):

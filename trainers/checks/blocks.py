@@ -66,7 +66,7 @@ class Feed:
 class Episodes:
   """Few-way classification tasks, drawn anew for each episode."""
 
-  num_ways: Annotated[int, Range(at_least=2), 'classes of a task']
+  num_ways: Annotated[Count, 'classes of a task; at least 2 in classification']
   batch_size: Annotated[Count, 'examples of a training batch']
   eval_size: Annotated[Count, 'examples of the evaluation batch']
 

@@ -61,6 +61,8 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   """
   typed = blocks.pipeline(config)
   starts = _starts(typed.pretrain)
+  if typed.episodes.num_ways < 2 and typed.task.get('name') == 'classification':
+    raise InputError('episodes.num_ways must be at least 2 in classification, not 1')
   data = run_data.load(typed)
   model = build_from(MODELS, typed.model, 'model', num_classes=typed.episodes.num_ways)
   shape = run_data.image_shape(data)

@@ -25,9 +25,10 @@ def build(config: blocks.PipelineConfig, data: run_data.Data, start: str) -> tra
   source = data.sources[where.source]['train']
   batches = BatchSampler(source, classes, spec.batch_size, seed, 'pretrain.batch_size')
   by_host = fed(source, 'train', data.feed)
+  task = build_from(TASKS, config.task, 'task', model=model, image_shape=shape)
   return training.Train(
     name='pretraining',
-    task=build_from(TASKS, config.task, 'task', model=model, image_shape=shape),
+    task=task.whole or task,
     rule=build_from(RULES, spec.rule, 'rule'),
     theta=None,
     sample=batches.sample,

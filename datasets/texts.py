@@ -1,0 +1,142 @@
+"""Text sources: classes of texts, cut into chunks of bytes that a language model reads.
+
+`python_library`: the sources of this Python's standard library, which every machine has; a class is
+a package or module. `text`: the user's own files; a class is a sub-folder.
+"""
+
+import pathlib
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+
+from datasets.source import ArraySource
+from l2o.arguments import Count, Range, Share, Whole, checked
+from l2o.errors import InputError
+from l2o.registry import choose
+
+Length = Annotated[int, Range(at_least=1, at_most=65_536)]
+NO_TEXT = ('test', 'idlelib', 'lib2to3', 'pydoc_data', 'this', 'antigravity')  # tests, and data
+
+
+@checked
+def python_library(
+  split: str,
+  length: Length = 128,
+  fewest: Count = 40,
+  most: Whole = 400,
+  validation: Share = 0.2,
+) -> ArraySource:
+  """Chunks of Python's own sources, a class for each package or module that is long enough.
+
+  They differ between versions of Python.
+
+  Args:
+    split: 'train' or 'validation'.
+    length: T; a chunk has T + 1 bytes, and chunks do not overlap.
+    fewest: chunks of both splits that a class needs.
+    most: chunks that are taken of a class, from its beginning; 0 for all.
+    validation: the share of a class's chunks, its last ones, that are held out.
+
+  Raises:
+    InputError: there is no such split, or this Python has no sources.
+
+  Example:
+    >>> source = python_library('train', length=64)
+    >>> source.image_shape, 'asyncio' in source.class_names, 'test' in source.class_names
+    ((65, 1, 1), True, False)
+    >>> first = source[int(source.class_index[source.class_names.index('asyncio')][0])]
+    >>> bytes(first.image[3:22].ravel())
+    b'The asyncio package'
+  """
+  folder = pathlib.Path(sysconfig.get_paths()['stdlib'])
+  names = sorted(sys.stdlib_module_names - set(NO_TEXT))
+  classes = {}
+  for name in names:
+    files = sorted((folder / name).rglob('*.py')) or [folder / f'{name}.py']
+    kept = [f for f in files if f.is_file() and 'test' not in f.relative_to(folder).parts[1:-1]]
+    classes[name] = b''.join(_read(f) for f in kept)
+  found = _source(classes, split, length, fewest, most, validation)
+  if found is None:
+    raise InputError(
+      f"this Python has no sources of its standard library in {folder}: take the source 'text'"
+    )
+  return found
+
+
+@checked
+def text(
+  split: str,
+  path: str,
+  length: Length = 128,
+  fewest: Count = 2,
+  most: Whole = 0,
+  validation: Share = 0.2,
+) -> ArraySource:
+  """Chunks of the user's files, a class for each sub-folder, files in the order of their paths.
+
+  Args:
+    split: 'train' or 'validation'.
+    path: a folder of sub-folders of text files.
+    length: T; a chunk has T + 1 bytes, and chunks do not overlap.
+    fewest: chunks of both splits that a class needs; sub-folders with fewer are left out.
+    most: chunks that are taken of a class, from its beginning; 0 for all.
+    validation: the share of a class's chunks, its last ones, that are held out.
+
+  Raises:
+    InputError: there is no such split or folder, or no sub-folder has enough text.
+  """
+  folder = pathlib.Path(path).expanduser()
+  if not folder.is_dir():
+    raise InputError(f'text.path = {path!r} is no folder: name one of sub-folders')
+  classes = {
+    inner.name: b''.join(_read(f) for f in sorted(inner.rglob('*')) if f.is_file())
+    for inner in sorted(folder.iterdir())
+    if inner.is_dir()
+  }
+  found = _source(classes, split, length, fewest, most, validation)
+  if found is None:
+    raise InputError(
+      f'text.path = {path!r} has no sub-folder with {fewest} chunks of {length + 1} bytes: '
+      f'lower text.length or text.fewest'
+    )
+  return found
+
+
+def _read(file: pathlib.Path) -> bytes:
+  try:
+    return file.read_bytes()
+  except OSError as error:
+    raise InputError(f'{file} cannot be read ({error.strerror})') from error
+
+
+def _source(
+  classes: Mapping[str, bytes], split: str, length: int, fewest: int, most: int, validation: float
+) -> ArraySource | None:
+  """The chunks of one split; None if no class has enough of them."""
+  choose(split, ('train', 'validation'), 'split')
+  parts: list[np.ndarray] = []
+  names: list[str] = []
+  for name, content in classes.items():
+    chunks = _chunks(content, length)[: most or None]
+    held_out = max(round(validation * len(chunks)), 1)
+    if len(chunks) < max(fewest, 2) or held_out == len(chunks):
+      continue
+    names.append(name)
+    parts.append(chunks[-held_out:] if split == 'validation' else chunks[:-held_out])
+  if not names:
+    return None
+  return ArraySource(np.concatenate(parts)[:, :, None, None], _labels(parts), names)
+
+
+def _chunks(content: bytes, length: int) -> np.ndarray:
+  """[N, length + 1] uint8; a shorter rest is left out."""
+  size = length + 1
+  count = len(content) // size
+  return np.frombuffer(content[: count * size], np.uint8).reshape(count, size)
+
+
+def _labels(parts: Sequence[np.ndarray]) -> np.ndarray:
+  return np.repeat(np.arange(len(parts)), [len(part) for part in parts])

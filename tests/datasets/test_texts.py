@@ -1,0 +1,87 @@
+"""Sources of texts: chunks of classes that do not overlap, and their splits."""
+
+import numpy as np
+import pytest
+
+import datasets
+from datasets import texts
+from l2o.errors import InputError
+
+
+def content(source, name):
+  rows = source.class_index[source.class_names.index(name)]
+  return b''.join(bytes(source[int(row)].image.ravel()) for row in rows)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  for name, files in {
+    'b': {'2.txt': b'klmnopqrst', '1.txt': b'abcdefghij', 'deep/3.txt': b'uvwxy'},
+    'a': {'x': bytes(range(100, 160))},
+    'short': {'x': b'abc'},
+  }.items():
+    for file, text in files.items():
+      (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+      (tmp_path / name / file).write_bytes(text)
+  (tmp_path / 'loose.txt').write_bytes(b'not in a class')
+  return tmp_path
+
+
+def load(folder, split, **more):
+  return datasets.load({'name': 'text', 'path': str(folder), 'length': 3, **more}, split)
+
+
+def test_classes_are_folders_and_chunks_their_files_one_after_another(folder):
+  train, validation = load(folder, 'train'), load(folder, 'validation')
+  assert train.class_names == validation.class_names == ('a', 'b')
+  assert train.image_shape == (4, 1, 1)
+  # 25 bytes are six chunks, of which a fifth, one, is held out.
+  assert content(train, 'b') == b'abcdefghijklmnopqrst'
+  assert content(validation, 'b') == b'uvwx'
+  assert content(train, 'a') + content(validation, 'a') == bytes(range(100, 160))
+  assert len(content(validation, 'a')) == 3 * 4
+
+
+def test_a_class_may_be_limited_and_must_be_long_enough(folder):
+  assert content(load(folder, 'train', most=3), 'b') == b'abcdefgh'
+  assert load(folder, 'train', fewest=7).class_names == ('a',)
+
+
+def test_the_standard_library_has_many_packages_that_no_split_shares_a_chunk_of():
+  train, validation = (texts.python_library(split, length=200) for split in datasets.SPLITS)
+  assert train.class_names == validation.class_names
+  assert len(train.class_names) > 50
+  assert {'json', 'email', 'argparse', 'typing'} <= set(train.class_names)
+  sizes = [len(t) + len(v) for t, v in zip(train.class_index, validation.class_index, strict=True)]
+  assert min(sizes) >= 40
+  assert max(sizes) <= 400
+  assert content(train, 'argparse').startswith(b'# Author: Steven J. Bethard')
+  assert content(validation, 'argparse')[:50] not in content(train, 'argparse')
+  text = content(train, 'argparse')
+  assert b'def ' in text
+  assert np.mean([byte < 128 for byte in text]) > 0.99
+
+
+@pytest.mark.parametrize(
+  ('more', 'says'),
+  [
+    ({'path': 'nowhere'}, "text.path = 'nowhere' is no folder"),
+    ({'length': 60}, 'has no sub-folder with 2 chunks of 61 bytes'),
+    ({'length': 0}, 'text.length|length must be at least 1'),
+    ({'validation': 1.0}, 'validation must be'),
+  ],
+)
+def test_what_gives_no_text_is_refused(folder, more, says):
+  with pytest.raises(InputError, match=says):
+    load(folder, 'train', **more)
+
+
+def test_a_python_without_sources_is_told_to_take_a_folder(monkeypatch, tmp_path):
+  monkeypatch.setattr(texts.sysconfig, 'get_paths', lambda: {'stdlib': str(tmp_path)})
+  with pytest.raises(InputError, match=r"has no sources of its standard library in .*'text'"):
+    texts.python_library('train')
+
+
+def test_an_unknown_split_is_refused(folder):
+  with pytest.raises(InputError, match='there is no split'):
+    load(folder, 'tests')
