@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -50,16 +51,7 @@ def language_model(
     >>> round(float(task.evaluate(params, model_state, batch)['bits']))  # log2 of 256 bytes
     8
   """
-  length = image_shape[0] - 1
-  if tuple(image_shape[1:]) != (1, 1) or length < 1:
-    raise InputError(
-      f'task language_model needs texts of at least two tokens, not examples of shape '
-      f'{tuple(image_shape)}: take a text source'
-    )
-
-  def logits_of(params: Params, model_state: PyTree, tokens: jax.Array, train: bool) -> jax.Array:
-    logits: Any = model.apply({'params': params, **model_state}, tokens, train=train)
-    return logits
+  length = _length(image_shape)
 
   def init(key: jax.Array, pretrained: Start | None = None) -> Start:
     if pretrained is not None:
@@ -69,30 +61,35 @@ def language_model(
 
   def loss(params: Params, model_state: PyTree, key: jax.Array, batch: Batch) -> LossAndAux:
     del key
-    tokens = _tokens(batch)
-    logits = logits_of(params, model_state, tokens[:, :-1], train=True)
-    metrics = _metrics(_each(logits, tokens[:, 1:]))
+    metrics = _metrics(_predicted(model, params, model_state, batch, train=True))
     return metrics['loss'], (model_state, metrics)
 
   def evaluate(params: Params, model_state: PyTree, batch: Batch) -> Metrics:
-    def part(some: Batch) -> jax.Array:
-      tokens = _tokens(some)
-      return _each(logits_of(params, model_state, tokens[:, :-1], train=False), tokens[:, 1:])
-
+    part = partial(_predicted, model, params, model_state, train=False)
     return _metrics(in_parts(part, {'image': batch['image']}, evaluated_at_once))
 
   task = Task(init, loss, evaluate)
   return lora(task, lora_rank, lora_alpha) if lora_rank else task
 
 
-def _tokens(batch: Batch) -> jax.Array:
-  return batch['image'][:, :, 0, 0].astype(jnp.int32)
+def _length(image_shape: Sequence[int]) -> int:
+  """T; raises InputError if the examples are not texts."""
+  if tuple(image_shape[1:]) != (1, 1) or image_shape[0] < 2:
+    raise InputError(
+      f'task language_model needs texts of at least two tokens, not examples of shape '
+      f'{tuple(image_shape)}: take a text source'
+    )
+  return image_shape[0] - 1
 
 
-def _each(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def _predicted(
+  model: nn.Module, params: Params, model_state: PyTree, batch: Batch, train: bool
+) -> jax.Array:
   """[B, T, 2]: the loss of each token, and 1 where the likeliest one is right."""
-  losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-  return jnp.stack([losses, jnp.argmax(logits, axis=-1) == targets], axis=-1)
+  tokens = batch['image'][:, :, 0, 0].astype(jnp.int32)
+  logits: Any = model.apply({'params': params, **model_state}, tokens[:, :-1], train=train)
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+  return jnp.stack([losses, jnp.argmax(logits, axis=-1) == tokens[:, 1:]], axis=-1)
 
 
 def _metrics(each: jax.Array) -> Metrics:
