@@ -7,6 +7,10 @@ where num_classes is 0. Models of `regression` take the batch's inputs by name; 
 `pretrained` is the name of a module lets weights fill that module alone.
 """
 
+from typing import TYPE_CHECKING
+
+from l2o.submodules import lookup
+
 MODELS = {
   'cifar_resnet': 'l2o.models.cifar_resnet:CifarResNet',
   'efficientnet_lite0': 'l2o.models.efficientnet_lite:EfficientNetLite0',
@@ -20,3 +24,6 @@ MODELS = {
   'vit': 'l2o.models.vit:ViT',
   'xception': 'l2o.models.xception:Xception',
 }
+
+if not TYPE_CHECKING:  # as in l2o itself
+  __getattr__ = lookup(__name__)
