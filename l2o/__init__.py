@@ -5,8 +5,9 @@ inner problem to train on; an `Estimator` estimates the gradient of the meta-los
 """
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Any
+
+from l2o import submodules
 
 if TYPE_CHECKING:
   from l2o.artifacts.artifact import load, read, save, zoo
@@ -56,9 +57,7 @@ _HOMES = {
 def _lookup(name: str) -> Any:
   if home := _HOMES.get(name):
     return globals().setdefault(name, getattr(importlib.import_module(home), name))
-  if not name.startswith('_') and importlib.util.find_spec(f'{__name__}.{name}'):
-    return importlib.import_module(f'{__name__}.{name}')  # `l2o.rules` after `import l2o`
-  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  return submodules.lookup(__name__)(name)  # `l2o.rules` after `import l2o`
 
 
 def __dir__() -> list[str]:

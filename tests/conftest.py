@@ -7,8 +7,10 @@ so that its memory stays small. To test fully optimized programs, in a third mor
 `XLA_FLAGS=--xla_backend_optimization_level=3 pytest`.
 """
 
+import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import resource
 import shutil
@@ -19,8 +21,6 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
-from jax._src import pjit
-from jax._src.interpreters import pxla
 
 LEVEL = '--xla_backend_optimization_level'
 if LEVEL not in os.environ.get('XLA_FLAGS', ''):  # read with the first look at the devices
@@ -36,7 +36,10 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 GROWTH = 300 * 2**20  # bytes of programs and the like that a worker may hold after a test
 # What a program was compiled from takes five times its memory; JAX has no public way to let it go.
-KEPT_SOURCES = ((pjit, '_pjit_lower'), (pxla, '_cached_lowering_to_hlo'))
+KEPT_SOURCES = {
+  'jax._src.pjit': '_pjit_lower',
+  'jax._src.interpreters.pxla': '_cached_lowering_to_hlo',
+}
 PROGRAMS = 'JAX_COMPILATION_CACHE_DIR'  # their folder, handed on to all processes
 
 
@@ -83,15 +86,18 @@ class Forgetful:
 
   def __init__(self):
     self.least = resident()  # bytes of the process without programs
+    self.clear_sources = []
+    for module, name in KEPT_SOURCES.items():
+      with contextlib.suppress(ImportError, AttributeError):  # not in every version
+        self.clear_sources.append(getattr(importlib.import_module(module), name).cache_clear)
 
   @pytest.hookimpl(wrapper=True)
   def pytest_runtest_protocol(self, item, nextitem):
     if item.get_closest_marker('large'):
       self.forget()
     result = yield
-    for module, name in KEPT_SOURCES:
-      if cache := getattr(module, name, None):  # not in every version
-        cache.cache_clear()
+    for clear in self.clear_sources:
+      clear()
     if resident() > self.least + GROWTH:
       self.forget()
     return result

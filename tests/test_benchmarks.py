@@ -12,7 +12,7 @@ ROUNDS = {
   'conv': (
     f'from l2o.models.resnet import ResNet; b.REPEATS = 1; b.ResNet = {THIN}',
     ['--steps=1'],
-    ['flax         outside', 'canonical    in a loop'],
+    ['flax         outside', 'l2o          in a loop'],
   ),
   'estimators': (
     "b.PROBLEMS = {'quadratic': b.quadratic}; "
@@ -33,7 +33,7 @@ ROUNDS = {
     ['mlp: raw adam', 'mlp: 2 devices, vectorized, vectorized'],
   ),
   'plan_memory': (
-    "from tests.tiny_run import tiny; b.PROGRAMS = {'small': tiny}",
+    "from tests.tiny_run import SGD, tiny; b.PROGRAMS = {'small': lambda: tiny(rule=SGD)}",
     ['--name=small'],
     ['"announced": '],
   ),
@@ -55,8 +55,8 @@ ROUNDS = {
   ),
   'update_cost': (
     "import jax.numpy as jnp; b.resnet_34 = lambda: {'w': jnp.ones((3, 2)), 'b': jnp.ones(2)}",
-    ['--rounds=1', '--only=l3rs,celo2'],  # of all, which are made before one is chosen
-    ['adam ', 'l3rs ', 'celo2 '],
+    ['--rounds=1', '--only=l3rs,mlp_lopt'],  # of all, which are made before one is chosen
+    ['adam ', 'l3rs ', 'mlp_lopt '],
   ),
 }
 

@@ -43,14 +43,16 @@ for module in pkgutil.walk_packages(l2o.__path__, 'l2o.'):
   importlib.import_module(module.name)
 """
 
+# A name after `import l2o` alone imports what `import` of it does.
 IMPORT_EACH_FIRST = """
-import importlib, pkgutil
+import functools, importlib, pkgutil
 import l2o
 
 for name in [module.name for module in pkgutil.walk_packages(l2o.__path__, 'l2o.')]:
   for loaded in [key for key in sys.modules if key.partition('.')[0] == 'l2o']:
     del sys.modules[loaded]
-  importlib.import_module(name)
+  l2o = importlib.import_module('l2o')
+  assert functools.reduce(getattr, name.split('.')[1:], l2o).__name__ == name
 """
 
 RUN_A_JOB_TWICE = """

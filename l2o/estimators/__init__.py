@@ -5,6 +5,10 @@ A factory of `ESTIMATORS` returns an `EvolutionStrategy`, or takes `meta_loss` a
 `OnlineEstimator`, which makes an estimate from each window of an episode.
 """
 
+from typing import TYPE_CHECKING
+
+from l2o.submodules import lookup
+
 ESTIMATORS = {
   'full_es': 'l2o.estimators.full_es:full_es',
   'nes': 'l2o.estimators.nes:nes',
@@ -16,3 +20,6 @@ ONLINE = {
   'reverse_mode': 'l2o.estimators.reverse_mode:reverse_mode',
   'truncated_es': 'l2o.estimators.truncated_es:truncated_es',
 }
+
+if not TYPE_CHECKING:  # as in l2o itself
+  __getattr__ = lookup(__name__)

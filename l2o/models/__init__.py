@@ -8,6 +8,10 @@ Models of `regression` take the batch's inputs by name; one whose attribute `pre
 of a module lets weights fill that module alone.
 """
 
+from typing import TYPE_CHECKING
+
+from l2o.submodules import lookup
+
 MODELS = {
   'cifar_resnet': 'l2o.models.cifar_resnet:CifarResNet',
   'decoder': 'l2o.models.decoder:Decoder',
@@ -22,3 +26,6 @@ MODELS = {
   'vit': 'l2o.models.vit:ViT',
   'xception': 'l2o.models.xception:Xception',
 }
+
+if not TYPE_CHECKING:  # as in l2o itself
+  __getattr__ = lookup(__name__)

@@ -10,6 +10,7 @@
 from typing import TYPE_CHECKING, Any
 
 from l2o.registry import build
+from l2o.submodules import lookup
 
 if TYPE_CHECKING:  # the table is read without importing JAX
   from l2o.types import LearnedRule
@@ -43,3 +44,7 @@ def rule(name: str, **kwargs: Any) -> 'LearnedRule':
     >>> tx = l3rs.bind(theta, num_steps=100)
   """
   return build(RULES, {'name': name, **kwargs}, 'rule')
+
+
+if not TYPE_CHECKING:  # as in l2o itself
+  __getattr__ = lookup(__name__)

@@ -15,6 +15,15 @@ def interrupt(name, *arguments):
   return lambda done, state: signal.raise_signal(signal.SIGINT) if done == 2 else None
 
 
+@pytest.fixture
+def heard():
+  """Python's own handler: a shell's command in the background starts with SIGINT ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('heard')
 def test_a_save_that_is_half_begun_does_not_hide_it(tmp_path, monkeypatch):
   def half_begun(self):
     raise RuntimeError('cannot join thread before it is started')

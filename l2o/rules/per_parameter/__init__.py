@@ -6,3 +6,10 @@
 - mlp: the network, as elementwise arithmetic.
 - blocks: a loop over parts of large arrays, so that what is computed from them stays small.
 """
+
+from typing import TYPE_CHECKING
+
+from l2o.submodules import lookup
+
+if not TYPE_CHECKING:  # as in l2o itself
+  __getattr__ = lookup(__name__)

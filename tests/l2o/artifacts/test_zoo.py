@@ -96,7 +96,8 @@ def test_the_one_for_fine_tuning_beats_its_untrained_self_on_new_classes(rng):
   task = classification(CifarResNet(5, depth=8), (14, 14, 3))
 
   @functools.partial(jax.jit, static_argnums=0)
-  def trained(tx, params, model_state, batches):
+  def trained(bind, theta, params, model_state, batches):
+    tx = bind(theta)
     state = InnerState(params, model_state, tx.init(params))
 
     def step(state, batch):
@@ -106,14 +107,14 @@ def test_the_one_for_fine_tuning_beats_its_untrained_self_on_new_classes(rng):
     state, losses = jax.lax.scan(step, state, batches)
     return state, jnp.mean(losses)
 
-  adam = optax.with_extra_args_support(optax.adam(3e-3))
-  start, _ = trained(adam, *task.init(jax.random.key(0)), digits(rng, range(5), 50))
+  adam = lambda rate: optax.with_extra_args_support(optax.adam(rate))  # noqa: E731
+  start, _ = trained(adam, 3e-3, *task.init(jax.random.key(0)), digits(rng, range(5), 50))
   held = l2o.read('l3rs-resnet20')
   theta = held.rule.retarget(held.theta, start.params, on_mismatch='mean_embedding')
   untrained = held.rule.init(jax.random.key(0), start.params)
-  batches = digits(rng, range(5, 10), 20)
+  batches, bind = digits(rng, range(5, 10), 20), functools.partial(held.rule.bind, num_steps=20)
   learned, unlearned = (
-    float(trained(held.rule.bind(theta, 20), start.params, start.model_state, batches)[1])
+    float(trained(bind, theta, start.params, start.model_state, batches)[1])
     for theta in (theta, untrained)
   )
   assert learned < 0.85 * unlearned

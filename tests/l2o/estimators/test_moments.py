@@ -18,7 +18,9 @@ COUNT = 20_000  # independent particles
 SIGMA = 0.3
 PERIODS = {'A': 4, 'B': 4, 'C': 3, 'D': 4}
 NOISY = ('nres', 'gpes', 'pes', 'truncated_es')
-POLICIES = [(p, 'cut') for p in 'ABC'] + [('C', 'roll')]
+slow = partial(pytest.param, marks=pytest.mark.slow)
+# The quadratic has two thetas that matter differently, C a window that does not divide its horizon.
+POLICIES = [slow('A', 'cut'), ('B', 'cut'), slow('C', 'cut'), ('C', 'roll')]
 
 # Of the same formulas, computed by other code: (mean, of a cycle, of a window).
 RECORDED = {
@@ -104,7 +106,7 @@ def test_an_online_estimators_moments(name, problem, policy):
 
 
 @pytest.mark.parametrize(
-  ('problem', 'policy', 'period'), [('A', 'cut', 3), ('B', 'cut', 1), ('C', 'roll', 2)]
+  ('problem', 'policy', 'period'), [('A', 'cut', 3), slow('B', 'cut', 1), ('C', 'roll', 2)]
 )
 def test_a_perturbation_may_begin_within_a_window(problem, policy, period):
   problem = PROBLEMS[problem]
@@ -116,8 +118,11 @@ def test_a_perturbation_may_begin_within_a_window(problem, policy, period):
   assert_trace(seen.reshape(-1, seen.shape[-1]), known.window)
 
 
-@pytest.mark.parametrize(('problem', 'policy'), [('C', 'cut'), ('C', 'roll')])
-@pytest.mark.parametrize('name', NOISY)
+@pytest.mark.parametrize(
+  ('name', 'problem', 'policy'),
+  [(name, 'C', 'roll') for name in NOISY]
+  + [('gpes', 'C', 'cut'), *(slow(name, 'C', 'cut') for name in NOISY if name != 'gpes')],
+)
 def test_particles_at_staggered_starts_are_unbiased_in_a_single_window(name, problem, policy):
   problem, period = PROBLEMS[problem], PERIODS[problem] if name == 'gpes' else None
   known = moments(name, problem, policy, period)
@@ -182,7 +187,7 @@ def test_each_estimator_is_right_for_its_own_objective():
   assert_mean(full_estimates(problem, full_es(population=2, sigma=sigma)), 44.28)
 
 
-@pytest.mark.parametrize('name', ['nres', 'pes', 'gpes'])
+@pytest.mark.parametrize('name', [slow('nres'), 'pes', 'gpes'])
 def test_the_last_loss_of_an_episode_belongs_to_all_of_its_perturbations(name):
   """B: 'final' sees that loss alone, whose gradient is mostly through the windows before."""
   problem = PROBLEMS['B']
@@ -201,7 +206,7 @@ def moments_of_the_last(name, problem, last):
   return len(last) * a.shape[1] * np.sum(G**2) + np.sum(last**2)
 
 
-@pytest.mark.parametrize('name', ['nres', 'pes'])
+@pytest.mark.parametrize('name', [slow('nres'), 'pes'])
 def test_the_loss_at_the_ends_of_windows(name):
   problem = PROBLEMS['A']  # evaluates 6 s + 5 at any time
   expected = np.mean([6.0 * np.array([t, t * (t + 1) / 2]) for t in (2, 4, 6)], axis=0)

@@ -57,11 +57,18 @@ def test_the_horizon_of_reverse_mode_is_traced(problem):
   jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), grad, expected)
 
 
-def test_the_unbiased_ones_agree_with_reverse_mode(problem):
+@pytest.mark.parametrize(
+  'specs',
+  [
+    pytest.param({'nres': {}, 'pes': {}}, marks=pytest.mark.slow),
+    {'gpes': {'period': 3}, 'truncated_es': {}},
+  ],
+  ids=','.join,
+)
+def test_the_unbiased_ones_agree_with_reverse_mode(problem, specs):
   rule, task, theta, tasks = problem
   true = ravel_pytree(exact(problem))[0]
   biased = ravel_pytree(truncated(problem))[0]
-  specs = {'nres': {}, 'pes': {}, 'gpes': {'period': 3}, 'truncated_es': {}}
   for name, more in specs.items():
     spec = {'name': name, 'particles': 1, 'window': WINDOW, 'sigma': 0.02, 'stagger': False}
     online = build(ONLINE, spec | more, 'estimator', unroll=unroll(rule, task))

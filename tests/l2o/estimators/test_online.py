@@ -23,6 +23,8 @@ SPECS = {
   'reverse_mode': {},
   'whole': {'window': None, 'max_steps': 9},
 }
+# Of gpes, which nres and pes are with a period each, of truncated_es and of reverse_mode.
+EACH_CODE = [pytest.param(n, marks=[pytest.mark.slow] * (n in ('nres', 'pes'))) for n in SPECS]
 UNBIASED = ('gpes', 'nres', 'pes')
 QUADRATIC = PROBLEMS['B']
 
@@ -70,7 +72,7 @@ def test_pes_is_truncated_es_where_the_window_is_the_episode():
   assert not np.allclose(*shorter, rtol=0.1)
 
 
-@pytest.mark.parametrize('window', [2, 4, 6])
+@pytest.mark.parametrize('window', [pytest.param(2, marks=pytest.mark.slow), 4, 6])
 def test_nres_over_an_episode_is_full_es(window):
   """The mean over its windows (of 4 and 2 steps too) is the difference quotient."""
   theta, windows = jnp.asarray(QUADRATIC.theta), -(-6 // window)
@@ -104,7 +106,12 @@ def test_the_family_of_gpes():
 
 @pytest.mark.parametrize(
   ('name', 'policy'),
-  [('gpes', 'cut'), ('pes', 'roll'), ('truncated_es', 'cut'), ('reverse_mode', 'roll')],
+  [
+    ('gpes', 'cut'),
+    pytest.param('pes', 'roll', marks=pytest.mark.slow),
+    ('truncated_es', 'cut'),
+    ('reverse_mode', 'roll'),
+  ],
 )
 def test_the_order_of_particles_does_not_matter(name, policy):
   online, order = made(name, noisy(), policy=policy), np.array([4, 0, 5, 3, 1, 2])
@@ -116,7 +123,7 @@ def test_the_order_of_particles_does_not_matter(name, policy):
   assert_same(jax.tree.map(lambda x: x[order], after), after_them)
 
 
-@pytest.mark.parametrize('name', SPECS)
+@pytest.mark.parametrize('name', EACH_CODE)
 def test_a_resumed_state_gives_the_same_estimates_bit_for_bit(name):
   online = made(name, noisy(), policy='cut' if name == 'whole' else 'roll')
   grads, state, metrics = run(online, 7, horizon=5)
@@ -127,11 +134,9 @@ def test_a_resumed_state_gives_the_same_estimates_bit_for_bit(name):
   assert_same((grads[3:], state, metrics), (rest, later, again))
 
 
-@pytest.mark.parametrize(
-  ('name', 'objective'), [(name, 'final' if name == 'whole' else 'mean') for name in SPECS]
-)
-def test_another_horizon_or_theta_is_not_another_program(name, objective):
-  online = made(name, noisy(), objective=objective)
+@pytest.mark.parametrize('name', EACH_CODE)
+def test_another_horizon_or_theta_is_not_another_program(name):
+  online = made(name, noisy(), objective='final' if name == 'whole' else 'mean')
   traces = []
 
   @jax.jit
@@ -230,7 +235,9 @@ def test_a_new_horizon_holds_from_the_next_episode_on():
   assert set(state.clock.step.tolist()) == {2}
 
 
-@pytest.mark.parametrize('name', ['nres', 'pes', 'truncated_es', 'reverse_mode'])
+@pytest.mark.parametrize(
+  'name', [pytest.param('nres', marks=pytest.mark.slow), 'pes', 'truncated_es', 'reverse_mode']
+)
 def test_a_lost_particle_is_left_out_and_starts_anew(name):
   def init(theta, key, tasks):
     return jnp.where(jax.random.uniform(key) < 0.5, jnp.nan, 1.0)

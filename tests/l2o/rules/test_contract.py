@@ -81,6 +81,14 @@ RULES = {
   'sgd': hand_designed('sgd', 0.1),
 }
 
+# All of whose code other rows run too: `slow` in the tests that compile most.
+ALIKE = {
+  'l3rs, one direction, no averages', 'l3rs, no identity', 'celo', 'celo2_base', 'lgl2o',
+  'adam cosine', 'adamax', 'adamw', 'ademamix', 'lamb', 'lion', 'momentum', 'nadamw', 'prodigy',
+  'sgd',
+}  # fmt: skip
+ROWS = [pytest.param(x, marks=pytest.mark.slow) if x in ALIKE else x for x in RULES]
+on_each_path = pytest.mark.parametrize('row', ROWS, indirect=True)
 
 # Rules that want a head.
 HEADS = {
@@ -121,28 +129,18 @@ def bound(row):
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_updates_have_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
-  params = tree(dtype)
-  _, _, tx = bound(params)
-  updates, _ = jax.eval_shape(
-    lambda p: tx.update(p, tx.init(p), p, value=1.0, unknown='ignored', **EXTRA), params
-  )
-  assert jax.tree.map(lambda x: (x.shape, x.dtype), updates) == jax.tree.map(
-    lambda x: (x.shape, x.dtype), params
-  )
-
-
-@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_what_is_evaluated_has_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
+def test_updates_and_what_is_evaluated_have_the_shapes_and_dtypes_of_the_parameters(bound, dtype):
   params = tree(dtype)
   rule, _, tx = bound(params)
-  before = tx.init(params)
-  _, after = jax.eval_shape(lambda p: tx.update(p, before, p, value=1.0, **EXTRA), params)
-  for state in (before, after):
-    read = jax.eval_shape(rule.eval_params, state, params)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), read) == jax.tree.map(
-      lambda x: (x.shape, x.dtype), params
-    )
+  expected = jax.tree.map(lambda x: (x.shape, x.dtype), params)
+
+  def update(params):
+    before = tx.init(params)
+    updates, after = tx.update(params, before, params, value=1.0, unknown='ignored', **EXTRA)
+    return updates, rule.eval_params(before, params), rule.eval_params(after, params)
+
+  for each in jax.eval_shape(update, params):
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), each) == expected
 
 
 def test_the_state_is_arrays_of_shapes_known_without_arrays(bound):
@@ -204,6 +202,7 @@ def test_the_plainest_loop_donates_parameters_and_state(name):
   step(start, tx.init(start))
 
 
+@on_each_path
 def test_it_runs_inside_optax_wrappers(bound):
   """One around the other; a gradient that is not finite gets past all of them to none."""
   params = {'w': jnp.array([-1.0, 2.0, 0.5]), 'head': jnp.ones(2)}
@@ -219,6 +218,7 @@ def test_it_runs_inside_optax_wrappers(bound):
   assert all(np.all(u == 0) for u in jax.tree.leaves(updates))
 
 
+@on_each_path
 def test_a_stack_of_thetas_steps_as_each_alone(bound):
   params = small_tree()
   rule, theta, _ = bound(params)
@@ -246,6 +246,7 @@ def test_a_stack_of_thetas_steps_as_each_alone(bound):
       np.testing.assert_allclose(together[name][i], alone[name], rtol=2e-4, atol=1e-6)
 
 
+@on_each_path
 def test_it_trains_its_part_of_a_partition(bound):
   params = {'body': jnp.array([[1.0, -2.0]]), 'head': jnp.array([0.5, 3.0])}
   _, _, tx = bound(params)
@@ -257,6 +258,7 @@ def test_it_trains_its_part_of_a_partition(bound):
   assert np.all(updates['head'] != 0)
 
 
+@on_each_path
 def test_its_state_comes_back_from_a_checkpoint(bound, tmp_path):
   params = small_tree()
   _, _, tx = bound(params)
@@ -269,6 +271,7 @@ def test_its_state_comes_back_from_a_checkpoint(bound, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
+@on_each_path
 def test_sharded_over_eight_devices_it_steps_as_on_one(bound):
   """To 2e-4: sums over a layer are taken in another order."""
   params = {'w': tree()['kernel'].repeat(4, axis=0), 'b': tree()['bias']}

@@ -8,7 +8,7 @@ from checkpoints import Checkpoints
 from configs import common
 from l2o.errors import InputError
 from reports import records
-from tests.tiny_run import KilledError, execute, tiny
+from tests.tiny_run import SGD, KilledError, execute, tiny
 from trainers.harness import stage
 from trainers.harness.folder import MODEL, RECORDS
 from trainers.jobs import pipeline, training_job
@@ -25,7 +25,7 @@ def job(**diff):
   }  # fmt: skip
   c.model = {'name': 'mlp', 'num_classes': 4, 'features': (8,)}
   c.task = {'name': 'classification'}
-  c.rule = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
+  c.rule = dict(SGD)
   c.train.update(num_steps=6, log_every=1, eval_every=3)
   c.checkpoint_every_secs = 0.0
   return common.with_diff(common.freeze(c), diff)
@@ -74,15 +74,14 @@ def test_a_killed_job_resumes_with_the_same_transforms(augmented, tmp_path, monk
 
 def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path):
   """Two rows that are the same optimizer end alike, whoever reads and however many at once."""
-  rate = {'rule': {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}}
-  rows = {name: rate | {'learning_rates': ()} for name in ('one', 'other')}
+  rows = {name: {'rule': SGD, 'learning_rates': ()} for name in ('one', 'other')}
   ends = []
   for name, more in (
     ('threads', {'feed.tasks_at_once': 2}),
     ('processes', {'feed.tasks_at_once': 3, 'feed.workers': 1}),
   ):
     settings = {**FED, **more, 'feed.train': AUGMENT, 'meta_evaluate.baselines': rows}
-    settings['meta_evaluate.num_steps'] = [3]
+    settings |= {'meta_evaluate.num_steps': [3], 'rule': SGD}
     folder = execute(tiny(**settings), tmp_path / name)
     table = records.read(folder / RECORDS, '').query("measure == 'loss'")
     losses = table.pivot(index=['K', 'task'], columns='optimizer', values='value')
@@ -92,7 +91,8 @@ def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path)
 
 
 def test_an_optimizer_is_evaluated_on_what_the_host_feeds_without_meta_training(tmp_path):
-  config = tiny(**FED, **{'meta_train.num_generations': 0, 'meta_evaluate.num_steps': [2]})
+  few = {'meta_train.num_generations': 0, 'meta_evaluate.num_steps': [2]}
+  config = tiny(**FED, **few, rule=SGD)
   folder = execute(config, tmp_path / 'run')
   assert set(records.read(folder / RECORDS, '')['K']) == {2}
 

@@ -12,7 +12,7 @@ from configs import common
 from datasets.source import ArraySource
 from l2o.errors import InputError
 from reports.results import read_lines
-from tests.tiny_run import execute, tiny
+from tests.tiny_run import SGD, execute, tiny
 from trainers.resources import run_data
 
 NAMES = [f'n{c:02d}' for c in range(10)]
@@ -54,7 +54,7 @@ def lines(folder):
 
 
 def test_a_pipeline_counts_them_once_in_each_stage_and_in_each_row(folder, tmp_path):
-  config = tiny(sources={'glyphs': source(folder)}) | {
+  config = tiny(sources={'glyphs': source(folder)}, rule=SGD) | {
     'class_split': {'glyphs': {'pretrain': 4, 'meta_train': 3, 'meta_test': 3}}
   }
   config['episodes'] = config['episodes'] | {'num_ways': 3, 'eval_size': 6}

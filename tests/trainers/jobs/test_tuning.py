@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports import records
-from tests.tiny_run import execute, tiny
+from tests.tiny_run import SGD, execute, tiny
 from trainers.harness.folder import RECORDS
 
 RATES = (1.0, 0.3, 0.03)
@@ -14,7 +14,7 @@ RATES = (1.0, 0.3, 0.03)
 
 def run(folder, **more):
   rates = {'meta_evaluate.baselines.sgd_constant.learning_rates': RATES}
-  execute(tiny(**rates, **more), folder)
+  execute(tiny(rule=SGD, **rates, **more), folder)
   results = json.loads((folder / 'results.json').read_text())
   return records.read(folder / RECORDS, ''), results
 
@@ -64,7 +64,7 @@ def test_the_host_feeds_tuning_tasks_as_it_does_the_others(tuned, tmp_path):
 
 def test_the_learned_optimizer_is_measured_as_without_tuning(hindsight, tuned):
   for measure in ('accuracy', 'loss'):
-    with_tuning, without = (means(x[0], measure, 'l3rs') for x in (tuned, hindsight))
+    with_tuning, without = (means(x[0], measure, 'hand_designed') for x in (tuned, hindsight))
     np.testing.assert_array_equal(with_tuning, without)
 
 

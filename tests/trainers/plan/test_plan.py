@@ -120,11 +120,19 @@ def forward_operations(model, image_shape):
   return counted
 
 
-def test_the_operations_of_a_resnet_34_are_those_counted_by_hand():
+@pytest.mark.parametrize(
+  ('features', 'blocks'),
+  [
+    ((64, 128), (1, 2)),
+    pytest.param((64, 128, 256, 512), (3, 4, 6, 3), marks=pytest.mark.slow),
+  ],
+  ids=['short', 'resnet_34'],
+)
+def test_the_operations_of_a_resnet_are_those_counted_by_hand(features, blocks):
   """A step takes three forward passes' worth, less the gradient for the images."""
   shape, batch = (96, 96, 3), 8  # large enough that convolutions are all that counts
   stem = {'stem': 7, 'stem_stride': 2, 'stem_pool': True}
-  model = ResNet(10, (64, 128, 256, 512), (3, 4, 6, 3), padding='torch', **stem)
+  model = ResNet(10, features, blocks, padding='torch', **stem)
   each = forward_operations(model, shape)
   expected = batch * (3 * sum(each) - each[0])
   sample = {'image': np.zeros((batch, *shape), np.uint8), 'label': np.zeros(batch, np.int32)}

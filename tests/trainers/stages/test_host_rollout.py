@@ -11,7 +11,7 @@ from l2o.errors import InputError
 from l2o.estimators import strategy
 from tests.tiny_run import execute, tiny
 from trainers.jobs import pipeline
-from trainers.stages import meta_training
+from trainers.stages import estimation
 
 
 def test_a_run_fed_by_the_host_ends_as_one_with_its_images_on_the_device(tmp_path):
@@ -33,9 +33,9 @@ def test_a_run_fed_by_the_host_ends_as_one_with_its_images_on_the_device(tmp_pat
 
 
 def test_an_estimator_in_one_piece_cannot_be_fed(monkeypatch):
-  build = meta_training.build_from
+  build = estimation.build_from
   monkeypatch.setattr(
-    meta_training,
+    estimation,
     'build_from',
     lambda *args, **deps: strategy.estimator(build(*args, **deps), deps['meta_loss']),
   )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l2o.errors import InputError
-from tests.tiny_run import tiny
+from tests.tiny_run import SGD, tiny
 from trainers.harness.folder import Folder
 from trainers.harness.stage import Options
 from trainers.jobs import pipeline
@@ -26,6 +26,7 @@ OPTIONS = Options(log_every_secs=60.0, checkpoint_every_secs=0.0, keep_checkpoin
 def plan(block, population=2, **overrides):
   config = tiny(**{
     'estimator': block,
+    'rule': SGD,
     'meta_train.mesh': {'population': population, 'data': 1},
     'meta_train.min_steps': 4,
     'meta_train.max_steps': 7,
@@ -61,7 +62,8 @@ SLOW = ('nres', 'gpes', 'reverse_mode')  # built by what the others are
   'name', [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BLOCKS]
 )
 def test_theta_moves_and_particles_are_kept(name, of_pes):
-  block, built = BLOCKS[name], plan(BLOCKS[name])
+  rule = {'name': 'l3rs'} if name == 'truncated_es' else SGD  # theta of many arrays, or of a number
+  block, built = BLOCKS[name], plan(BLOCKS[name], rule=rule)
   first = jax.tree.map(np.asarray, meta_training.init(built).theta)
   found = of_pes if name == 'pes' else states(built, 3)
   state, metrics = found[-1]

@@ -1,0 +1,29 @@
+"""A package's modules as its attributes, imported with their first use."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+
+def lookup(package: str) -> Callable[[str], Any]:
+  """A package's `__getattr__` that finds its modules.
+
+  Args:
+    package: the package's `__name__`.
+
+  Returns:
+    name -> the module; it raises AttributeError where the package has none of that name.
+
+  Example:
+    >>> import l2o
+    >>> l2o.rules.lgl2o.lgl2o_rule.__name__  # without `import l2o.rules.lgl2o`
+    'lgl2o_rule'
+  """
+
+  def find(name: str) -> Any:
+    if not name.startswith('_') and importlib.util.find_spec(f'{package}.{name}'):
+      return importlib.import_module(f'{package}.{name}')
+    raise AttributeError(f'module {package!r} has no attribute {name!r}')
+
+  return find
