@@ -12,7 +12,7 @@ import pandas as pd
 
 from l2o.errors import InputError, first_line
 
-FILE = 'records.csv.gz'  # in a run's folder
+FILE = 'records.csv.gz'  # as trainers.harness.folder names it, which imports nothing heavy
 SCHEMA = {
   'experiment': 'str',  # 'train' for a training job
   'source': 'str',  # of the data; '' for a training job

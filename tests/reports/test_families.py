@@ -9,6 +9,7 @@ import pytest
 
 from l2o.errors import InputError
 from reports import families, records
+from trainers.harness.folder import RECORDS
 
 RATES = ('0.1', '0.01', '0.001')
 
@@ -84,6 +85,10 @@ def test_kept_records_stand_in_place_of_the_runs(runs, tmp_path):
   again = subprocess.run([*command, kept], capture_output=True, text=True)
   assert again.stdout == told.stdout
   assert '**68.8** (0.01)' in told.stdout
+
+
+def test_the_file_is_the_one_that_runs_write():
+  assert records.FILE == RECORDS
 
 
 def test_a_folder_without_records_is_named(tmp_path):

@@ -16,7 +16,6 @@ import numpy as np
 
 from l2o import atomic
 from l2o.errors import InputError
-from reports import records
 
 if TYPE_CHECKING:  # imported only by runs that draw figures
   from matplotlib.figure import Figure
@@ -29,7 +28,7 @@ WEIGHTS = 'weights.json'  # what is known of the files of weights that the run s
 LOCK = '.lock'
 RESULTS = 'results.json'  # written last: its presence marks a finished run
 DIGESTS = 'digests.json'  # of the files below, when the run finished
-RECORDS = records.FILE  # every measurement, as one long table
+RECORDS = 'records.csv.gz'  # every measurement, as one long table
 TABLE = 'table.txt'
 HUB_WEIGHTS = 'hub_weights.txt'  # second table of a sweep, if it uses HUB
 FIGURES = 'figures'
