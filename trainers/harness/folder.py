@@ -134,11 +134,10 @@ class Folder:
 
   def write_figures(self, figures: 'Mapping[str, Figure]') -> None:
     """Writes name -> figure as PNG files in `figures`."""
+    from reports.figures.style import png  # imports matplotlib
+
     for name, figure in figures.items():
-      content = io.BytesIO()
-      tall = figure.get_figheight() > 6  # two rows of panels: still legible, and below 200 kB
-      figure.savefig(content, dpi=90 if tall else 120)
-      self.sub(FIGURES).write(f'{name}.png', content.getvalue())
+      self.sub(FIGURES).write(f'{name}.png', png(figure))
 
   def read_json(self, name: str, remedy: str) -> Any:
     """Reads a file that `write_json` wrote.
