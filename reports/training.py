@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports import tables
 from reports.figures import style
-from reports.figures.style import COLOURS, End
+from reports.figures.style import COLOURS, INK, End
 
 LABELS = {
   'accuracy': 'accuracy in the evaluation',
@@ -25,6 +25,8 @@ LABELS = {
 RATE = 'effective_learning_rate'
 DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 REDUCE = {'min': np.min, 'mean': np.mean, 'max': np.max}  # how HUB's weights are summarized
+
+HUB_LEGEND = 'The weight of the hand-designed side: over entries, logged steps and seeds.'
 
 
 class Row(NamedTuple):
@@ -86,17 +88,20 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def hub_weights(records: pd.DataFrame) -> str:
   """A Markdown table of HUB's weights (of its hand-designed side) by layer; '' without a HUB."""
+  cells = hub_weight_cells(records)
+  return '' if cells.empty else '\n'.join([tables.render(cells, 'markdown'), '', HUB_LEGEND])
+
+
+def hub_weight_cells(records: pd.DataFrame) -> pd.DataFrame:
+  """The cells of that table, without rows if there is no HUB."""
   parts = records['measure'].str.extract(r'^weight_(?P<part>min|mean|max)/(?P<layer>.+)$')
   found = records.astype({'value': float}).join(parts).dropna(subset='layer')
-  if found.empty:
-    return ''
   cells = []
   for (row, layer), of_layer in found.groupby(['row', 'layer'], sort=False):
     weights = {part: values.to_numpy() for part, values in of_layer.groupby('part')['value']}
     cells.append([row, layer, *(f'{reduce(weights[part]):.3g}' for part, reduce in REDUCE.items())])
   names = ['optimizer', 'layer', 'lowest weight', 'mean weight', 'highest weight']
-  legend = 'The weight of the hand-designed side: over entries, logged steps and seeds.'
-  return '\n'.join([tables.render(pd.DataFrame(cells, columns=names), 'markdown'), '', legend])
+  return pd.DataFrame(cells, columns=names)
 
 
 def curves(
@@ -128,8 +133,8 @@ def paths(records: pd.DataFrame) -> Figure:
       first = seeds[seeds['seed'] == seeds['seed'].iloc[0]]
       path = first.pivot(index='K', columns='measure', values='value')
       axes.plot(path['x_1'], path['x_2'], color=colour, lw=0.8)
-      axes.plot(path['x_1'].iloc[:1], path['x_2'].iloc[:1], 'o', color='black', ms=3)
-      axes.plot([0], [0], '+', color='black', ms=7)
+      axes.plot(path['x_1'].iloc[:1], path['x_2'].iloc[:1], 'o', color=INK, ms=3)
+      axes.plot([0], [0], '+', color=INK, ms=7)
       axes.set(title=row, xlabel='$x_1$')
     panels[0].set_ylabel('$x_2$')
   return figure

@@ -46,7 +46,8 @@ class Workdir(NamedTuple):
     found: dict[str, dict[int, pathlib.Path]] = {}
     for config in sorted(self.path.glob(f'*/seed_*/{CONFIG}')):
       row, seed = config.parent.parent.name, config.parent.name.removeprefix('seed_')
-      found.setdefault(row, {})[int(seed)] = config.parent
+      if seed.isdecimal():
+        found.setdefault(row, {})[int(seed)] = config.parent
     return {row: dict(sorted(of_row.items())) for row, of_row in found.items()}
 
 
@@ -63,8 +64,9 @@ def load(path: pathlib.Path, results: Any = None) -> Workdir:
   if not (path / CONFIG).is_file():
     raise InputError(f'{path} holds no run: it has no {CONFIG}; give the workdir of a run')
   config = read(path / CONFIG)
-  if not isinstance(config, dict) or 'sweep' not in config:
-    raise InputError(f'{path / CONFIG} is no config; give the workdir of a run')
+  known = isinstance(config, dict) and 'sweep' in config
+  if not known or {'train', 'meta_evaluate'}.isdisjoint(config):
+    raise InputError(f'{path / CONFIG} is no config of this version; give the workdir of a run')
   if results is None and (path / RESULTS).is_file():
     results = read(path / RESULTS)
   return Workdir(path, config, results)

@@ -10,8 +10,10 @@ from reports import results, speedup
 from reports.figures import style
 from reports.figures.style import COLOURS, INK, LEARNED, OTHERS, End
 
+TARGETS = 40  # accuracies at which the speed-up is computed
 
-def accuracy_against_steps(rows: pd.DataFrame) -> Figure:
+
+def accuracy_against_steps(rows: pd.DataFrame, only: str | None = None) -> Figure:
   """Accuracy at each horizon, of learned optimizers and of each family's best rate there.
 
   The best families have a colour, the others are grey; the band is the 95 % bootstrap interval of
@@ -19,9 +21,10 @@ def accuracy_against_steps(rows: pd.DataFrame) -> Figure:
 
   Args:
     rows: from `results.frame`.
+    only: the experiment to draw; the colours are those of all.
   """
   with style.context():
-    names, ours = results.experiments(rows), results.learned(rows)
+    names, ours = [only] if only else results.experiments(rows), results.learned(rows)
     figure, panels = style.panels(len(names))
     leading = results.leading(rows, len(COLOURS))
     lines = style.hand_designed(results.families(rows), leading)
@@ -48,10 +51,14 @@ def accuracy_against_steps(rows: pd.DataFrame) -> Figure:
   return figure
 
 
-def speedup_curve(rows: pd.DataFrame) -> Figure:
-  """Ratio of the steps a family needs to those a learned optimizer needs, against accuracy."""
+def speedup_curve(rows: pd.DataFrame, only: str | None = None) -> Figure:
+  """Ratio of the steps a family needs to those a learned optimizer needs, against accuracy.
+
+  `rows` and `only` as in `accuracy_against_steps`.
+  """
   with style.context():
-    names, (optimizer, *_) = results.experiments(rows), results.learned(rows)
+    names = [only] if only else results.experiments(rows)
+    optimizer, *_ = results.learned(rows)
     figure, panels = style.panels(len(names))
     leading = results.leading(rows, len(COLOURS))
     lines = style.hand_designed(results.families(rows), leading)
@@ -80,7 +87,8 @@ def _drawn(axes: Axes, curves: dict[str, pd.Series], lines: dict, marker: str = 
   ends, grey = [], []
   for family, curve in curves.items():
     line = lines[family]
-    axes.plot(curve, marker=marker, ms=1.4 if line['lw'] < 1 else 2.6, label=family, **line)
+    mark = '' if line['color'] == OTHERS else marker
+    axes.plot(curve, marker=mark, ms=2.6, label=family, **line)
     end = End(curve.index[-1], curve.iloc[-1], family, line['color'])
     (grey if line['color'] == OTHERS else ends).append(end)
   if grey:
@@ -107,7 +115,7 @@ def _paper(axes: Axes, paper: pd.Series, optimizer: str) -> list[End]:
 def _ratio(ours: pd.Series, theirs: pd.Series) -> pd.Series:
   """Over the accuracies that both curves pass through; elsewhere the ratio is unknown."""
   low, high = max(ours.iloc[0], theirs.iloc[0]), min(ours.max(), theirs.max())
-  targets = np.linspace(low, high, 60) if high > low else np.empty(0)
+  targets = np.linspace(low, high, TARGETS) if high > low else np.empty(0)
   needed = [
     [speedup.steps_to_reach(curve.index, curve.array, target) for target in targets]
     for curve in (theirs, ours)

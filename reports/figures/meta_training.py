@@ -1,4 +1,7 @@
-"""Figures of meta-training, and of what the learned optimizer does at each step."""
+"""Figures of meta-training, and of what the learned optimizer does at each step.
+
+What has very many parts is rasterized, in files of vector graphics, so that they stay small.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,6 +15,7 @@ from reports.figures import style
 from reports.figures.style import COLOURS, COLUMN, INK, LEARNED
 
 NAMED_LAYERS = 12  # with more, only colour distinguishes them
+DOTS, VERTICES = 200, 5_000  # more than these are rasterized
 SMOOTHED = 9  # generations in a running mean
 
 
@@ -26,8 +30,9 @@ def meta_training_curve(generations: Sequence[Mapping[str, float]]) -> Figure:
     ):
       values = table.get(key, pd.Series(np.nan, table.index)).astype(float)
       dots = axes.scatter(
-        table['step'], values, c=table['num_steps'], s=8, lw=0, alpha=0.8, cmap='cividis'
-      )
+        table['step'], values, c=table['num_steps'], s=8, lw=0, alpha=0.8, cmap=style.SCALE,
+        clip_on=False, rasterized=len(table) > DOTS,
+      )  # fmt: skip
       smooth = values.rolling(SMOOTHED, center=True, min_periods=1).mean()
       axes.plot(table['step'], smooth, color=LEARNED, lw=2, label='running mean')
       axes.set(xlabel='generation', ylabel=f'{label}, mean of the population')
@@ -49,7 +54,7 @@ def mixture_against_step(
   """
   steps, norms = np.arange(1, step_norm.shape[1] + 1), step_norm.mean(axis=0)
   last, shares = list(mu)[-1], {name: share.mean(axis=0) for name, share in mu.items()}
-  colours = mpl.colormaps['viridis'](np.linspace(0, 0.95, len(layers)))
+  colours = style.SCALE(np.linspace(0, 1, len(layers)))
   with style.context(legend=True):
     figure = Figure(figsize=(2 * COLUMN, 3.9))
     (mean_mu, layer_mu), (mean_norm, layer_norm) = figure.subplots(2, 2, sharex=True)
@@ -57,17 +62,19 @@ def mixture_against_step(
       mean_mu.plot(steps, share.mean(axis=1), color=colour, label=name)
     mean_mu.legend()
     mean_norm.plot(steps, norms.mean(axis=1), color=INK, label='mean over layers')
+    many, rasterized = len(layers) > NAMED_LAYERS, norms.size > VERTICES
     for layer, (name, colour) in enumerate(zip(layers, colours, strict=True)):
-      layer_mu.plot(steps, shares[last][:, layer], color=colour, lw=1, label=name)
-      layer_norm.plot(steps, norms[:, layer], color=colour, lw=1, label=name)
+      line = {'color': colour, 'lw': 1, 'label': name, 'rasterized': rasterized}
+      layer_mu.plot(steps, shares[last][:, layer], **line)
+      layer_norm.plot(steps, norms[:, layer], **line)
     mean_mu.set(title='mean over layers', ylabel='mixture $\\mu$', ylim=(0, 1))
     layer_mu.set(title='per layer', ylabel=f'$\\mu$ of {last}', ylim=(0, 1))
     for axes in (mean_norm, layer_norm):
       axes.set(xlabel='step', ylabel='step norm $\\lambda$')
       style.log_values(axes)
-    if len(layers) <= NAMED_LAYERS:
+    if not many:
       figure.legend(*layer_mu.get_legend_handles_labels(), loc='outside right center')
     else:
-      scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(layers)), 'viridis')
+      scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(layers)), style.SCALE)
       figure.colorbar(scale, ax=[layer_mu, layer_norm], label='layer, in the order of their paths')
   return figure

@@ -31,7 +31,8 @@ def of_run(run: Workdir) -> dict[str, Figure]:
 
 def rows_of(run: Workdir) -> results.Results:
   """The rows of a finished pipeline, with the intervals that an older results.json lacks."""
-  if any('accuracy_low' in row for row in run.results):
+  known = any('accuracy_low' in row for row in run.results)
+  if known or not (run / records.FILE).is_file():
     return run.results
   table = records.read(run / records.FILE, AGAIN)
   samples = run.config['meta_evaluate']['bootstrap_samples']
@@ -40,9 +41,24 @@ def rows_of(run: Workdir) -> results.Results:
 
 def of_job(run: Workdir) -> dict[str, Figure]:
   """The figures of one training job."""
-  name = run.config['rule']['name']
+  name = optimizer_of(run.config)
   table = records.gather({name: [records.read(run / records.FILE, AGAIN)]})
-  return training.make([training.Row(name)], table)[1] | _pictures({name: run.path})
+  return training.make([training.Row(name)], table)[1] | pictures_of({name: run.path})
+
+
+def optimizer_of(config: Mapping[str, Any]) -> str:
+  """The name of a training job's optimizer.
+
+  Example:
+    >>> optimizer_of({'rule': {'name': 'hand_designed', 'optimizer': 'adam'}})
+    'adam'
+    >>> optimizer_of({'rule': {'name': 'artifact', 'path': 'runs/x/optimizer.safetensors'}})
+    'optimizer'
+  """
+  rule = config['rule']
+  if rule['name'] == 'artifact':
+    return pathlib.Path(rule['path']).stem
+  return rule['optimizer'] if rule['name'] == 'hand_designed' else rule['name']
 
 
 def of_jobs(run: Workdir) -> dict[str, Figure]:
@@ -50,7 +66,7 @@ def of_jobs(run: Workdir) -> dict[str, Figure]:
   rows = [training.Row(row['table']) for row in run.config['sweep']]
   drawn = training.make(rows, jobs_records(run))[1]
   first = {row: next(iter(seeds.values())) for row, seeds in run.seeds.items()}
-  return drawn | _pictures({row.label: first[row.label] for row in rows if row.label in first})
+  return drawn | pictures_of({row.label: first[row.label] for row in rows if row.label in first})
 
 
 def jobs_records(run: Workdir) -> pd.DataFrame:
@@ -78,7 +94,8 @@ def of_records(path: pathlib.Path) -> dict[str, Figure]:
   return drawn
 
 
-def _pictures(folders: Mapping[str, pathlib.Path]) -> dict[str, Figure]:
+def pictures_of(folders: Mapping[str, pathlib.Path]) -> dict[str, Figure]:
+  """The figure of the reconstructions, of those runs that have made one. `folders`: by name."""
   found = {}
   for name, folder in folders.items():
     if (folder / workdir.PICTURE).is_file():

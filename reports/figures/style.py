@@ -18,6 +18,10 @@ LEARNED = '#D55E00'
 INK = '#1A1A1A'  # text and axes; on a page they have the colour of its text
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', INK)
 OTHERS = '#A8A8A8'  # families beyond those with a colour
+# Names in light colours are darker than their lines, so that they can be read on white.
+NAMES = {'#E69F00': '#946500', '#56B4E9': '#1F7DB3', '#CC79A7': '#A3527F', OTHERS: '#6E6E6E'}
+# Neither its dark nor its light end is lost on white or on a dark page.
+SCALE = mpl.colors.ListedColormap(mpl.colormaps['viridis'](np.linspace(0.15, 0.9, 256)))
 DASHES = ('-', '--', ':', '-.')
 
 COLUMN = 3.4  # inches: a column of a paper; a figure with two panels in a row has the text's width
@@ -127,8 +131,8 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
     )  # fmt: skip
     axes.text(
       1.06, middle, name,
-      transform=axes.transAxes, color=end.colour, size=NAME_SIZE, va='center', linespacing=1.0,
-      weight='bold' if end.bold else 'normal',
+      transform=axes.transAxes, color=NAMES.get(end.colour, end.colour), size=NAME_SIZE,
+      va='center', linespacing=1.0, weight='bold' if end.bold else 'normal',
     )  # fmt: skip
 
 
