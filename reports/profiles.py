@@ -32,6 +32,11 @@ SAMPLES = 2_000  # of the bootstrap
 POINTS = 200  # of a profile's line
 FRACTION = 0.95  # of the best family's accuracy on a task: the target
 STRATUM = ['experiment', 'seed']
+NOTE = (
+  'Score: accuracy over that of the best hand-designed family of the same experiment, seed and K, '
+  'interquartile mean over tasks and K. Wins: tasks on which it is above that family. By K: tasks '
+  'on which it has 95 % of what that family reaches. Brackets: 95 % bootstrap interval over tasks.'
+)
 Statistic = Callable[..., np.ndarray]  # (values, axis) -> values without that axis
 
 
@@ -184,18 +189,23 @@ def render(suites: Mapping[str, Sequence[Profile]], horizons: Mapping[str, Seque
   """
   parts = []
   for suite, of_suite in suites.items():
-    cells = pd.DataFrame([
-      {
-        'optimizer': f'**{p.optimizer}**' if p.learned else p.optimizer,
-        'score (IQM)': _share(p.score, p.score_interval),
-        'wins': _share(p.wins, p.wins_interval),
-        **{f'by {K}': f'{100 * reached(p.steps, K):.0f} %' for K in horizons[suite]},
-      }
-      for p in of_suite
-    ])  # fmt: skip
-    tasks = len(of_suite[0].steps)
-    parts.append(f'**{suite}**: {tasks} tasks\n\n{tables.render(cells, "markdown")}')
+    marked = [p._replace(optimizer=f'**{p.optimizer}**') if p.learned else p for p in of_suite]
+    table = tables.render(cells(marked, horizons[suite]), 'markdown')
+    parts.append(f'**{suite}**: {len(of_suite[0].steps)} tasks\n\n{table}')
   return '\n\n'.join(parts)
+
+
+def cells(of_suite: Sequence[Profile], horizons: Sequence[int]) -> pd.DataFrame:
+  """The table of a suite as strings; `NOTE` explains it."""
+  return pd.DataFrame([
+    {
+      'optimizer': p.optimizer,
+      'score (IQM)': _share(p.score, p.score_interval),
+      'wins': _share(p.wins, p.wins_interval),
+      **{f'by {K}': f'{100 * reached(p.steps, K):.0f} %' for K in horizons},
+    }
+    for p in of_suite
+  ])  # fmt: skip
 
 
 def _share(mean: float, interval: tuple[float, float]) -> str:
