@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 RATES = (3e-2, 1e-2, 3e-3, 1e-3)
-HUB_RATE = 1e-2  # for AdamW in HUB and LGL2O: the best of these
+HUB_RATE = 1e-2  # for AdamW in HUB and LGL2O: the best of these from the ResNet-8
+HUB_RATE_WEIGHTS = 3e-3  # and from the weights of a ResNet-20
 
 
 def adamw(learning_rate: float) -> dict:
@@ -51,7 +52,7 @@ def get_config(arg: str = '') -> ConfigDict:
   }  # fmt: skip
   c.task = {'name': 'classification'}
   c.train.update(num_steps=500, log_every=10, eval_every=50)
-  c.rule = adamw(HUB_RATE)
+  c.rule = adamw(_hub_rate(args))
   adam = {'name': 'hand_designed', 'optimizer': 'adam', 'schedule': 'cosine', 'learning_rate': 3e-3}
   pretraining = {
     'batch_source.classes': 'pretrain', 'batch_source.batch_size': 128, 'rule': adam,
@@ -70,8 +71,12 @@ def get_config(arg: str = '') -> ConfigDict:
   return c
 
 
+def _hub_rate(args: ConfigDict) -> float:
+  return HUB_RATE_WEIGHTS if args.weights else HUB_RATE
+
+
 def _rows(args: ConfigDict) -> list:
-  _, learned, lgl2o, hub = common.hub_rows(adamw(HUB_RATE), args.celo)
+  _, learned, lgl2o, hub = common.hub_rows(adamw(_hub_rate(args)), args.celo)
   rules = {f'adamw {rate:g}': adamw(rate) for rate in RATES}
   rules |= {'learned': learned['diff']['rule'], 'lgl2o': lgl2o['diff']['rule']}
   for weighting in ('inverted', 'block_wise'):

@@ -22,8 +22,9 @@ def question(run: Workdir) -> str:
     return f'How accurate is {subject} {_on(run)}?'
   settings = sum(max(1, len(row.get('learning_rates') or [])) for row in rivals)
   if spec.get('tuning_tasks') and settings > len(rivals):
+    several = f'the best of {len(rivals)} hand-designed optimizers'
     opponent = (
-      f'the best of {counted(len(rivals), "hand-designed optimizer")} tuned on '
+      f'{several if len(rivals) > 1 else "the hand-designed optimizer"} tuned on '
       f'{counted(spec["tuning_tasks"], "other task")}'
     )
   else:
