@@ -73,7 +73,7 @@ def _comparable(groups: Sequence[Group]) -> list[Group]:
 def _overview(groups: Sequence[Group]) -> Table:
   changed, known = differing(groups), [measures.means(group) for group in groups]
   names = list(dict.fromkeys(name for of_group in known for name in of_group))
-  heads = columns('run', 'seeds', 'state', *changed, *names, numeric=['seeds', *names])
+  heads = columns('run', 'seeds', 'state', *names, *changed, numeric=['seeds', *names])
   rows = []
   for number, (group, values) in enumerate(zip(groups, known, strict=True)):
     states = dict.fromkeys(run.state for run in group.runs)
@@ -82,8 +82,8 @@ def _overview(groups: Sequence[Group]) -> Table:
         group.name,
         str(len(group.runs)),
         ', '.join(states),
-        *(_short(of_key[number]) for of_key in changed.values()),
         *(values.get(name, '') for name in names),
+        *(_short(of_key[number]) for of_key in changed.values()),
       ])
     )  # fmt: skip
   note = 'Mean over seeds and tasks of the own optimizer; accuracy in %.'

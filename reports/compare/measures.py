@@ -1,6 +1,6 @@
 """What two groups of runs measured, and the paired differences between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ def own(group: Group) -> dict[str, dict[int, np.ndarray]]:
   return found
 
 
-def _of_one(measured: pd.DataFrame, is_job: bool):
+def _of_one(measured: pd.DataFrame, is_job: bool) -> Iterator[tuple[str, np.ndarray]]:
   if is_job:
     values = measured.loc[measured['measure'] == JOB, 'value'].to_numpy(float)
     if len(values):
@@ -58,29 +58,37 @@ def means(group: Group) -> dict[str, str]:
 
 
 def differences(first: Group, other: Group) -> list[Difference]:
-  """Paired differences of two groups' measures, on the same seeds and tasks.
-
-  Accuracy is in points, and more of it is better; of a loss less is.
-  """
+  """Paired differences of two groups' measures, on the same seeds and tasks."""
   ours, theirs = own(other), own(first)
   is_job = first.runs[0].workdir.is_job
-  made = []
-  for name in [name for name in theirs if name in ours]:
-    seeds = sorted(ours[name].keys() & theirs[name].keys())
-    pairs = [ours[name][seed] - theirs[name][seed] for seed in seeds]
-    if pairs and all(np.isfinite(of_seed).all() for of_seed in pairs):
-      made.append(_difference(name, pairs, is_job))
-  return made
+  found = [difference(name, theirs[name], ours[name], is_job) for name in theirs if name in ours]
+  return [one for one in found if one]
 
 
-def _difference(name: str, pairs: Sequence[np.ndarray], is_job: bool) -> Difference:
+def difference(
+  measure: str, first: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], is_job: bool
+) -> Difference | None:
+  """One of them. Accuracy is in points, and more of it is better; of a job's loss less is.
+
+  Args:
+    measure: its name.
+    first: seed -> values [tasks] of the first group.
+    other: the same, of the group that is compared with it.
+    is_job: whether they are losses.
+
+  Returns:
+    None without a common seed, or if a value is not finite.
+  """
+  seeds = sorted(first.keys() & other.keys())
+  pairs = [other[seed] - first[seed] for seed in seeds]
+  if not pairs or not all(np.isfinite(of_seed).all() for of_seed in pairs):
+    return None
   scale, sign = (1, -1) if is_job else (100, 1)
   low, high = bootstrap.nested_interval(pairs, SAMPLES, seed=0)
   every = np.concatenate(pairs)
-  wins = np.mean((np.sign(sign * every) + 1) / 2)
-  return Difference(
-    name, scale * every.mean(), scale * low, scale * high, float(wins), len(every), len(pairs)
-  )
+  wins = float(np.mean((np.sign(sign * every) + 1) / 2))
+  mean = float(every.mean())
+  return Difference(measure, scale * mean, scale * low, scale * high, wins, len(every), len(pairs))
 
 
 def together(groups: Mapping[str, Group]) -> pd.DataFrame:
