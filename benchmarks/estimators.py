@@ -9,13 +9,13 @@ were noise alone. N particles have a variance N times smaller and cost N times a
 column "at equal cost" is the variance of as many particles as one episode's inner steps pay for.
 """
 
+import pathlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 from absl import app, flags
 from jax.flatten_util import ravel_pytree
@@ -25,7 +25,7 @@ from l2o.estimators import ONLINE
 from l2o.inner.unroll import unroll
 from l2o.registry import build
 from l2o.types import OnlineEstimator, TaskBatch, Theta, Unroll
-from reports.figures import COLOURS, STYLE
+from reports.figures.style import COLOURS, LEARNED, context, png
 from tests.l2o.estimators import closed_forms, small_mlp
 
 _SAMPLES = flags.DEFINE_integer('samples', 1000, 'Particles of each estimator.', lower_bound=2)
@@ -124,11 +124,11 @@ def measure(spec: Mapping[str, Any], problem: Problem, window: int, true: np.nda
 
 def figure(results: Mapping[str, Mapping[str, Mapping[int, Measured]]]) -> Figure:
   """Variance against inner steps, a panel for each problem; those that are biased are dashed."""
-  with mpl.rc_context(STYLE):
+  with context(legend=True):
     drawn = Figure(figsize=(3.6 * len(results), 3.0))
     panels = drawn.subplots(1, len(results), squeeze=False)[0]
     for axes, (problem, rows) in zip(panels, results.items(), strict=True):
-      for colour, (name, row) in zip(COLOURS, rows.items(), strict=False):
+      for colour, (name, row) in zip((*COLOURS, LEARNED), rows.items(), strict=False):
         biased = name in ('truncated_es', 'reverse_mode')
         seen = [(m.steps, m.variance) for m in row.values() if m.variance > 1e-9]
         if seen:
@@ -160,7 +160,7 @@ def main(_: Any) -> None:
           flush=True,
         )
   if _FIGURE.value:
-    figure(results).savefig(_FIGURE.value, dpi=150)
+    pathlib.Path(_FIGURE.value).write_bytes(png(figure(results)))
 
 
 if __name__ == '__main__':

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports.figures import STYLE
+from reports.figures import style
 
 COLUMNS = 3
 PEAK = 2.0  # the width of the values' range
@@ -32,8 +31,8 @@ def compared(pictures: Mapping[str, Picture]) -> Figure:
     error = float(np.mean((picture.output - picture.target) ** 2))
     shown[f'{label}: {10 * np.log10(PEAK**2 / error):.1f} dB'] = picture.output
   rows = -(-len(shown) // COLUMNS)
-  with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(2.1 * COLUMNS, 2.3 * rows))
+  with style.context(legend=True):
+    figure = Figure(figsize=(2 * style.COLUMN, 2.4 * rows))
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in panels:
       axes.axis('off')

@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import figures, results, speedup, table
@@ -16,7 +17,7 @@ def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Fi
     folder: the run's folder, with its stages' metrics and traces.
   """
   read = results.frame(rows)
-  text, drawn = table.render(read), {'accuracy': figures.accuracy_against_steps(read)}
+  text = table.render(read)
   if read['hand_designed'].any():  # baselines to compare the speed with
     lines = [
       speedup.line(read, experiment, optimizer)
@@ -25,13 +26,31 @@ def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Fi
     ]
     families = speedup.table(read, results.learned(read)[0])
     text = '\n'.join([text, '', *lines, '', families])
-    drawn['speedup'] = figures.speedup_curve(read)
+  return text, compared(read) | meta_trained(folder) | traced(folder)
+
+
+def compared(rows: pd.DataFrame) -> dict[str, Figure]:
+  """Figures of the evaluation. `rows`: of `results.frame`."""
+  drawn = {'accuracy': figures.accuracy_against_steps(rows)}
+  if rows['hand_designed'].any() and results.learned(rows):
+    drawn['speedup'] = figures.speedup_curve(rows)
+  return drawn
+
+
+def meta_trained(folder: pathlib.Path) -> dict[str, Figure]:
+  """The figure of meta-training so far, if a generation has been logged."""
   logged = results.read_lines(folder / 'meta_train' / 'metrics.jsonl')
-  if generations := [row for row in logged if 'num_steps' in row]:
-    drawn['meta_training'] = figures.meta_training_curve(generations)
-  with np.load(folder / 'meta_evaluate' / 'trace.npz') as trace:
+  generations = [row for row in logged if 'num_steps' in row]
+  return {'meta_training': figures.meta_training_curve(generations)} if generations else {}
+
+
+def traced(folder: pathlib.Path) -> dict[str, Figure]:
+  """The figure of what an L3RS chose at each step, if it was traced."""
+  path = folder / 'meta_evaluate' / 'trace.npz'
+  if not path.is_file():
+    return {}
+  with np.load(path) as trace:
     mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
-    if mu:
-      layers = trace['layers'].tolist()
-      drawn['mixture'] = figures.mixture_against_step(mu, trace['lambda'], layers)
-  return text, drawn
+    if not mu:
+      return {}
+    return {'mixture': figures.mixture_against_step(mu, trace['lambda'], trace['layers'].tolist())}

@@ -20,7 +20,7 @@ GRID = ['experiment', 'optimizer', 'K']  # cells of one grid at one horizon
 COLUMN = ['experiment', 'K']  # of the table: cells in one column are compared
 OPTIONAL = (  # keys that only some rows have
   'difference_mean', 'difference_low', 'difference_high', 'at_edge', 'paper', 'seen_classes',
-  'beyond_horizon', 'tuned', 'skipped_records',
+  'beyond_horizon', 'tuned', 'skipped_records', 'accuracy_low', 'accuracy_high',
 )  # fmt: skip
 
 
@@ -61,9 +61,34 @@ def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
       'best_hand_designed': bool(cell.Index == reference),
     }
     if not np.isnan(reference):
-      row |= _difference(cell.accuracy - cells['accuracy'][reference], samples, seed)
+      paired = cell.accuracy - cells['accuracy'][reference]
+      row |= {'difference_mean': float(paired.mean())}
+      row |= _interval('difference', paired, samples, seed)
+    if not cell.hand_designed:
+      row |= _interval('accuracy', cell.accuracy, samples, seed)
     rows.append(row | chosen | ({'at_edge': True} if cell.Index in edges else {}))
   return rows
+
+
+def with_intervals(rows: Results, records: pd.DataFrame, samples: int, seed: int) -> Results:
+  """Rows of an older results.json with the intervals of accuracy that they lack.
+
+  Args:
+    rows: of results.json.
+    records: the table they were made from.
+    samples: as in `summarize`.
+    seed: likewise.
+  """
+  measured = records[~records['hand_designed'] & (records['measure'] == 'accuracy')]
+  found = {
+    name: _interval('accuracy', values.to_numpy(), samples, seed)
+    for name, values in measured.groupby(GRID)['value']
+  }
+  return [{**row, **found.get(_grid_of(row), {})} for row in rows]
+
+
+def _grid_of(row: Mapping[str, Any]) -> tuple[str, str, int]:
+  return row['experiment'], row['family'], row['num_steps']
 
 
 def label(optimizer: str, setting: str) -> str:
@@ -145,6 +170,15 @@ def paper_curve(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.Serie
   return _against_steps(rows, experiment, optimizer)['paper'].dropna()
 
 
+def accuracy_interval(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.DataFrame:
+  """The interval of a learned optimizer's mean accuracy: the horizon's low and high end.
+
+  It is empty if the rows have none, as those of older runs.
+  """
+  ends = ['accuracy_low', 'accuracy_high']
+  return _against_steps(rows, experiment, optimizer)[ends].dropna()
+
+
 def envelope(rows: pd.DataFrame, experiment: str, family: str | None = None) -> pd.Series:
   """The best hand-designed accuracy against the horizon, of one family or of all."""
   rivals = rows[rows['hand_designed'] & (rows['experiment'] == experiment)]
@@ -166,6 +200,35 @@ def learned(rows: pd.DataFrame) -> list[str]:
 def families(rows: pd.DataFrame) -> list[str]:
   """The hand-designed families' names, in the order of the rows."""
   return rows.loc[rows['hand_designed'], 'family'].unique().tolist()
+
+
+def leading(rows: pd.DataFrame, count: int) -> list[str]:
+  """The best hand-designed families: first those that are best somewhere, then by mean accuracy.
+
+  Both count over all experiments and horizons.
+
+  Args:
+    rows: from `frame`.
+    count: how many at most.
+
+  Example:
+    >>> known = {'experiment': 'A', 'hand_designed': True}
+    >>> cells = [('adam', 10, 0.5), ('adam', 99, 0.6), ('sgd', 10, 0.1), ('sgd', 99, 0.7)]
+    >>> rows = [
+    ...   known | {'family': name, 'num_steps': steps, 'accuracy_mean': mean}
+    ...   for name, steps, mean in [*cells, ('lion', 10, 0.4), ('lion', 99, 0.6)]
+    ... ]
+    >>> leading(frame(rows), 2)
+    ['adam', 'sgd']
+  """
+  rivals = rows[rows['hand_designed']]
+  if rivals.empty:
+    return []
+  best = rivals.groupby(['family', 'experiment', 'num_steps'])['accuracy_mean'].max()
+  winners = best.groupby(['experiment', 'num_steps']).idxmax().str[0].value_counts()
+  order = pd.DataFrame({'mean': best.groupby('family').mean()})
+  order['wins'] = winners.reindex(order.index, fill_value=0)
+  return order.sort_values(['wins', 'mean'], ascending=False).index[:count].tolist()
 
 
 def _cells(records: pd.DataFrame) -> pd.DataFrame:
@@ -213,13 +276,10 @@ def _against_steps(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.Da
   return chosen.set_index('num_steps').sort_index()
 
 
-def _difference(paired: np.ndarray, samples: int, seed: int) -> dict[str, float]:
-  low, high = bootstrap.interval(paired, samples, seed)
-  return {
-    'difference_mean': float(paired.mean()),
-    'difference_low': low,
-    'difference_high': high,
-  }
+def _interval(name: str, values: np.ndarray, samples: int, seed: int) -> dict[str, float]:
+  """The 95 % bootstrap interval of a mean over tasks."""
+  low, high = bootstrap.interval(values, samples, seed)
+  return {f'{name}_low': low, f'{name}_high': high}
 
 
 def _finite(x: Any) -> float | None:

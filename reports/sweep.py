@@ -5,13 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import bootstrap, tables
-from reports.figures import COLOURS, LEARNED, STYLE
+from reports.figures import style
+from reports.figures.style import COLOURS, INK, LEARNED
 
 BASE = 'base'
 LONGEST = 120  # characters of a row's name
@@ -124,8 +124,8 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
   shown = _frame(rows).dropna(subset='difference_mean')
   parts = dict(list(shown.groupby('table', sort=False))) or {'': shown}  # only the base ended
   counts = [max(1, len(chosen)) for chosen in parts.values()]
-  with mpl.rc_context(STYLE):
-    drawn = Figure(figsize=(7.2, 1.1 + 0.24 * sum(counts) + 0.5 * len(parts)))
+  with style.context(legend=True):
+    drawn = Figure(figsize=(2 * style.COLUMN, 1.1 + 0.24 * sum(counts) + 0.5 * len(parts)))
     panels = drawn.subplots(
       len(parts), 1, squeeze=False, sharex=True, gridspec_kw={'height_ratios': counts}
     )[:, 0]
@@ -137,10 +137,11 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
       axes.errorbar(
         mean, at, xerr=[mean - low, high - mean], fmt='o', color=LEARNED, ms=4, label='this run'
       )
-      axes.plot(
-        chosen['paper_difference'], at, 'D', color=COLOURS[0], ms=4, mfc='white', label='paper'
-      )
-      axes.axvline(0, color='black', lw=0.6)
+      if shown['paper_difference'].notna().any():
+        axes.plot(
+          chosen['paper_difference'], at, 'D', color=COLOURS[0], ms=4, mfc='white', label='paper'
+        )
+      axes.axvline(0, color=INK, lw=0.6)
       axes.set_yticks(at, [diff.replace(',', ', ') for diff in chosen['diff']])
       axes.set_title(name, loc='left')
       axes.set_ylim(max(len(chosen), 1) - 0.5, -0.5)

@@ -7,14 +7,15 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports import tables
-from reports.figures import COLOURS, STYLE
+from reports.figures import style
+from reports.figures.style import COLOURS, INK, End
 
 LABELS = {
   'accuracy': 'accuracy in the evaluation',
@@ -24,6 +25,8 @@ LABELS = {
 RATE = 'effective_learning_rate'
 DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 REDUCE = {'min': np.min, 'mean': np.mean, 'max': np.max}  # how HUB's weights are summarized
+
+HUB_LEGEND = 'The weight of the hand-designed side: over entries, logged steps and seeds.'
 
 
 class Row(NamedTuple):
@@ -85,49 +88,53 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def hub_weights(records: pd.DataFrame) -> str:
   """A Markdown table of HUB's weights (of its hand-designed side) by layer; '' without a HUB."""
+  cells = hub_weight_cells(records)
+  return '' if cells.empty else '\n'.join([tables.render(cells, 'markdown'), '', HUB_LEGEND])
+
+
+def hub_weight_cells(records: pd.DataFrame) -> pd.DataFrame:
+  """The cells of that table, without rows if there is no HUB."""
   parts = records['measure'].str.extract(r'^weight_(?P<part>min|mean|max)/(?P<layer>.+)$')
   found = records.astype({'value': float}).join(parts).dropna(subset='layer')
-  if found.empty:
-    return ''
   cells = []
   for (row, layer), of_layer in found.groupby(['row', 'layer'], sort=False):
     weights = {part: values.to_numpy() for part, values in of_layer.groupby('part')['value']}
     cells.append([row, layer, *(f'{reduce(weights[part]):.3g}' for part, reduce in REDUCE.items())])
   names = ['optimizer', 'layer', 'lowest weight', 'mean weight', 'highest weight']
-  legend = 'The weight of the hand-designed side: over entries, logged steps and seeds.'
-  return '\n'.join([tables.render(pd.DataFrame(cells, columns=names), 'markdown'), '', legend])
+  return pd.DataFrame(cells, columns=names)
 
 
 def curves(
   labels: Sequence[str], records: pd.DataFrame, name: str, label: str, log: bool = True
 ) -> Figure:
   """A measure against the step: mean over seeds, with a band from lowest to highest."""
-  styles = itertools.chain.from_iterable(
-    itertools.repeat(x, len(COLOURS)) for x in ('-', '--', ':')
-  )
   chosen = records[records['measure'] == name].astype({'value': float})
-  with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(5.6, 3.4))
-    axes = figure.subplots()
-    for colour, style, row in zip(itertools.cycle(COLOURS), styles, labels, strict=False):
-      _draw(axes, chosen[chosen['row'] == row], label=row, color=colour, ls=style)
-    axes.set(xlabel='step', ylabel=label, yscale='log' if log else 'linear')
-    figure.legend(loc='outside right center')
+  learned = set(chosen.loc[~chosen['hand_designed'], 'row'])
+  own = next((row for row in labels if row in learned), None)
+  lines = style.own_and_others(labels, own)
+  with style.context():
+    figure, (axes,) = style.panels(1)
+    ends = [_draw(axes, chosen[chosen['row'] == row], label=row, **lines[row]) for row in labels]
+    axes.set(xlabel='step', ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if log:
+      style.log_values(axes)
+    style.name_ends(axes, [end._replace(bold=end.name == own) for end in ends if end])
   return figure
 
 
 def paths(records: pd.DataFrame) -> Figure:
   """The path of two coordinates under the first seed, a panel for each optimizer."""
   shown = list(records[records['measure'].isin(['x_1', 'x_2'])].groupby('row', sort=False))
-  with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(2.2 * len(shown) + 0.4, 2.6))
+  with style.context(legend=True):
+    figure = Figure(figsize=(1.7 * len(shown) + 0.4, 2.2))
     panels = figure.subplots(1, len(shown), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (row, seeds), colour in zip(panels, shown, itertools.cycle(COLOURS), strict=False):
       first = seeds[seeds['seed'] == seeds['seed'].iloc[0]]
       path = first.pivot(index='K', columns='measure', values='value')
       axes.plot(path['x_1'], path['x_2'], color=colour, lw=0.8)
-      axes.plot(path['x_1'].iloc[:1], path['x_2'].iloc[:1], 'o', color='black', ms=3)
-      axes.plot([0], [0], '+', color='black', ms=7)
+      axes.plot(path['x_1'].iloc[:1], path['x_2'].iloc[:1], 'o', color=INK, ms=3)
+      axes.plot([0], [0], '+', color=INK, ms=7)
       axes.set(title=row, xlabel='$x_1$')
     panels[0].set_ylabel('$x_2$')
   return figure
@@ -159,16 +166,20 @@ def _summary(row: Row, records: pd.DataFrame) -> dict[str, Any]:
   return found
 
 
-def _draw(axes: Axes, records: pd.DataFrame, **style: Any) -> None:
-  """The line of one row and one measure."""
+def _draw(axes: Axes, records: pd.DataFrame, label: str, **line: Any) -> End | None:
+  """Draws the line of one row and one measure; returns its end, if it has one."""
   if records.empty:
-    return
+    return None
   # A seed whose log was damaged or deleted has fewer steps; its results are in the table.
   steps = records.groupby('seed')['K'].transform('size')
   seeds = records[steps == steps.max()].pivot(index='K', columns='seed', values='value')
   mean, low, high = (getattr(seeds, name)(axis=1, skipna=False) for name in ('mean', 'min', 'max'))
-  axes.plot(mean, lw=1.4, **style)
-  axes.fill_between(seeds.index, low, high, color=style['color'], alpha=0.2, lw=0)
+  axes.plot(mean, label=label, **line)
+  axes.fill_between(seeds.index, low, high, color=line['color'], alpha=0.2, lw=0)
+  known = mean[np.isfinite(mean)]
+  if known.empty:
+    return None
+  return End(known.index[-1], known.iloc[-1], label, line['color'])
 
 
 def _measures(names: Iterable[str], part: str) -> list[str]:

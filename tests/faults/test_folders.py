@@ -11,7 +11,7 @@ from tests.faults.test_damage import CONFIGS, WELL, copied, runs  # noqa: F401
 FILES = (
   '.lock', 'config.json', 'config.json.partial', 'diff.txt', 'digests.json', 'overrides.json',
   'versions.json', 'results.json', 'records.csv.gz', 'model.safetensors', 'train/metrics.jsonl',
-  'train/parameters.txt', 'train/best.json',
+  'train/parameters.txt', 'train/best.json', 'train/times.json', 'report.html',
 )  # fmt: skip
 FOLDERS = ('train', 'train/checkpoints', 'train/best', 'train/checkpoints_unreadable')
 

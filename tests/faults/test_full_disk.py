@@ -16,7 +16,7 @@ STAGES = ('train', 'meta_evaluate', 'meta_train', 'pretrain')  # the last first
 ENOUGH = 64 * 2**20
 QUICK = [('job', 3), ('job', 12)]
 WRITTEN = (
-  'config.json', 'versions.json', 'parameters.txt', 'metrics.jsonl', 'best.json',
+  'config.json', 'versions.json', 'parameters.txt', 'metrics.jsonl', 'times.json', 'best.json',
   'model.safetensors', 'records.csv.gz', 'digests.json', 'results.json',
 )  # fmt: skip
 CASES = [(kind, number) for kind, count in SIZES.items() for number in range(count)]

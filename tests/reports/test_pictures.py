@@ -6,7 +6,7 @@ from reports.pictures import Picture, compared
 
 
 def shown(figure):
-  return {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
+  return {axes.get_title('left'): axes.images[0].get_array() for axes in figure.axes if axes.images}
 
 
 def test_a_photograph_is_shown_with_the_psnr_of_each_network(rng):

@@ -145,12 +145,12 @@ def line_data(axes, label):
 def test_the_accuracy_figure_draws_the_rows(rows):
   (axes,) = figures.accuracy_against_steps(rows).axes
   np.testing.assert_allclose(line_data(axes, 'l3rs'), [0.65, 0.85])
-  np.testing.assert_allclose(line_data(axes, 'sgd, best rate'), [0.45, 0.825])
+  np.testing.assert_allclose(line_data(axes, 'sgd'), [0.45, 0.825])
 
 
 def test_the_speed_up_figure_draws_ratios_of_steps(rows):
   (axes,) = figures.speedup_curve(rows).axes
-  ratio = line_data(axes, 'sgd, best rate')
+  ratio = line_data(axes, 'sgd')
   np.testing.assert_allclose(ratio[-1], 100 / 10 ** (1 + 17.5 / 20), rtol=1e-6)
 
 

@@ -89,7 +89,9 @@ def test_a_papers_values_stand_beside_ours():
 def test_the_figure_draws_a_line_for_each_that_ended():
   figure = training.curves(['adam', 'lgl2o', 'lost'], JOBS, 'loss', 'training loss')
   (axes,) = figure.axes
-  assert [line.get_label() for line in axes.lines] == ['adam', 'lgl2o']
+  shown = [line.get_label() for line in axes.lines if line.get_label() != '_']
+  assert shown == ['adam', 'lgl2o']
+  assert [name.get_text() for name in axes.texts] == ['adam', 'lgl2o']
   np.testing.assert_allclose(axes.lines[0].get_ydata(), [4.0, 1.5, 4.0])
 
 

@@ -32,11 +32,13 @@ RECORDS = 'records.csv.gz'  # every measurement, as one long table
 TABLE = 'table.txt'
 HUB_WEIGHTS = 'hub_weights.txt'  # second table of a sweep, if it uses HUB
 FIGURES = 'figures'
+PAGE = 'report.html'  # all of it for a reader
 OPTIMIZER = 'optimizer.safetensors'  # the learned optimizer of a pipeline
 MODEL = 'model.safetensors'  # the network of a training job
 PICTURE = 'picture.npz'  # its reconstruction of a picture
 METRICS = 'metrics.jsonl'  # this and the files below belong to a stage
 PARAMETERS = 'parameters.txt'
+TIMES = 'times.json'  # what each start of the stage took
 CHECKPOINTS = 'checkpoints'
 BEST = 'best'  # training job: the checkpoint with the lowest evaluation loss
 BEST_RECORD = 'best.json'
@@ -134,11 +136,10 @@ class Folder:
 
   def write_figures(self, figures: 'Mapping[str, Figure]') -> None:
     """Writes name -> figure as PNG files in `figures`."""
+    from reports.figures.style import png  # imports matplotlib
+
     for name, figure in figures.items():
-      content = io.BytesIO()
-      tall = figure.get_figheight() > 6  # two rows of panels: still legible, and below 200 kB
-      figure.savefig(content, dpi=90 if tall else 120)
-      self.sub(FIGURES).write(f'{name}.png', content.getvalue())
+      self.sub(FIGURES).write(f'{name}.png', png(figure))
 
   def read_json(self, name: str, remedy: str) -> Any:
     """Reads a file that `write_json` wrote.

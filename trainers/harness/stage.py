@@ -9,6 +9,7 @@ from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
 from trainers.harness.folder import CHECKPOINTS, Folder
 from trainers.harness.pause import Pause
+from trainers.harness.times import Times
 from trainers.processes import agreement, arrays, parent
 
 
@@ -83,10 +84,11 @@ def run(
   progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
   report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
   with signals.on_sigterm() as request, contextlib.closing(writer), _closing(saved):
-    pause = Pause(request, saved.is_due, start)
+    pause, times = Pause(request, saved.is_due, start), Times(folder, start)
 
     def save(done: int, state: Any) -> None:
       saved.save(done, state)
+      times.write(done)
       parent.tell(f'saved {folder.name} {done}')
       if pause.ends:
         raise _terminated(f'{folder.name}: ended by SIGTERM after {unit} {done} of {stop}')

@@ -1,5 +1,6 @@
 """Metrics of a run: `metrics.jsonl`, and TensorBoard events if TensorFlow is installed."""
 
+import contextlib
 import functools
 import json
 import math
@@ -75,8 +76,23 @@ def create_writer(folder: Folder, start: int = 0) -> Writer:
   return Writers([event_writer(str(folder.path)), lines]) if event_writer else lines
 
 
+def show(folder: Folder, texts: Mapping[str, str], images: Mapping[str, np.ndarray]) -> None:
+  """Writes a run's texts and images as TensorBoard events, if clu's writer can be imported.
+
+  Args:
+    folder: the run's.
+    texts: name -> Markdown.
+    images: name -> [H, W, 3], uint8.
+  """
+  event_writer = _event_writer() if folder.writes else None
+  if event_writer:
+    with contextlib.closing(event_writer(str(folder.path))) as writer:
+      writer.write_texts(0, texts)
+      writer.write_images(0, {name: image[None] for name, image in images.items()})
+
+
 @functools.cache  # warns only once
-def _event_writer() -> Callable[[str], Writer] | None:
+def _event_writer() -> Callable[[str], Any] | None:
   try:
     from clu.metric_writers import SummaryWriter  # imports TensorFlow: five seconds
   except ImportError as error:

@@ -20,6 +20,7 @@ from reports.results import Results, add_paper, summarize
 from trainers.checks import blocks, trial
 from trainers.harness import stage, weights, workdir
 from trainers.harness.folder import OPTIMIZER, RECORDS, TABLE, Folder
+from trainers.jobs import shown
 from trainers.processes import agreement
 from trainers.resources import given_weights, run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
@@ -120,6 +121,7 @@ def _by_start(
 
 def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
   """Runs the stages in order; each resumes from its newest checkpoint."""
+  shown.config(folder)
   abouts = {weights.key_of(start): given.about for start, given in plan.given.items()}
   agreement.decided(lambda: weights.keep(folder, abouts))
   pretrained = {start: given.start for start, given in plan.given.items()}
@@ -153,6 +155,7 @@ def _publish(
   folder.write_text(TABLE, text)
   folder.write_figures(figures)
   _save_optimizer(plan, theta, folder, config, rows)
+  shown.ended(folder, rows)
   folder.finish(rows)
 
 

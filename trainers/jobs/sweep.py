@@ -16,7 +16,7 @@ from trainers.checks import blocks
 from trainers.harness import signals, weights
 from trainers.harness import workdir as files
 from trainers.harness.folder import HUB_WEIGHTS, PICTURE, RECORDS, RESULTS, TABLE, Folder
-from trainers.jobs import sweep_plan
+from trainers.jobs import shown, sweep_plan
 from trainers.processes import agreement
 from trainers.resources import given_weights, meshes
 from trainers.stages.rows import label
@@ -196,6 +196,7 @@ def _compare_meta_trained(
   settings = typed.meta_evaluate.bootstrap_samples, typed.seed
   results = report.summarize(rows, records.gather(tables), *settings)
   _publish(folder, *report.make(results))
+  shown.ended(folder, results)
   folder.write_json(RESULTS, results)
 
 
@@ -234,7 +235,9 @@ def _compare_jobs(plan: sweep_plan.Plan, folder: Folder, failed: Failed) -> None
   _publish(folder, text, figures)
   if weights:
     folder.write_text(HUB_WEIGHTS, weights)
-  folder.write_json(RESULTS, training.summarize(rows, table))
+  results = training.summarize(rows, table)
+  shown.ended(folder, results)
+  folder.write_json(RESULTS, results)
 
 
 def _draw(ended: Mapping[str, Sequence[sweep_plan.Run]], folder: Folder) -> None:

@@ -14,13 +14,14 @@ from trainers.harness.folder import (
   FIGURES,
   HUB_WEIGHTS,
   OVERRIDES,
+  PAGE,
   RESULTS,
   TABLE,
   VERSIONS,
   Folder,
 )
 
-TAKEN = (CONFIG, DIFF, FIGURES, HUB_WEIGHTS, OVERRIDES, RESULTS, TABLE, VERSIONS)
+TAKEN = (CONFIG, DIFF, FIGURES, HUB_WEIGHTS, OVERRIDES, PAGE, RESULTS, TABLE, VERSIONS)
 WHOLE = ('cpu_devices', 'first', 'sweep', 'sweep_seeds')  # keys that no row can set
 
 

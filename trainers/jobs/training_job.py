@@ -23,6 +23,7 @@ from reports import records, results
 from trainers.checks import blocks, trial
 from trainers.harness import stage, weights, writers
 from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, Folder
+from trainers.jobs import shown
 from trainers.processes import agreement, store
 from trainers.resources import given_weights, meshes, run_data, saved_model
 from trainers.stages import reinit, training
@@ -166,6 +167,7 @@ def run(job: Job, folder: Folder) -> None:
 
   Also writes the records, the best model and, if the data are a picture, its reconstruction.
   """
+  shown.config(folder)
   agreement.decided(lambda: weights.keep(folder, job.abouts))
   where = folder.sub('train')
   state, evaluation = training.run(job.plan, where, job.options)
@@ -189,6 +191,7 @@ def run(job: Job, folder: Folder) -> None:
 def _publish(job: Job, found: Mapping[str, Any], folder: Folder) -> None:
   logged = results.read_lines(folder / 'train' / METRICS)
   folder.write(RECORDS, records.pack(records.of_job(logged, found, **job.known)))
+  shown.ended(folder, found)
   folder.finish(found)
 
 

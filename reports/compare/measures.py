@@ -1,0 +1,104 @@
+"""What two groups of runs measured, and the paired differences between them."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reports import bootstrap
+from reports.compare.runs import Group
+
+SAMPLES = 10_000  # of the bootstrap
+JOB = 'best/loss'  # what training jobs are compared by
+
+
+class Difference(NamedTuple):
+  """Of a group to the first one, in a measure where both have it."""
+
+  measure: str
+  mean: float
+  low: float  # of the 95 % bootstrap interval over seeds, then tasks
+  high: float
+  wins: float  # fraction of pairs in which it is better; half of one if equal
+  pairs: int
+  seeds: int
+
+
+def own(group: Group) -> dict[str, dict[int, np.ndarray]]:
+  """Measure -> seed -> values [tasks] of the group's own optimizer.
+
+  Accuracy in each experiment at each horizon, or the lowest evaluation loss of a training job.
+  """
+  found: dict[str, dict[int, np.ndarray]] = {}
+  for run in group.runs:
+    for name, values in _of_one(run.measured, run.workdir.is_job):
+      found.setdefault(name, {})[run.seed] = values
+  return found
+
+
+def _of_one(measured: pd.DataFrame, is_job: bool) -> Iterator[tuple[str, np.ndarray]]:
+  if is_job:
+    values = measured.loc[measured['measure'] == JOB, 'value'].to_numpy(float)
+    if len(values):
+      yield 'lowest loss', values
+    return
+  kept = measured[(measured['measure'] == 'accuracy') & ~measured['hand_designed']]
+  for (experiment, horizon), cell in kept.groupby(['experiment', 'K']):
+    yield f'{experiment}, K = {horizon}', cell.sort_values('task')['value'].to_numpy(float)
+
+
+def means(group: Group) -> dict[str, str]:
+  """Measure -> mean over seeds and tasks, as it is shown: accuracy in %."""
+  is_job = group.runs[0].workdir.is_job
+  return {
+    name: f'{np.mean([v.mean() for v in seeds.values()]) * (1 if is_job else 100):.4g}'
+    for name, seeds in own(group).items()
+  }
+
+
+def differences(first: Group, other: Group) -> list[Difference]:
+  """Paired differences of two groups' measures, on the same seeds and tasks."""
+  ours, theirs = own(other), own(first)
+  is_job = first.runs[0].workdir.is_job
+  found = [difference(name, theirs[name], ours[name], is_job) for name in theirs if name in ours]
+  return [one for one in found if one]
+
+
+def difference(
+  measure: str, first: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], is_job: bool
+) -> Difference | None:
+  """One of them. Accuracy is in points, and more of it is better; of a job's loss less is.
+
+  Args:
+    measure: its name.
+    first: seed -> values [tasks] of the first group.
+    other: the same, of the group that is compared with it.
+    is_job: whether they are losses.
+
+  Returns:
+    None without a common seed, or if a value is not finite.
+  """
+  seeds = sorted(first.keys() & other.keys())
+  pairs = [other[seed] - first[seed] for seed in seeds]
+  if not pairs or not all(np.isfinite(of_seed).all() for of_seed in pairs):
+    return None
+  scale, sign = (1, -1) if is_job else (100, 1)
+  low, high = bootstrap.nested_interval(pairs, SAMPLES, seed=0)
+  every = np.concatenate(pairs)
+  wins = float(np.mean((np.sign(sign * every) + 1) / 2))
+  mean = float(every.mean())
+  return Difference(measure, scale * mean, scale * low, scale * high, wins, len(every), len(pairs))
+
+
+def together(groups: Mapping[str, Group]) -> pd.DataFrame:
+  """Records of all groups' own optimizers, by the groups' names, and of their rivals once."""
+  parts, known = [], set()
+  for name, group in groups.items():
+    for run in group.runs:
+      mine = run.measured[~run.measured['hand_designed']]
+      parts.append(mine.assign(optimizer=name))
+      if run.seed not in known:
+        parts.append(run.measured[run.measured['hand_designed']])
+        known.add(run.seed)
+  return pd.concat(parts)

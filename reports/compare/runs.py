@@ -1,0 +1,147 @@
+"""The runs to compare: their configs, what they measured, and which of them differ only in seed."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from l2o.errors import InputError
+from reports import records, results, workdir
+from reports.figures import of_run
+from reports.page import job, progress
+from reports.workdir import Workdir
+
+OUTSIDE = ('seed', 'sweep', 'sweep_seeds', 'first')  # keys that say nothing of a run by itself
+ABSENT = '—'
+
+
+class Run(NamedTuple):
+  """A run that is not a sweep."""
+
+  name: str
+  workdir: Workdir
+  config: Mapping[str, Any]  # without OUTSIDE
+  measured: pd.DataFrame  # records of its own optimizer and of its hand-designed rivals
+
+  @property
+  def seed(self) -> int:
+    """The run's seed."""
+    return self.workdir.config['seed']
+
+  @property
+  def state(self) -> str:
+    """How far it is."""
+    return 'ended' if self.workdir.results is not None else progress.where(self.workdir)
+
+
+class Group(NamedTuple):
+  """Runs of one config with different seeds."""
+
+  name: str
+  runs: Sequence[Run]
+
+
+def gather(paths: Sequence[pathlib.Path]) -> list[Group]:
+  """Groups the runs, those inside of sweeps too, by config.
+
+  Args:
+    paths: workdirs of runs and sweeps, finished or not.
+
+  Raises:
+    InputError: there is no run in one of them, it has two runs of one config and seed, or it mixes
+      pipelines with training jobs.
+  """
+  runs = [run for path in paths for run in _inside(path)]
+  kinds = {run.workdir.is_job for run in runs}
+  if len(kinds) > 1:
+    jobs = ', '.join(run.name for run in runs if run.workdir.is_job)
+    raise InputError(f'{jobs} are training jobs and the others pipelines; compare them apart')
+  grouped: dict[str, list[Run]] = {}
+  for run in runs:
+    key = json.dumps(run.config, sort_keys=True)
+    twin = next((other for other in grouped.get(key, []) if other.seed == run.seed), None)
+    if twin:
+      raise InputError(
+        f'{twin.name} and {run.name} have the same config and seed; give one of them'
+      )
+    grouped.setdefault(key, []).append(run)
+  return [Group(_common_name(of_one), of_one) for of_one in grouped.values()]
+
+
+def _inside(path: pathlib.Path) -> Iterator[Run]:
+  one = workdir.load(path)
+  if not one.is_sweep:
+    yield _run(path.as_posix(), one)
+    return
+  found = list(one.seeds.items())
+  if not found:
+    raise InputError(f'{path} is a sweep without a run that has begun; give it later')
+  for row, seeds in found:
+    for inner in seeds.values():
+      yield _run(f'{path.as_posix()}/{row}/{inner.name}', workdir.load(inner))
+
+
+def _run(name: str, one: Workdir) -> Run:
+  config = {key: value for key, value in one.config.items() if key not in OUTSIDE}
+  return Run(name, one, config, job.records_of(one) if one.is_job else _evaluated(one))
+
+
+def _evaluated(one: Workdir) -> pd.DataFrame:
+  if one.results is None or not (one / records.FILE).is_file():
+    return records.gather({})
+  found = records.read(one / records.FILE, of_run.AGAIN)
+  own, *_ = results.learned(results.frame(one.results))
+  return found[found['hand_designed'] | (found['optimizer'] == own)].assign(row='')
+
+
+def _common_name(runs: Sequence[Run]) -> str:
+  if len(runs) == 1:
+    return runs[0].name
+  parents = {run.name.rpartition('/')[0] for run in runs}
+  return parents.pop() if len(parents) == 1 and '' not in parents else f'{runs[0].name} …'
+
+
+def differing(groups: Sequence[Group]) -> dict[str, list[str]]:
+  """Config keys in which groups differ -> the value of each, as JSON.
+
+  A block that some do not have is one key.
+  """
+  return dict(_differing([group.runs[0].config for group in groups], ''))
+
+
+def _differing(values: Sequence[Any], key: str) -> Iterator[tuple[str, list[str]]]:
+  if all(isinstance(value, Mapping) for value in values):
+    for inner in dict.fromkeys(name for value in values for name in value):
+      path = f'{key}.{inner}' if key else inner
+      yield from _differing([value.get(inner, ABSENT) for value in values], path)
+  elif any(value != values[0] for value in values):
+    yield key, [value if value is ABSENT else json.dumps(value) for value in values]
+
+
+def apart(first: Group, other: Group) -> str:
+  """Why the tasks of two groups are not the same, as a sentence; '' if they are."""
+  of_job = first.runs[0].workdir.is_job
+  keys = [key for key in differing([first, other]) if _of_tasks(key, of_job)]
+  if keys:
+    return (
+      f'{other.name} cannot be compared with {first.name}: they differ in {", ".join(keys)}, so '
+      'their tasks are not the same.'
+    )
+  if not of_job and not _seeds(first) & _seeds(other):
+    return f'{other.name} cannot be compared with {first.name}: they have no seed in common.'
+  return ''
+
+
+def _seeds(group: Group) -> set[int]:
+  return {run.seed for run in group.runs}
+
+
+def _of_tasks(key: str, of_job: bool) -> bool:
+  block, _, rest = key.partition('.')
+  if of_job:
+    return block in ('batch_source', 'task')
+  return block in ('class_split', 'sources', 'episodes', 'task') or rest.startswith(
+    ('experiments', 'num_tasks')
+  )

@@ -1,0 +1,52 @@
+"""Draws the figures of runs again, in the style of today.
+
+python -m reports.figures RUN… [--out=FOLDER]
+
+A RUN is the workdir of a finished run or sweep, whose `figures/` is written again, or a file of
+records (records.csv.gz), which needs --out: its figures have its name in front of theirs.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from l2o import atomic
+from l2o.errors import InputError
+from reports import workdir
+from reports.figures import of_run
+from reports.figures.style import png
+
+
+def main() -> None:
+  """Writes PNG files and prints their names."""
+  parser = argparse.ArgumentParser(prog='python -m reports.figures', description=__doc__)
+  parser.add_argument('runs', nargs='+', type=pathlib.Path, metavar='RUN')
+  parser.add_argument('--out', type=pathlib.Path, help='the folder of all figures')
+  options = parser.parse_args()
+  try:
+    for run in options.runs:
+      _draw(run, options.out)
+  except InputError as error:
+    sys.exit(f'error: {error}')
+  except OSError as error:
+    sys.exit(f'error: {error.filename} cannot be written ({error.strerror}); free it')
+
+
+def _draw(run: pathlib.Path, out: pathlib.Path | None) -> None:
+  if run.is_dir():
+    figures, folder, prefix = of_run.of_run(workdir.load(run)), run / workdir.FIGURES, ''
+    if out:
+      prefix = f'{run.resolve().name}_'
+  else:
+    figures, folder, prefix = of_run.of_records(run), None, f'{run.name.split(".")[0]}_'
+  folder = out or folder
+  if folder is None:
+    raise InputError(f'{run} is a file of records: add --out=FOLDER for its figures')
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, figure in figures.items():
+    atomic.replace(folder / f'{prefix}{name}.png', png(figure))
+    print(folder / f'{prefix}{name}.png')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,114 @@
+"""Lines that stand out, names that do not overlap, and figures drawn again from records."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from l2o.errors import InputError
+from reports import figures, records, results, workdir
+from reports.figures import of_run, style
+from tests.pictures import is_drawn
+
+FAMILIES = [f'family_{number}' for number in range(9)]
+
+
+def measured(rng, hand_designed=FAMILIES):
+  """Two horizons, five tasks; the learned one is the best, then the families in their order."""
+  tables = []
+  for rank, optimizer in enumerate(['l3rs', *hand_designed]):
+    for steps in (10, 40):
+      accuracy = 0.8 - 0.05 * rank + 0.001 * steps + rng.uniform(-0.02, 0.02, (5, 1))
+      tables.append(
+        records.of_tasks(
+          {'accuracy': accuracy, 'loss': 1 - accuracy}, [''],
+          experiment='A', source='glyphs', optimizer=optimizer, hand_designed=optimizer != 'l3rs',
+          seed=3, K=steps,
+        )
+      )  # fmt: skip
+  return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture
+def rows(rng):
+  return results.frame(results.summarize(measured(rng), samples=500, seed=3))
+
+
+def lines_of(axes):
+  return {line.get_label(): line for line in axes.lines if line.get_label() != '_'}
+
+
+def test_the_learned_one_is_thick_six_families_have_a_colour_and_others_are_grey(rows):
+  (axes,) = figures.accuracy_against_steps(rows).axes
+  lines = lines_of(axes)
+  assert lines['l3rs'].get_color() == style.LEARNED
+  thickest = max(lines.values(), key=lambda line: line.get_linewidth())
+  assert thickest is lines['l3rs']
+  colours = [lines[family].get_color() for family in FAMILIES]
+  assert colours == [*style.COLOURS, *[style.OTHERS] * 3]
+  names = {text.get_text().replace('\n', ' ') for text in axes.texts}
+  assert names == {'l3rs', *(f'family {n}' for n in range(6)), '3 more families'}
+
+
+def test_names_do_not_overlap_and_stay_beside_the_panel(rows):
+  rows['accuracy_mean'] = rows['accuracy_mean'].where(rows['num_steps'] == 10, 0.7)  # one point
+  (axes,) = figures.accuracy_against_steps(rows).axes
+  inches = axes.get_position().height * axes.figure.get_figheight()
+  at = sorted(text.get_position()[1] for text in axes.texts)
+  assert np.all(np.diff(at) * inches * 72 >= style.NAME_SIZE)
+  assert at[0] >= 0
+  assert at[-1] <= 1
+
+
+def test_the_band_is_the_interval_of_the_learned_ones_mean(rows):
+  (axes,) = figures.accuracy_against_steps(rows).axes
+  (band,) = axes.collections
+  shown = band.get_paths()[0].vertices
+  for row in rows[rows['optimizer'] == 'l3rs'].itertuples():
+    assert row.accuracy_low < row.accuracy_mean < row.accuracy_high
+    there = shown[shown[:, 0] == row.num_steps, 1]
+    assert {there.min(), there.max()} == {row.accuracy_low, row.accuracy_high}
+
+
+def test_rows_without_intervals_get_those_of_their_records(rng):
+  table = measured(rng)
+  rows = results.summarize(table, samples=500, seed=3)
+  older = [
+    {k: v for k, v in row.items() if k not in ('accuracy_low', 'accuracy_high')} for row in rows
+  ]
+  assert older != rows
+  assert results.with_intervals(older, table, samples=500, seed=3) == rows
+
+
+def test_a_figure_has_the_same_bytes_when_it_is_drawn_twice(rows):
+  twice = [style.png(figures.accuracy_against_steps(rows)) for _ in range(2)]
+  assert twice[0] == twice[1]
+
+
+def draw(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'reports.figures', *map(str, arguments)], capture_output=True, text=True
+  )
+
+
+def test_figures_are_drawn_from_a_file_of_records(tmp_path, rng):
+  file = tmp_path / 'mine.csv.gz'
+  file.write_bytes(records.pack(measured(rng)))
+  refused = draw(file)
+  assert refused.returncode == 1
+  assert refused.stderr == f'error: {file} is a file of records: add --out=FOLDER for its figures\n'
+  done = draw(file, f'--out={tmp_path / "out"}')
+  assert done.returncode == 0, done.stderr
+  for name in ('accuracy', 'speedup'):
+    assert is_drawn(tmp_path / 'out' / f'mine_{name}.png')
+
+
+def test_a_run_that_has_not_ended_is_refused(tmp_path):
+  with pytest.raises(InputError, match=r'holds no run: it has no config\.json'):
+    workdir.load(tmp_path)
+  (tmp_path / 'config.json').write_text(json.dumps({'sweep': [], 'meta_evaluate': {}}))
+  with pytest.raises(InputError, match='is not finished'):
+    of_run.of_run(workdir.load(tmp_path))
