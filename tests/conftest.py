@@ -3,7 +3,8 @@
 Most programs of the tests run once, so XLA spends little on optimizing them, and compiles them once
 for all workers, tests and processes of a session: in a temporary folder lies its output. A worker
 forgets what programs were compiled from after each test, and the programs themselves now and then,
-so that its memory stays small. To test fully optimized programs, in a third more time:
+so that its memory stays small; and its programs share an MLIR context, which takes longer to make
+than many of them to lower. To test fully optimized programs, in a third more time:
 `XLA_FLAGS=--xla_backend_optimization_level=3 pytest`.
 """
 
@@ -16,6 +17,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import threading
 
 import jax
 import numpy as np
@@ -40,6 +42,7 @@ KEPT_SOURCES = {
   'jax._src.pjit': '_pjit_lower',
   'jax._src.interpreters.pxla': '_cached_lowering_to_hlo',
 }
+CONTEXT_MAKER = 'jax._src.interpreters.mlir', 'make_ir_context'  # nor a public way to share them
 PROGRAMS = 'JAX_COMPILATION_CACHE_DIR'  # their folder, handed on to all processes
 
 
@@ -90,6 +93,17 @@ class Forgetful:
     for module, name in KEPT_SOURCES.items():
       with contextlib.suppress(ImportError, AttributeError):  # not in every version
         self.clear_sources.append(getattr(importlib.import_module(module), name).cache_clear)
+    self.contexts = threading.local()
+    with contextlib.suppress(ImportError, AttributeError):
+      module, name = importlib.import_module(CONTEXT_MAKER[0]), CONTEXT_MAKER[1]
+      self.make_context = getattr(module, name)
+      setattr(module, name, self.context)
+
+  def context(self):
+    """The MLIR context of this thread; it keeps constants, so it goes with the programs."""
+    if not hasattr(self.contexts, 'of_thread'):
+      self.contexts.of_thread = self.make_context()
+    return self.contexts.of_thread
 
   @pytest.hookimpl(wrapper=True)
   def pytest_runtest_protocol(self, item, nextitem):
@@ -104,6 +118,7 @@ class Forgetful:
 
   def forget(self):
     jax.clear_caches()
+    self.contexts = threading.local()
     gc.collect()
     if sys.platform == 'linux':
       ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise

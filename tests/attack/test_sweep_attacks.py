@@ -174,6 +174,7 @@ def test_a_sweep_that_failed_throughout_is_an_error_with_its_table(tmp_path):
   assert 'is not finite' in (tmp_path / 'run' / 'table.txt').read_text()
 
 
+@pytest.mark.slow
 def test_a_row_of_a_learned_optimizer_from_a_file_is_tabled(tmp_path):
   """It goes by the file's name in the records."""
   layers = {'model.features': (8, 8)}  # those of the file

@@ -32,6 +32,7 @@ def lite0(tmp_path):
   return path
 
 
+@pytest.mark.slow  # test_encoder_weights has a smaller one
 def test_lane_keeping_has_a_pretrained_encoder_beside_the_network_from_scratch(tmp_path, lite0):
   for k in range(120):
     (tmp_path / f'a_{k:03d}_090.jpg').write_bytes(frame(k))

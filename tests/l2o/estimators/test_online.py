@@ -153,7 +153,7 @@ def test_another_horizon_or_theta_is_not_another_program(name):
   assert len(traces) == 1
 
 
-@pytest.mark.parametrize('name', ['gpes', 'whole'])
+@pytest.mark.parametrize('name', ['gpes', pytest.param('whole', marks=pytest.mark.slow)])
 def test_particles_on_many_devices_or_one_by_one_give_the_same(name):
   spread = meshes.sharded_map(meshes.make_mesh(population=4), vectorized)
   expected, state, metrics = run(made(name, noisy()), 3)

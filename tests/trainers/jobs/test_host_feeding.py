@@ -72,6 +72,7 @@ def test_a_killed_job_resumes_with_the_same_transforms(augmented, tmp_path, monk
   assert ended(execute(other, folder)) == ended(augmented)
 
 
+@pytest.mark.slow  # the tests around it run each of its parts
 def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path):
   """Two rows that are the same optimizer end alike, whoever reads and however many at once."""
   rows = {name: {'rule': SGD, 'learning_rates': ()} for name in ('one', 'other')}
