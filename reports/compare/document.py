@@ -72,6 +72,9 @@ def _comparable(groups: Sequence[Group]) -> list[Group]:
 
 def _overview(groups: Sequence[Group]) -> Table:
   changed, known = differing(groups), [measures.means(group) for group in groups]
+  revisions = [', '.join(dict.fromkeys(run.revision for run in group.runs)) for group in groups]
+  if len(set(revisions)) > 1:
+    changed = {'git revision': revisions} | changed
   names = list(dict.fromkeys(name for of_group in known for name in of_group))
   heads = columns('run', 'seeds', 'state', *names, *changed, numeric=['seeds', *names])
   rows = []

@@ -1,5 +1,6 @@
 """The runs to compare: their configs, what they measured, and which of them differ only in seed."""
 
+import collections
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ from reports.page import job, progress
 from reports.workdir import Workdir
 
 OUTSIDE = ('seed', 'sweep', 'sweep_seeds', 'first')  # keys that say nothing of a run by itself
+TASKS = ('meta_evaluate.experiments', 'meta_evaluate.num_tasks', 'feed.evaluation')
 ABSENT = '—'
+DIGITS = 9  # of a git revision
 
 
 class Run(NamedTuple):
@@ -35,6 +38,13 @@ class Run(NamedTuple):
     """How far it is."""
     return 'ended' if self.workdir.results is not None else progress.where(self.workdir)
 
+  @property
+  def revision(self) -> str:
+    """The git revision of its last start, if it is known."""
+    path = self.workdir / workdir.VERSIONS
+    starts = workdir.read(path) if path.is_file() else []
+    return str(starts[-1].get('git') or ABSENT)[:DIGITS] if starts else ABSENT
+
 
 class Group(NamedTuple):
   """Runs of one config with different seeds."""
@@ -44,29 +54,26 @@ class Group(NamedTuple):
 
 
 def gather(paths: Sequence[pathlib.Path]) -> list[Group]:
-  """Groups the runs, those inside of sweeps too, by config.
+  """Groups the runs, those inside of sweeps too, by config; what was run twice is two groups.
 
   Args:
     paths: workdirs of runs and sweeps, finished or not.
 
   Raises:
-    InputError: there is no run in one of them, it has two runs of one config and seed, or it mixes
-      pipelines with training jobs.
+    InputError: there is no run in one of them, or they are pipelines and training jobs.
   """
   runs = [run for path in paths for run in _inside(path)]
   kinds = {run.workdir.is_job for run in runs}
   if len(kinds) > 1:
     jobs = ', '.join(run.name for run in runs if run.workdir.is_job)
     raise InputError(f'{jobs} are training jobs and the others pipelines; compare them apart')
-  grouped: dict[str, list[Run]] = {}
+  grouped: dict[tuple[str, int], list[Run]] = {}
+  seen: collections.Counter[tuple[str, int]] = collections.Counter()
   for run in runs:
-    key = json.dumps(run.config, sort_keys=True)
-    twin = next((other for other in grouped.get(key, []) if other.seed == run.seed), None)
-    if twin:
-      raise InputError(
-        f'{twin.name} and {run.name} have the same config and seed; give one of them'
-      )
-    grouped.setdefault(key, []).append(run)
+    config = json.dumps(run.config, sort_keys=True)
+    again = seen[config, run.seed]  # a run that was repeated, as with another revision
+    seen[config, run.seed] += 1
+    grouped.setdefault((config, again), []).append(run)
   return [Group(_common_name(of_one), of_one) for of_one in grouped.values()]
 
 
@@ -139,9 +146,7 @@ def _seeds(group: Group) -> set[int]:
 
 
 def _of_tasks(key: str, of_job: bool) -> bool:
-  block, _, rest = key.partition('.')
+  block, *_ = key.split('.')
   if of_job:
     return block in ('batch_source', 'task')
-  return block in ('class_split', 'sources', 'episodes', 'task') or rest.startswith(
-    ('experiments', 'num_tasks')
-  )
+  return block in ('class_split', 'sources', 'episodes', 'task') or key.startswith(TASKS)

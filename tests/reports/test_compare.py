@@ -75,6 +75,16 @@ def test_a_block_that_one_run_lacks_is_one_key(runs, tmp_path):
   assert 'meta_evaluate.baselines.sgd_constant' in columns(overview)
 
 
+def test_a_run_that_was_repeated_is_compared_by_its_revision(runs, tmp_path):
+  again = pipeline(tmp_path / 'again', FIRST + 0.1)
+  (again / 'versions.json').write_text(json.dumps([{'git': 'f' * 40}]))
+  document = compare.document(compare.gather([runs[0], again]))
+  overview, *_ = document.main
+  assert columns(overview)[-1] == 'git revision'
+  assert [row.cells[-1] for row in overview.rows] == ['abc123', 'f' * 9]
+  assert document.verdict.endswith('+10 [+10, +10].')
+
+
 def test_differences_are_paired_by_task():
   groups = [{0: FIRST, 1: FIRST}, {1: SECOND}]
   found = measures.difference('A, K = 40', groups[0], groups[1], is_job=False)
@@ -138,14 +148,13 @@ def test_jobs_of_a_sweep_are_compared_by_their_lowest_loss(tmp_path):
   assert titles == ['Differences', 'Learning curves']
 
 
-@pytest.mark.parametrize('what', ['nothing', 'twice', 'mixed', 'empty sweep'])
+@pytest.mark.parametrize('what', ['nothing', 'mixed', 'empty sweep'])
 def test_what_cannot_be_compared_is_refused_with_a_sentence(what, runs, tmp_path):
   job = made_run.job(tmp_path / 'job')
   sweep = copy.deepcopy(made_run.hub_function.get_config('smoke'))
   made_run.begun(tmp_path / 'sweep', sweep)
   paths, said = {
     'nothing': ([tmp_path / 'none'], 'holds no run'),
-    'twice': ([runs[0], runs[0]], 'have the same config and seed; give one of them'),
     'mixed': ([*runs, job], 'are training jobs and the others pipelines; compare them apart'),
     'empty sweep': ([tmp_path / 'sweep'], 'is a sweep without a run that has begun'),
   }[what]
