@@ -26,11 +26,16 @@ from absl import flags
 
 LEVEL = '--xla_backend_optimization_level'
 if LEVEL not in os.environ.get('XLA_FLAGS', ''):  # read with the first look at the devices
-  quick = f'{LEVEL}=0'
+  quick = f'{LEVEL}=0 --xla_cpu_parallel_codegen_split_count=1'  # the cores are busy as it is
   if jax.__version_info__ < (0, 11):  # XLA ends a process that gives it a flag it does not know
     quick += ' --xla_cpu_use_fusion_emitters=false'  # the emitters before them compile faster
   os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {quick}'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+gc.set_threshold(50_000, 20, 100)  # tracing makes objects by the million: a tenth of the time
+if sys.platform == 'linux':  # glibc keeps much of what is freed, the more so with many threads
+  LIBC = ctypes.CDLL(None)
+  LIBC.mallopt(M_MMAP_THRESHOLD := -3, 2**22)  # what is larger goes back at once
+  LIBC.mallopt(M_ARENA_MAX := -8, 2)
 flags.FLAGS.mark_as_parsed()  # grain and absl.logging look at them
 jax.config.update('jax_num_cpu_devices', 8)
 assert jax.device_count() == 8  # takes effect with the first look, before a run asks for less
@@ -121,7 +126,7 @@ class Forgetful:
     self.contexts = threading.local()
     gc.collect()
     if sys.platform == 'linux':
-      ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+      LIBC.malloc_trim(0)
     self.least = resident()
 
 
