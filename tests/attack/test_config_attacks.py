@@ -183,7 +183,7 @@ def test_learned_optimizers_alone_are_tabled(learned_alone):
 
 
 def test_a_config_without_a_source_is_refused(tmp_path):
-  with pytest.raises(InputError, match='config.sources is empty'):
+  with pytest.raises(InputError, match='sources is empty'):
     pipeline.build(tiny(sources={}))
 
 

@@ -41,7 +41,8 @@ def load(config: blocks.PipelineConfig) -> Data:
   """Loads the sources a config names and splits their classes.
 
   Raises:
-    InputError: no source, data is missing, a split is larger than the data set, or image shapes differ.
+    InputError: no source, missing data, a split larger than the data set, or image shapes that
+      differ.
   """
   if not config.sources:
     raise InputError('config.sources is empty: give it a data source')
