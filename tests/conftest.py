@@ -26,11 +26,15 @@ from absl import flags
 
 LEVEL = '--xla_backend_optimization_level'
 if LEVEL not in os.environ.get('XLA_FLAGS', ''):  # read with the first look at the devices
-  quick = f'{LEVEL}=0'
+  quick = f'{LEVEL}=0 --xla_cpu_parallel_codegen_split_count=1'  # the cores are busy as it is
   if jax.__version_info__ < (0, 11):  # XLA ends a process that gives it a flag it does not know
     quick += ' --xla_cpu_use_fusion_emitters=false'  # the emitters before them compile faster
   os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {quick}'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+gc.set_threshold(50_000, 20, 100)  # tracing makes objects by the million: a tenth of the time
+if sys.platform == 'linux':  # glibc keeps much of what is freed
+  LIBC = ctypes.CDLL(None)
+  LIBC.mallopt(M_MMAP_THRESHOLD := -3, 2**22)  # what is larger goes back at once
 flags.FLAGS.mark_as_parsed()  # grain and absl.logging look at them
 jax.config.update('jax_num_cpu_devices', 8)
 assert jax.device_count() == 8  # takes effect with the first look, before a run asks for less
@@ -50,6 +54,19 @@ PROGRAMS = 'JAX_COMPILATION_CACHE_DIR'  # their folder, handed on to all process
 def pytest_xdist_auto_num_workers(config):
   """One more than cores: tests that start processes wait for them most of the time."""
   return (os.cpu_count() or 1) + 1
+
+
+WITH_TENSORFLOW = 'clu.metric_writers'  # importing it takes seconds, and 400 MB of a worker
+sys.modules.setdefault(WITH_TENSORFLOW, None)  # as if TensorFlow were not installed
+
+
+@pytest.fixture(scope='module')
+def tensorboard():
+  """Runs of the module write TensorBoard events."""
+  pytest.importorskip('tensorflow')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.delitem(sys.modules, WITH_TENSORFLOW)
+    yield
 
 
 def pytest_configure(config):
@@ -121,7 +138,7 @@ class Forgetful:
     self.contexts = threading.local()
     gc.collect()
     if sys.platform == 'linux':
-      ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+      LIBC.malloc_trim(0)
     self.least = resident()
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import l2o
 from configs import common
 from l2o.errors import InputError
 from tests.tiny_run import execute, tiny, tiny_job
@@ -151,38 +152,45 @@ def test_an_optimizer_from_a_file_was_meta_trained_on_classes_too():
   pipeline.build({**config, 'seed': 0})
 
 
-def test_seen_classes_that_are_wanted_are_told_in_table_and_card(tmp_path):
-  import l2o
-
+@pytest.fixture(scope='module')
+def learned_alone(tmp_path_factory):
+  """The folder of a run without hand-designed optimizers, evaluated on classes that it has seen."""
   config = set_key(tiny(), 'meta_evaluate.experiments.A.classes', 'meta_train')
-  folder = execute(set_key(config, 'meta_evaluate.allow_seen_classes', True), tmp_path / 'run')
-  assert 'note: l3rs is evaluated on 15 classes that it' in (folder / 'table.txt').read_text()
-  rows = json.loads((folder / 'results.json').read_text())
+  config = set_key(config, 'meta_evaluate.allow_seen_classes', True)
+  config['meta_evaluate']['baselines'] = {'untrained': {'rule': L3RS}}
+  return execute(config, tmp_path_factory.mktemp('learned_alone') / 'run')
+
+
+def test_seen_classes_that_are_wanted_are_told_in_table_and_card(learned_alone):
+  assert 'note: l3rs is evaluated on 15 classes' in (learned_alone / 'table.txt').read_text()
+  rows = json.loads((learned_alone / 'results.json').read_text())
   assert {row['optimizer'] for row in rows if 'seen_classes' in row} == {'l3rs'}
-  card = l2o.read(folder / 'optimizer.safetensors').card
-  assert all(row['seen_classes'] == 15 for row in card['results'])
+  path = learned_alone / 'optimizer.safetensors'
+  assert all(row['seen_classes'] == 15 for row in l2o.read(path).card['results'])
   # Its card tells a later run, where the same classes are dealt out.
   later = tiny(**{'meta_train.num_generations': 0})
-  later['rule'] = {'name': 'artifact', 'path': str(folder / 'optimizer.safetensors')}
+  later['rule'] = {'name': 'artifact', 'path': str(path)}
   pipeline.build(later)
   with pytest.raises(InputError, match='meta-training of optimizer had seen'):
     pipeline.build(set_key(later, 'meta_evaluate.experiments.A.classes', 'meta_train'))
+
+
+def test_learned_optimizers_alone_are_tabled(learned_alone):
+  text = (learned_alone / 'table.txt').read_text()
+  assert 'untrained' in text
+  assert 'Speed-up' not in text
+  assert not (learned_alone / 'figures' / 'speedup.png').exists()
+
+
+def test_a_config_without_a_source_is_refused(tmp_path):
+  with pytest.raises(InputError, match='sources is empty'):
+    pipeline.build(tiny(sources={}))
 
 
 def test_a_card_lists_the_classes_of_meta_training_though_no_split_has_them():
   config = set_key(tiny(), 'meta_train.classes', 'all')
   plan = pipeline.build(set_key(config, 'meta_evaluate.allow_seen_classes', True))
   assert len(plan.classes['glyphs']['all']) == 62
-
-
-def test_learned_optimizers_alone_are_tabled(tmp_path):
-  config = tiny()
-  config['meta_evaluate']['baselines'] = {'untrained': {'rule': L3RS}}
-  folder = execute(config, tmp_path / 'run')
-  text = (folder / 'table.txt').read_text()
-  assert 'untrained' in text
-  assert 'Speed-up' not in text
-  assert not (folder / 'figures' / 'speedup.png').exists()
 
 
 def test_a_dict_is_no_config():

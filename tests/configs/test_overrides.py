@@ -1,11 +1,13 @@
 """Any config with one key that is wrong, odd or missing builds, or is refused in one sentence."""
 
 import functools
+import json
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import datasets
 from configs import common
 from l2o.errors import InputError
 from tests.configs.test_configs import FILES, load
@@ -30,6 +32,22 @@ SMALL = {  # in the place of data that a machine may lack, and of networks that 
     'xception': {'name': 'mlp', 'num_classes': 5, 'features': [4]},
   },
 }  # fmt: skip
+
+
+@pytest.fixture(scope='module', autouse=True)
+def read_once():
+  """Each data set is read once; one that cannot be read is refused each time."""
+  load_anew, found = datasets.load, {}
+
+  def read(spec, split):
+    key = json.dumps([spec, split], sort_keys=True, default=repr)
+    if key not in found:
+      found[key] = load_anew(spec, split)
+    return found[key]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(datasets, 'load', read)
+    yield
 
 
 @functools.cache

@@ -25,7 +25,8 @@ COLUMNS = [
   *(f'table=5,model={n},data={data}' for n, cells in hub_paper.TABLE_5.items() for data in cells),
 ]
 FAST = re.compile(r'table=(2,data=traj|4,data=64)')  # columns whose rows are all quick to trace
-ALIKE = re.compile(r'data=(cifar100|tiny_imagenet|512)')  # of another column's network
+# of another column's network; ViT-L, the slowest to trace, is the ViT with other sizes
+ALIKE = re.compile(r'data=(cifar100|tiny_imagenet|512)|vit_l')
 
 
 @pytest.fixture(scope='session')

@@ -71,7 +71,7 @@ def slow(*values):
     slow(PIPELINE, 4),
     slow(f'{PIPELINE}:fed', 2),
     slow(f'{PIPELINE}:fed', 4),
-    slow(JOB, 2),  # the next test has its second half in every test run
+    (JOB, 2),
   ],
 )
 def test_several_processes_end_in_the_bits_of_one(whole, tmp_path, config, processes):
@@ -113,7 +113,7 @@ def test_a_batch_split_over_four_devices_repeats_in_bits_and_agrees_with_one_pro
     slow(f'{PIPELINE}:fed', 'meta_train', [1], 2),
     slow(JOB, 'train', [1], 4),
     slow(JOB, 'train', [1], 1),
-    (JOB, 'train', [1], 2),
+    slow(JOB, 'train', [1], 2),
   ],
 )
 def test_a_signal_to_one_ends_all_after_the_same_step(whole, tmp_path, config, stage, told, then):

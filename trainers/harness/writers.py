@@ -91,18 +91,21 @@ def show(folder: Folder, texts: Mapping[str, str], images: Mapping[str, np.ndarr
       writer.write_images(0, {name: image[None] for name, image in images.items()})
 
 
-@functools.cache  # warns only once
 def _event_writer() -> Callable[[str], Any] | None:
   try:
     from clu.metric_writers import SummaryWriter  # imports TensorFlow: five seconds
   except ImportError as error:
-    print(
+    _tell_once(
       f'[run] metrics.jsonl alone, without TensorBoard events ({first_line(error)}): they need pip '
-      f"install 'l2o[tensorflow]'",
-      flush=True,
+      f"install 'l2o[tensorflow]'"
     )
     return None
   return SummaryWriter
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+  print(text, flush=True)
 
 
 def number(x: Any) -> float | None:

@@ -41,12 +41,14 @@ def load(config: blocks.PipelineConfig) -> Data:
   """Loads the sources a config names and splits their classes.
 
   Raises:
-    InputError: data is missing, a split is larger than the data set, or image shapes differ.
+    InputError: no source, missing data, a split larger than the data set, or image shapes that
+      differ.
   """
-  names = config.sources
+  if not config.sources:
+    raise InputError('config.sources is empty: give it a data source')
   sources = {
     name: {split: datasets.load(spec, split) for split in datasets.SPLITS}
-    for name, spec in names.items()
+    for name, spec in config.sources.items()
   }
   _compare(sources)
   shapes = {name: _shape_of(source, config.feed) for name, source in sources.items()}

@@ -96,9 +96,10 @@ def test_the_family_of_gpes():
   """A noise for each window, one for the episode, and something between."""
   mine = partial(made, unroll=noisy(), policy='roll')
   pes, nres = run(mine('pes'), 5)[0], run(mine('nres'), 5)[0]
-  assert_same(run(mine('gpes', period=2), 5)[0], pes)
+  same = partial(np.testing.assert_allclose, rtol=1e-6)  # programs differ, and so do roundings
+  same(run(mine('gpes', period=2), 5)[0], pes)
   for period in (6, 50):
-    assert_same(run(mine('gpes', period=period), 5)[0], nres)
+    same(run(mine('gpes', period=period), 5)[0], nres)
   between = run(mine('gpes', period=4), 5)[0]
   assert not np.allclose(between, pes)
   assert not np.allclose(between, nres)

@@ -63,11 +63,12 @@ def test_the_logits_are_torchs(tmp_path, name):
     height, width = map(int, key.removeprefix('logits_').split('x'))
     weights = load_weights(path, model, (height, width, 3), jax.random.key(0))
     assert (weights.publisher, weights.fresh_head) == (publisher, False)
-    variables = {'params': weights.params, **weights.model_state}
+    preprocessing = weights.preprocessing
+    variables = jax.device_put({'params': weights.params, **weights.model_state})
+    del weights  # a few hundred megabytes
     logits = jax.jit(partial(model.apply, train=False))(variables, images(height, width))
     np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * np.ptp(wanted))
-    preprocessing = weights.preprocessing
-    del weights, variables  # a few hundred megabytes
+    del variables
   path.unlink()  # pytest keeps folders
   if expected := found.get('images'):
     mean, std, size, interpolation = preprocessing

@@ -117,27 +117,6 @@ def test_weight_decay_is_a_gradient():
   np.testing.assert_allclose(a['w'], b['w'], rtol=1e-5)
 
 
-def test_theta_and_horizon_may_be_traced_and_stacked():
-  params = {'w': jnp.array([[0.5, -2.0], [1.0, 0.3]]), 'b': jnp.array(0.2)}
-  rule = RULES['velo'][0]
-  thetas = jax.vmap(lambda key: rule.init(key, params))(jax.random.split(jax.random.key(0), 2))
-
-  @jax.jit
-  def first(thetas, num_steps):
-    def one(theta):
-      tx = rule.bind(theta, num_steps)
-      return tx.update(params, tx.init(params), params, value=1.0)[0]
-
-    return jax.vmap(one)(thetas)
-
-  stacked = first(thetas, jnp.int32(20))
-  for i in range(2):
-    tx = rule.bind(jax.tree.map(lambda x, i=i: x[i], thetas), 20)
-    alone = jax.jit(tx.update)(params, tx.init(params), params, value=1.0)[0]
-    for name in params:
-      np.testing.assert_allclose(stacked[name][i], alone[name], rtol=1e-4, atol=1e-9)
-
-
 def test_a_horizon_beyond_its_training_accumulates():
   params = {'w': jnp.array([0.5, -2.0])}
   theta = RULES['velo'][0].init(jax.random.key(0), params)

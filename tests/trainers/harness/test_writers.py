@@ -4,7 +4,6 @@ import json
 import sys
 
 import numpy as np
-import pytest
 
 from reports.results import read_lines
 from trainers.harness import writers
@@ -48,8 +47,7 @@ def test_what_was_written_before_the_first_step_is_written_once_if_a_run_begins_
   assert [(row['step'], row['x']) for row in read_lines(path)] == [(0, 8), (3, 30)]
 
 
-def test_tensorboard_gets_the_same_scalars(tmp_path):
-  pytest.importorskip('tensorflow')
+def test_tensorboard_gets_the_same_scalars(tmp_path, tensorboard):
   from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
   from tensorboard.util.tensor_util import make_ndarray
 
@@ -66,14 +64,14 @@ def test_tensorboard_gets_the_same_scalars(tmp_path):
 
 def test_without_tensorflow_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, 'clu.metric_writers', None)
-  writers._event_writer.cache_clear()
+  writers._tell_once.cache_clear()
   try:
     for name in ('pretrain', 'meta_train'):
       writer = create_writer(Folder(tmp_path / name))
       writer.write_scalars(7, {'loss': 0.25})
       writer.close()
   finally:
-    writers._event_writer.cache_clear()
+    writers._tell_once.cache_clear()
   (line,) = capsys.readouterr().out.splitlines()
   assert "pip install 'l2o[tensorflow]'" in line
   for folder in tmp_path.iterdir():

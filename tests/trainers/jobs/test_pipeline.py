@@ -348,7 +348,6 @@ def test_a_run_leaves_what_it_is_and_what_it_did(finished):
     assert (finished / name).stat().st_size > 0, name
   for name in ('accuracy', 'speedup', 'meta_training', 'mixture'):
     assert is_drawn(finished / 'figures' / f'{name}.png'), name
-  assert list((finished / 'meta_train').glob('events.out.tfevents.*'))
 
 
 def test_a_trace_holds_the_mixture_of_every_step_and_layer(finished):

@@ -13,7 +13,7 @@ from trainers.jobs import shown
 
 
 @pytest.fixture(scope='module')
-def pipeline(tmp_path_factory):
+def pipeline(tmp_path_factory, tensorboard):
   return execute(tiny(), tmp_path_factory.mktemp('shown') / 'pipeline')
 
 
@@ -39,6 +39,7 @@ def test_times_of_all_stages_are_on_the_page(pipeline):
 
 
 def test_tensorboard_has_the_config_and_the_figures(pipeline):
+  assert list((pipeline / 'meta_train').glob('events.out.tfevents.*'))
   events = EventAccumulator(str(pipeline))
   events.Reload()
   (config,) = events.Tensors('config.json')

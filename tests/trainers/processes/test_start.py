@@ -91,6 +91,7 @@ def test_a_killed_process_is_lost_and_the_others_end():
     ], other  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_lost_and_ended():
   with launched('wait_for_all', lost_secs=3) as run:
     stopped = run.workers()[1]
