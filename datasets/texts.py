@@ -1,24 +1,51 @@
-"""Text sources: classes of texts, cut into chunks of bytes that a language model reads.
+"""Text sources: classes of texts, cut into chunks of tokens that a language model reads.
 
 `python_library`: the sources of this Python's standard library, which every machine has; a class is
-a package or module. `text`: the user's own files; a class is a sub-folder.
+a package or module. `text`: the user's own files; a class is a sub-folder. Tokens are bytes, or
+those of a tokenizer file of Hugging Face.
 """
 
 import pathlib
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
 
 from datasets.source import ArraySource
 from l2o.arguments import Count, Range, Share, Whole, checked
-from l2o.errors import InputError
+from l2o.errors import InputError, first_line
+from l2o.optional import require
 from l2o.registry import choose
 
 Length = Annotated[int, Range(at_least=1, at_most=65_536)]
+Tokenize = Callable[[bytes], np.ndarray]  # text -> [N] tokens
 NO_TEXT = ('test', 'idlelib', 'lib2to3', 'pydoc_data', 'this', 'antigravity')  # tests, and data
+
+
+class Texts(ArraySource):
+  """Chunks of tokens in memory, as images [T + 1, 1, B] uint8 of the B bytes of each token.
+
+  Args:
+    chunks: [N, T + 1] int.
+    labels: [N] int in [0, number of class names).
+    class_names: one for each class.
+    num_tokens: V; tokens lie in 0..V - 1. B is the number of bytes that the largest of them needs.
+
+  Example:
+    >>> source = Texts(np.array([[1, 258, 511]]), np.array([0]), ['mine'], num_tokens=512)
+    >>> source.image_shape, source[0].image[1].tolist()
+    ((3, 1, 2), [[2, 1]])
+  """
+
+  def __init__(
+    self, chunks: np.ndarray, labels: np.ndarray, class_names: Sequence[str], num_tokens: int
+  ):
+    num_bytes = max((num_tokens - 1).bit_length() + 7, 8) // 8
+    each = chunks.astype('<u4')[..., None].view(np.uint8)
+    super().__init__(each[:, :, None, :num_bytes].copy(), labels, class_names)
+    self.num_tokens = num_tokens
 
 
 @checked
@@ -28,20 +55,22 @@ def python_library(
   fewest: Count = 40,
   most: Whole = 400,
   validation: Share = 0.2,
-) -> ArraySource:
+  tokenizer: str = '',
+) -> Texts:
   """Chunks of Python's own sources, a class for each package or module that is long enough.
 
   They differ between versions of Python.
 
   Args:
     split: 'train' or 'validation'.
-    length: T; a chunk has T + 1 bytes, and chunks do not overlap.
+    length: T; a chunk has T + 1 tokens, and chunks do not overlap.
     fewest: chunks of both splits that a class needs.
     most: chunks that are taken of a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
+    tokenizer: a `tokenizer.json` of Hugging Face (extra `tokenizers`); '' for bytes.
 
   Raises:
-    InputError: there is no such split, or this Python has no sources.
+    InputError: there is no such split, this Python has no sources, or there is no such tokenizer.
 
   Example:
     >>> source = python_library('train', length=64)
@@ -58,7 +87,7 @@ def python_library(
     files = sorted((folder / name).rglob('*.py')) or [folder / f'{name}.py']
     kept = [f for f in files if f.is_file() and 'test' not in f.relative_to(folder).parts[1:-1]]
     classes[name] = b''.join(_read(f) for f in kept)
-  found = _source(classes, split, length, fewest, most, validation)
+  found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
       f"this Python has no sources of its standard library in {folder}: take the source 'text'"
@@ -74,19 +103,21 @@ def text(
   fewest: Count = 2,
   most: Whole = 0,
   validation: Share = 0.2,
-) -> ArraySource:
+  tokenizer: str = '',
+) -> Texts:
   """Chunks of the user's files, a class for each sub-folder, files in the order of their paths.
 
   Args:
     split: 'train' or 'validation'.
     path: a folder of sub-folders of text files.
-    length: T; a chunk has T + 1 bytes, and chunks do not overlap.
+    length: T; a chunk has T + 1 tokens, and chunks do not overlap.
     fewest: chunks of both splits that a class needs; sub-folders with fewer are left out.
     most: chunks that are taken of a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
+    tokenizer: a `tokenizer.json` of Hugging Face (extra `tokenizers`); '' for bytes.
 
   Raises:
-    InputError: there is no such split or folder, or no sub-folder has enough text.
+    InputError: there is no such split, folder or tokenizer, or no sub-folder has enough text.
   """
   folder = pathlib.Path(path).expanduser()
   if not folder.is_dir():
@@ -96,10 +127,10 @@ def text(
     for inner in sorted(folder.iterdir())
     if inner.is_dir()
   }
-  found = _source(classes, split, length, fewest, most, validation)
+  found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
-      f'text.path = {path!r} has no sub-folder with {fewest} chunks of {length + 1} bytes: '
+      f'text.path = {path!r} has no sub-folder with {fewest} chunks of {length + 1} tokens: '
       f'lower text.length or text.fewest'
     )
   return found
@@ -112,15 +143,41 @@ def _read(file: pathlib.Path) -> bytes:
     raise InputError(f'{file} cannot be read ({error.strerror})') from error
 
 
+def _tokenize(path: str) -> tuple[Tokenize, int]:
+  """What makes tokens of a text, and V."""
+  if not path:
+    return lambda content: np.frombuffer(content, np.uint8), 256
+  library = require('tokenizers', 'tokenizers', 'text source')
+  try:
+    held = library.Tokenizer.from_file(str(pathlib.Path(path).expanduser()))
+  except Exception as error:  # the library's errors have no class of their own
+    raise InputError(
+      f'tokenizer = {path!r} is no tokenizer.json of Hugging Face ({first_line(error)})'
+    ) from error
+
+  def tokenize(content: bytes) -> np.ndarray:
+    encoded = held.encode(content.decode(errors='replace'), add_special_tokens=False)
+    return np.array(encoded.ids, np.uint32)
+
+  return tokenize, 1 + max(held.get_vocab(with_added_tokens=True).values(), default=0)
+
+
 def _source(
-  classes: Mapping[str, bytes], split: str, length: int, fewest: int, most: int, validation: float
-) -> ArraySource | None:
+  classes: Mapping[str, bytes],
+  split: str,
+  length: int,
+  fewest: int,
+  most: int,
+  validation: float,
+  tokenizer: str,
+) -> Texts | None:
   """The chunks of one split; None if no class has enough of them."""
   choose(split, ('train', 'validation'), 'split')
+  tokenize, num_tokens = _tokenize(tokenizer)
   parts: list[np.ndarray] = []
   names: list[str] = []
   for name, content in classes.items():
-    chunks = _chunks(content, length)[: most or None]
+    chunks = _chunks(tokenize(content), length)[: most or None]
     held_out = max(round(validation * len(chunks)), 1)
     if len(chunks) < max(fewest, 2) or held_out == len(chunks):
       continue
@@ -128,14 +185,14 @@ def _source(
     parts.append(chunks[-held_out:] if split == 'validation' else chunks[:-held_out])
   if not names:
     return None
-  return ArraySource(np.concatenate(parts)[:, :, None, None], _labels(parts), names)
+  return Texts(np.concatenate(parts), _labels(parts), names, num_tokens)
 
 
-def _chunks(content: bytes, length: int) -> np.ndarray:
-  """[N, length + 1] uint8; a shorter rest is left out."""
+def _chunks(tokens: np.ndarray, length: int) -> np.ndarray:
+  """[N, length + 1]; a shorter rest is left out."""
   size = length + 1
-  count = len(content) // size
-  return np.frombuffer(content[: count * size], np.uint8).reshape(count, size)
+  count = len(tokens) // size
+  return tokens[: count * size].reshape(count, size)
 
 
 def _labels(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -25,13 +25,15 @@ def language_model(
   lora_rank: Whole = 0,
   lora_alpha: Positive = 16.0,
 ) -> Task:
-  """Next-token cross-entropy on `{'image': [B, T + 1, 1, 1] uint8}`, texts of the text sources.
+  """Next-token cross-entropy on `{'image': [B, T + 1, 1, C] uint8}`, texts of the text sources.
+
+  A token is a number of C bytes, the lowest first.
 
   The loss is in nats a token, `bits` the same in bits; with bytes for tokens, bits per byte.
 
   Args:
     model: called as `model(tokens [B, T] int32, train=bool)` -> logits [B, T, V].
-    image_shape: (T + 1, 1, 1).
+    image_shape: (T + 1, 1, C), C at most 3.
     evaluated_at_once: texts that the network sees at a time in an evaluation; 0 for all.
     lora_rank: rank of LoRA adapters (`l2o.tasks.lora`), which are then all that is trained, of a
       network that stays as it was pretrained; 0 to train the network.
@@ -74,7 +76,7 @@ def language_model(
 
 def _length(image_shape: Sequence[int]) -> int:
   """T; raises InputError if the examples are not texts."""
-  if tuple(image_shape[1:]) != (1, 1) or image_shape[0] < 2:
+  if len(image_shape) != 3 or image_shape[0] < 2 or image_shape[1] > 1 or image_shape[2] > 3:
     raise InputError(
       f'task language_model needs texts of at least two tokens, not examples of shape '
       f'{tuple(image_shape)}: take a text source'
@@ -86,10 +88,15 @@ def _predicted(
   model: nn.Module, params: Params, model_state: PyTree, batch: Batch, train: bool
 ) -> jax.Array:
   """[B, T, 2]: the loss of each token, and 1 where the likeliest one is right."""
-  tokens = batch['image'][:, :, 0, 0].astype(jnp.int32)
+  tokens = _tokens(batch['image'])
   logits: Any = model.apply({'params': params, **model_state}, tokens[:, :-1], train=train)
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
   return jnp.stack([losses, jnp.argmax(logits, axis=-1) == tokens[:, 1:]], axis=-1)
+
+
+def _tokens(image: jax.Array) -> jax.Array:
+  """[B, T + 1] int32 of [B, T + 1, 1, C] bytes, the lowest first."""
+  return image[:, :, 0].astype(jnp.int32) @ 256 ** jnp.arange(image.shape[-1])
 
 
 def _metrics(each: jax.Array) -> Metrics:

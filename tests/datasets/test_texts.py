@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import datasets
+from configs import common, l3rs_language
 from datasets import texts
 from l2o.errors import InputError
+from trainers.jobs import pipeline
 
 
 def content(source, name):
@@ -66,7 +68,7 @@ def test_the_standard_library_has_many_packages_that_no_split_shares_a_chunk_of(
   ('more', 'says'),
   [
     ({'path': 'nowhere'}, "text.path = 'nowhere' is no folder"),
-    ({'length': 60}, 'has no sub-folder with 2 chunks of 61 bytes'),
+    ({'length': 60}, 'has no sub-folder with 2 chunks of 61 tokens'),
     ({'length': 0}, 'text.length|length must be at least 1'),
     ({'validation': 1.0}, 'validation must be'),
   ],
@@ -74,6 +76,55 @@ def test_the_standard_library_has_many_packages_that_no_split_shares_a_chunk_of(
 def test_what_gives_no_text_is_refused(folder, more, says):
   with pytest.raises(InputError, match=says):
     load(folder, 'train', **more)
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+  """The path of a tokenizer of words with 300 made-up ones, so that a token needs two bytes."""
+  library = pytest.importorskip('tokenizers')
+  words = ['?', 'a', 'b', *(f'w{i}' for i in range(297))]
+  made = library.Tokenizer(
+    library.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token='?')
+  )
+  made.pre_tokenizer = library.pre_tokenizers.Whitespace()
+  made.save(str(tmp_path / 'tokenizer.json'))
+  return str(tmp_path / 'tokenizer.json')
+
+
+def test_a_tokenizer_gives_the_tokens(tmp_path, tokenizer):
+  (tmp_path / 'mine').mkdir()
+  (tmp_path / 'mine' / 'x').write_text('a w0 b w296 é a b a')
+  train, validation = (
+    load(tmp_path, split, length=1, tokenizer=tokenizer) for split in datasets.SPLITS
+  )
+  assert train.num_tokens == 300
+  tokens = [source.arrays()['image'] for source in (train, validation)]
+  assert tokens[0].shape == (3, 2, 1, 2)
+  found = [(image[:, :, 0] @ [1, 256]).tolist() for image in tokens]
+  assert found == [[[1, 3], [2, 299], [0, 1]], [[2, 1]]]
+
+
+def test_the_decoder_must_know_the_tokens(tmp_path, tokenizer):
+  for name in ('one', 'two', 'three'):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'x').write_text(40 * 'a w250 ')
+  c = l3rs_language.get_config('smoke')
+  source = {'name': 'text', 'path': str(tmp_path), 'length': 4, 'tokenizer': tokenizer}
+  config = common.freeze(c) | {
+    'sources': {'python': source},
+    'class_split': {'python': {'pretrain': 1, 'meta_train': 1, 'meta_test': 1}},
+  }
+  with pytest.raises(InputError, match=r'has 300 tokens, but model.vocab_size is 256: set it to 3'):
+    pipeline.build(config)
+
+
+@pytest.mark.parametrize('content', [None, b'{"version": 7'])
+def test_what_is_no_tokenizer_is_refused(folder, content):
+  path = folder / 'tokens.json'
+  if content is not None:
+    path.write_bytes(content)
+  with pytest.raises(InputError, match=r'tokens\.json.* is no tokenizer\.json of Hug'):
+    load(folder, 'train', tokenizer=str(path))
 
 
 def test_a_python_without_sources_is_told_to_take_a_folder(monkeypatch, tmp_path):

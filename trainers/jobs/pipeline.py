@@ -66,6 +66,7 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     raise InputError('episodes.num_ways must be at least 2 in classification, not 1')
   data = run_data.load(typed)
   model = build_from(MODELS, typed.model, 'model', num_classes=typed.episodes.num_ways)
+  run_data.check_tokens(data, model)
   shape = run_data.image_shape(data)
   found = given_weights.load(weights.named(typed), model, typed.task, shape)
   abouts = {key: given.about for key, given in found.items()}

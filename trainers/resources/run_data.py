@@ -1,8 +1,9 @@
 """The data of a run: every source is loaded once and its classes are split."""
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,16 @@ def load(config: blocks.PipelineConfig) -> Data:
     for name, sizes in config.class_split.items()
   }
   return Data(sources, parts, config.seed, config.feed)
+
+
+def check_tokens(data: Data, model: Any) -> None:
+  """Raises InputError if a text source has tokens that the model has no embedding for."""
+  known = getattr(model, 'vocab_size', math.inf)
+  for name, splits in data.sources.items():
+    if (used := getattr(splits['train'], 'num_tokens', 0)) > known:
+      raise InputError(
+        f'sources.{name} has {used:,} tokens, but model.vocab_size is {known:,}: set it to {used}'
+      )
 
 
 def _compare(sources: Mapping[str, Mapping[str, datasets.Source]]) -> None:

@@ -41,6 +41,20 @@ def test_each_token_is_predicted_from_those_before_it():
     np.testing.assert_allclose(metrics['bits'], expected / np.log(2), rtol=1e-5)
 
 
+def test_a_token_may_have_two_bytes_the_lowest_first():
+  class Distant(nn.Module):
+    @nn.compact
+    def __call__(self, tokens, train):
+      self.param('unused', nn.initializers.zeros, (1,))
+      return 9.0 * jax.nn.one_hot(tokens + 256, 600)
+
+  task = language_model(Distant(), (3, 1, 2))
+  params, state = task.init(jax.random.key(0))
+  batch = {'image': jnp.array([[[7, 0], [7, 1], [7, 2]], [[7, 0], [0, 1], [0, 2]]], jnp.uint8)}
+  metrics = task.evaluate(params, state, {'image': batch['image'][:, :, None]})
+  np.testing.assert_allclose(metrics['accuracy'], 3 / 4)  # all but 7 -> 256
+
+
 def test_a_decoder_learns_a_text_by_heart():
   task = language_model(Decoder(width=32, depth=1, heads=2), (17, 1, 1))
   batch = texts([list(b'to be, or not to '), list(b'be: that is the q')])
