@@ -85,6 +85,11 @@ def pytest_configure(config):
   jax.config.update('jax_traceback_in_locations_limit', 0)
 
 
+def pytest_collection_modifyitems(items):
+  # `large` ones come first, while a worker is small: nothing else of its memory is there yet.
+  items.sort(key=lambda item: item.get_closest_marker('large') is None)
+
+
 def pytest_unconfigure(config):
   if not hasattr(config, 'workerinput'):
     shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)

@@ -68,7 +68,7 @@ def test_all_of_them_are_here():
 
 @pytest.mark.parametrize(
   'name',
-  [  # tests/pod has two processes of main.py in every test run
+  [  # tests/pod starts two processes of main.py in every test run
     pytest.param(name, marks=[pytest.mark.slow] if name == 'processes' else []) for name in ROUNDS
   ],
 )

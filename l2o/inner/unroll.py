@@ -39,7 +39,7 @@ def unroll(rule: LearnedRule, task: Task) -> Unroll:
     ...   loss=lambda w, state, key, batch: (jnp.sum((w - batch['x']) ** 2), (state, {})),
     ...   evaluate=lambda w, state, batch: {'loss': jnp.sum((w - batch['x']) ** 2)},
     ... )
-    >>> rule = l2o.rule('l3rs')
+    >>> rule = l2o.rule('hand_designed', optimizer='sgd')
     >>> draw = {'train': {'x': jnp.ones((2, 6, 2))}, 'evaluation': {'x': jnp.ones((2, 2))}}
     >>> episodes = start_episodes(task, jax.random.key(0), None, draw)
     >>> tasks = TaskBatch(episodes, {'train': {}, 'evaluation': {}}, jnp.int32(6))

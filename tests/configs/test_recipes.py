@@ -158,6 +158,7 @@ def test_one_experiment_needs_no_other_data():
   assert [*config['pretrain']['starts']] == ['main']
 
 
+@pytest.mark.slow
 def test_an_ablation_of_l3rs_builds_at_the_papers_scale(tmp_path):
   config = common.freeze(l3rs_ablations.get_config('paper,blank'))
   assert config['meta_train']['num_generations'] == 500

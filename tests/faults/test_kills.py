@@ -65,7 +65,7 @@ def test_a_killed_run_ends_the_same(
     record_property(ROW, (f'{kind}: SIGKILL to {of}', f'the same numbers, killed in {where}'))
 
 
-@pytest.mark.slow  # tests/pod has a run that is ended and resumed in every test run
+@pytest.mark.slow  # tests/trainers/processes/test_elastic.py has one in every test run
 def test_a_killed_job_ends_the_same(unbroken, tmp_path):
   whole, secs = unbroken('job', 1)
   run = Run(LONGER['job'], tmp_path / 'run', 1)

@@ -71,7 +71,7 @@ def slow(*values):
     slow(PIPELINE, 4),
     slow(f'{PIPELINE}:fed', 2),
     slow(f'{PIPELINE}:fed', 4),
-    (JOB, 2),
+    slow(JOB, 2),
   ],
 )
 def test_several_processes_end_in_the_bits_of_one(whole, tmp_path, config, processes):

@@ -111,7 +111,8 @@ def celo2_forms(golden):
   }
 
 
-@pytest.mark.parametrize('whole', [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the next test repeats their steps
+@pytest.mark.parametrize('whole', [False, True])
 def test_celo2_repeats_recorded_runs(whole):
   """The base form all tensors; the others some, unless `whole`: all raw steps are recorded too."""
   golden = np.load(GOLDEN / 'celo2.npz')
@@ -230,7 +231,7 @@ def test_bfloat16_is_computed_in_float32(name):
   assert all(x.dtype != jnp.bfloat16 for x in jax.tree.leaves(state))
 
 
-@pytest.mark.parametrize('name', but('adafac_mlp_lopt', 'celo2_base'))
+@pytest.mark.parametrize('name', but('adafac_mlp_lopt', 'celo2'))
 def test_gradients_flow_to_theta(name):
   """Of a weighted sum of one update, against differences along the gradient."""
   rng = np.random.default_rng(6)

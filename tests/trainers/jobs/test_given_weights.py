@@ -142,6 +142,7 @@ def test_workdir_and_card_say_which_file_it_was(finished):
   assert kept == {'pretrain.starts.main.weights': about}
 
 
+@pytest.mark.slow  # test_pipeline interrupts one that pretrains
 def test_an_interrupted_run_ends_the_same(finished, half):
   execute(pipeline_config(), half)
   for name in ('results.json', RECORDS, 'meta_train/metrics.jsonl'):

@@ -107,7 +107,7 @@ class Interrupted(Checkpoints):
   ('last', 'rest'),
   [
     (('meta_train', 2), [('meta_train', 3), *(('meta_evaluate', row) for row in (1, 2, 3, 4))]),
-    (('meta_evaluate', 3), [('meta_evaluate', 4)]),
+    pytest.param(('meta_evaluate', 3), [('meta_evaluate', 4)], marks=pytest.mark.slow),
   ],
 )
 def test_an_interrupted_run_repeats_nothing_and_ends_the_same(

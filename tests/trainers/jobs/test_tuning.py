@@ -56,6 +56,7 @@ def test_tuning_tasks_are_others_and_their_number_is_the_configs(hindsight, tune
   assert not np.isin(evaluated.to_numpy(), setting).any()
 
 
+@pytest.mark.slow
 def test_the_host_feeds_tuning_tasks_as_it_does_the_others(tuned, tmp_path):
   fed, _ = run(tmp_path / 'fed', **{'meta_evaluate.tuning_tasks': 5, 'feed.chunk_steps': 2})
   for measure in ('tuning/loss', 'loss'):

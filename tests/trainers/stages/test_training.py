@@ -89,7 +89,9 @@ def test_it_evaluates_on_time_and_keeps_the_best(tmp_path):
   np.testing.assert_array_equal(kept.params['w'], state.inner.params['w'])
 
 
-@pytest.mark.parametrize('policy', [reinit.stop(), reinit.min_loss()])
+@pytest.mark.parametrize(
+  'policy', [pytest.param(reinit.stop(), marks=pytest.mark.slow), reinit.min_loss()]
+)
 def test_a_killed_job_ends_as_an_unbroken_one(tmp_path, policy):
   def dies(number):
     if number == 7:
@@ -194,7 +196,9 @@ def rows_of(number):
   return {'x': x, 'y': np.cumsum(x, axis=1).repeat(2, axis=1)[:, :6]}
 
 
-@pytest.mark.parametrize('rule', [ADAM, {'name': 'l3rs'}], ids=lambda spec: spec['name'])
+@pytest.mark.parametrize(
+  'rule', [pytest.param(ADAM, marks=pytest.mark.slow), {'name': 'l3rs'}], ids=lambda s: s['name']
+)
 def test_sharded_over_data_and_model_it_trains_as_on_one_device(tmp_path, rule):
   """To 1e-4: sums are taken in another order."""
   settings = {'task': matrix_task(), 'rule': l2o.rule(**rule), 'sample': rows_of}
@@ -225,7 +229,9 @@ def test_a_step_leaves_the_state_where_it_was():
   assert not any(jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize('mesh', [{'data': 4, 'model': 2}, {'data': 2, 'model': 3}])
+@pytest.mark.parametrize(
+  'mesh', [{'data': 4, 'model': 2}, pytest.param({'data': 2, 'model': 3}, marks=pytest.mark.slow)]
+)
 def test_a_sharded_job_that_was_killed_ends_as_an_unbroken_one_on_any_mesh(tmp_path, mesh):
   """Bit for bit where the mesh is the same, to 1e-4 on another: sums are in another order."""
 
