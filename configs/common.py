@@ -118,6 +118,7 @@ def blank(dataset: str, size: int) -> dict[str, Any]:
 
 
 # name -> a rule to meta-train; any other name is a learned optimizer to evaluate.
+CELO2_RATES = (1e-2, 1e-3, 1e-4)
 RULES = {
   'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
   # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.
@@ -175,6 +176,28 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
     'lgl2o': {'name': 'lgl2o', **sides},
     'hub': {'name': 'hub', **sides},
   }
+  return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
+
+
+def celo2_rows(hand_designed: dict[str, Any], celo2: str) -> list[dict[str, Any]]:
+  """Further rows: the released Celo2 at three rates, and with the middle one in LGL2O and HUB.
+
+  Its rate is to be chosen, as a hand-designed optimizer's is; it decays linearly.
+
+  Args:
+    hand_designed: the rule that LGL2O and HUB combine it with.
+    celo2: a file of its released weights; '' for no rows.
+  """
+  if not celo2:
+    return []
+  rules: dict[str, dict[str, Any]] = {
+    f'celo2 {rate:g}': {
+      'name': 'celo2', 'weights': celo2, 'learning_rate': rate, 'schedule': 'linear',
+    }
+    for rate in CELO2_RATES
+  }  # fmt: skip
+  sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {CELO2_RATES[1]:g}']}
+  rules |= {f'{name}, celo2': {'name': name, **sides} for name in ('lgl2o', 'hub')}
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 

@@ -8,7 +8,8 @@ Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR. A ResNet-8 is 
 classes, once for each seed; then all of it is trained on the other 50, with a new head: AdamW at
 four rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise,
 and the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
-learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`.
+learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`;
+`celo2=FILE` adds rows with the released Celo2.
 
 With `weights=FILE` nothing is pretrained here: every row starts from the ResNet-20 in that file,
 which others trained on CIFAR-10 (docs/howto/pretrained.md). Its layers are new to that L3RS, which
@@ -36,8 +37,8 @@ def adamw(learning_rate: float) -> dict:
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke`, `celo=FILE`, `weights=FILE`."""
-  args = common.parse(arg, smoke=False, celo='', weights='')
+  """Arguments: `smoke`, `celo=FILE`, `celo2=FILE`, `weights=FILE`."""
+  args = common.parse(arg, smoke=False, celo='', celo2='', weights='')
   c = common.train_base()
   c.batch_source = {
     'name': 'images',
@@ -84,4 +85,5 @@ def _rows(args: ConfigDict) -> list:
   rules['l3rs'] = {'name': 'artifact', 'path': 'l3rs-cifar100'}
   if args.weights:
     rules['l3rs']['on_mismatch'] = 'mean_embedding'
-  return [common.sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
+  rows = [common.sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
+  return rows + common.celo2_rows(adamw(_hub_rate(args)), args.celo2)

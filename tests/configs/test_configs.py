@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import flax
 import jax
 import numpy as np
 import pytest
@@ -116,6 +117,23 @@ def test_released_weights_are_an_argument(tmp_path):
   assert {'celo_released', 'celo_released_head', 'l3rs-quickstart'} <= rows
   with pytest.raises(InputError, match='add velo=FILE'):
     load(QUICKSTART, 'rule=velo_ft')
+
+
+def test_released_celo2_adds_rows_to_the_sweeps_of_hub(tmp_path):
+  theta = jax.tree.map(
+    np.asarray, build(RULES, {'name': 'celo2'}, 'rule').init(jax.random.key(2), {})
+  )
+  path = tmp_path / 'celo2'
+  path.write_bytes(flax.serialization.msgpack_serialize(theta))
+  added = ['celo2 0.01', 'celo2 0.001', 'celo2 0.0001', 'lgl2o, celo2', 'hub, celo2']
+  for name in ('function', 'trajectories', 'siren', 'finetune'):
+    config = load(pathlib.Path(f'configs/hub_{name}.py'), f'smoke,celo2={path}')
+    assert [row['table'] for row in config['sweep']][-5:] == added
+  config = load(pathlib.Path('configs/hub_function.py'), f'smoke,celo2={path}')
+  alone = common.with_diff(config, {'sweep': [], 'first': []} | config['sweep'][-1]['diff'])
+  hub = training_job.build(alone).plan.rule
+  held = hub.init(jax.random.key(0), {'x': jax.ShapeDtypeStruct((1000,), np.float32)})
+  jax.tree.map(np.testing.assert_array_equal, held['learned'], theta)
 
 
 @pytest.mark.slow
