@@ -57,8 +57,19 @@ def run(
   return state
 
 
-def progress(name: str, unit: str, start: int, stop: int, every_secs: float) -> Action:
-  """An action that prints the rate and the time left, every `every_secs` and at the end."""
+def progress(
+  name: str, unit: str, start: int, stop: int, every_secs: float, follows: float = 0.0
+) -> Action:
+  """An action that prints the rate and the time left, every `every_secs` and at the end.
+
+  Args:
+    name: the stage's.
+    unit: name of a step.
+    start: steps done before.
+    stop: total number of steps.
+    every_secs: seconds between lines.
+    follows: what the run has to do after this stage, in steps of this one.
+  """
   begun = time.monotonic()
 
   printed: float | None = None
@@ -73,16 +84,23 @@ def progress(name: str, unit: str, start: int, stop: int, every_secs: float) -> 
     printed = now
     rate = max(step - start, 1) / max(now - begun, 1e-9)
     left = (stop - step) / rate
+    whole = f', of the whole run about {duration(left + follows / rate)}' if follows else ''
     print(
       f'[{name}] {unit} {step}/{stop} ({100 * step / stop:.0f} %), '
-      f'{rate:.3g}/s, {_duration(now - begun)} elapsed, ETA {_duration(left)}',
+      f'{rate:.3g}/s, {duration(now - begun)} elapsed, ETA {duration(left)}{whole}',
       flush=True,
     )
 
   return report
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+  """Hours, minutes and seconds.
+
+  Example:
+    >>> duration(3671.2)
+    '1:01:11'
+  """
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   return f'{hours}:{minutes:02d}:{seconds:02d}'

@@ -20,6 +20,7 @@ class Options(NamedTuple):
   checkpoint_every_secs: float
   keep_checkpoints: int
   of_data: Mapping[str, int] = {}  # for the metrics, at step 0, and for the results
+  work: Mapping[str, float] = {}  # folder of each stage -> what it has to do, in one unit
 
 
 def options(config: blocks.Run, of_data: Mapping[str, int]) -> Options:
@@ -81,7 +82,8 @@ def run(
       writer.write_scalars(done, expand(fetched))
     check(done, fetched)
 
-  progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs)
+  follows = following(options.work, folder.name, stop)
+  progress = loop.progress(folder.name, unit, start, stop, options.log_every_secs, follows)
   report = _evaluating(evaluate, progress, writer, stop) if evaluate else progress
   with signals.on_sigterm() as request, contextlib.closing(writer), _closing(saved):
     pause, times = Pause(request, saved.is_due, start), Times(folder, start)
@@ -97,6 +99,22 @@ def run(
     pause.ask(stop)
     save(stop, state)
   return state
+
+
+def following(work: Mapping[str, float], stage: str, num_steps: int) -> float:
+  """What follows a stage, in steps of its own.
+
+  Example:
+    >>> following({'pretrain': 600.0, 'meta_train': 4000.0, 'meta_evaluate': 500.0}, 'pretrain', 20)
+    150.0
+    >>> following({'pretrain': 600.0}, 'pretrain', 20), following({}, 'train', 7)
+    (0.0, 0.0)
+  """
+  names = list(work)
+  if not work.get(stage):
+    return 0.0
+  later = sum(work[name] for name in names[names.index(stage) + 1 :])
+  return num_steps * later / work[stage]
 
 
 def _checkpoints(folder: Folder, options: Options) -> Checkpoints:

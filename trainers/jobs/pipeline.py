@@ -20,7 +20,7 @@ from reports.results import Results, add_paper, summarize
 from trainers.checks import blocks, trial
 from trainers.harness import stage, weights, workdir
 from trainers.harness.folder import OPTIMIZER, RECORDS, TABLE, Folder
-from trainers.jobs import shown
+from trainers.jobs import shown, work
 from trainers.processes import agreement
 from trainers.resources import given_weights, run_data, seen_classes
 from trainers.stages import meta_evaluation, meta_training, pretraining, training
@@ -76,12 +76,19 @@ def build(config: Mapping[str, Any]) -> Pipeline:
     params = jax.eval_shape(lambda key: task.init(key)[0], jax.random.key(0))
   rule = build_from(RULES, typed.rule, 'rule')
   all_splits = (source for splits in data.sources.values() for source in splits.values())
-  plan = Pipeline(
-    {name: pretraining.build(typed, data, name) for name in starts if not starts[name].weights},
-    _by_start(typed, found),
+  pretrain = {n: pretraining.build(typed, data, n) for n in starts if not starts[n].weights}
+  later = (
     meta_training.build(typed, data, task, rule),
     meta_evaluation.build(typed, data, task, rule),
-    stage.options(typed, run_data.skipped_records(all_splits)),
+  )
+  first = typed.meta_train.start
+  by_folder = {_pretrain_folder(first, name): built for name, built in pretrain.items()}
+  options = stage.options(typed, run_data.skipped_records(all_splits))
+  plan = Pipeline(
+    pretrain,
+    _by_start(typed, found),
+    *later,
+    options._replace(work=work.of_stages(typed, by_folder, *later)),
     typed.seed,
     params,
     run_data.dealt_classes(data, (typed.meta_train.source, typed.meta_train.classes)),
@@ -90,7 +97,6 @@ def build(config: Mapping[str, Any]) -> Pipeline:
   for start, built in plan.pretrain.items():
     with trial.said_of(f'pretrain.starts.{start}'):
       training.check_shapes(built)
-  first = plan.meta_train.spec.start
   own = plan.given[first].start if first in plan.given else None
   meta_training.check_shapes(plan.meta_train, own or training.trained_shapes(plan.pretrain[first]))
   meta_evaluation.check_shapes(plan.meta_evaluate, params)
@@ -126,12 +132,13 @@ def run(plan: Pipeline, folder: Folder, config: Mapping[str, Any]) -> None:
   abouts = {weights.key_of(start): given.about for start, given in plan.given.items()}
   agreement.decided(lambda: weights.keep(folder, abouts))
   pretrained = {start: given.start for start, given in plan.given.items()}
+  first = plan.meta_train.spec.start
   pretrained |= {
-    start: pretraining.run(stage, folder.sub(_pretrain_folder(plan, start)), plan.options)
+    start: pretraining.run(stage, folder.sub(_pretrain_folder(first, start)), plan.options)
     for start, stage in plan.pretrain.items()
   }
   theta = meta_training.run(
-    plan.meta_train, pretrained[plan.meta_train.spec.start], folder.sub('meta_train'), plan.options
+    plan.meta_train, pretrained[first], folder.sub('meta_train'), plan.options
   )
   _save_optimizer(plan, theta, folder, config, [])
   table = meta_evaluation.run(
@@ -219,5 +226,6 @@ def _save_optimizer(
     save_optimizer(folder / OPTIMIZER, theta, plan.params, spec, card)
 
 
-def _pretrain_folder(plan: Pipeline, start: str) -> str:
-  return 'pretrain' if start == plan.meta_train.spec.start else f'pretrain_{start}'
+def _pretrain_folder(first: str, start: str) -> str:
+  """Where a start is pretrained; `first` is that of meta-training."""
+  return 'pretrain' if start == first else f'pretrain_{start}'

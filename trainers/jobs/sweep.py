@@ -13,7 +13,7 @@ from l2o.errors import InputError, RunError
 from reports import pictures, records, training
 from reports import sweep as report
 from trainers.checks import blocks
-from trainers.harness import signals, weights
+from trainers.harness import loop, signals, weights
 from trainers.harness import workdir as files
 from trainers.harness.folder import HUB_WEIGHTS, PICTURE, RECORDS, RESULTS, TABLE, Folder
 from trainers.jobs import shown, sweep_plan
@@ -94,7 +94,8 @@ def listed(plan: sweep_plan.Plan, folder: Folder) -> str:
 def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict[Folder, str]:
   """Does the runs in order, then retries those that another process held."""
   failed: dict[Folder, str] = {}
-  waiting, told = list(runs), False
+  waiting, told, begun = list(runs), False, time.monotonic()
+  to_do = [run.folder for run in runs if not files.is_finished(run.folder, run.config)]
   while waiting:
     held: list[sweep_plan.Run] = []
     for run in waiting:
@@ -102,8 +103,10 @@ def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict
         held.append(run)
       elif run.cause in failed:
         failed[run.folder] = f'it starts from {run.cause.name}, which failed: {failed[run.cause]}'
-      elif not _done(run, f'{runs.index(run) + 1}/{len(runs)}', folder, runner, failed):
-        held.append(run)
+      else:
+        number = f'{runs.index(run) + 1}/{len(runs)}{_time_left(run, to_do, begun)}'
+        if not _done(run, number, folder, runner, failed):
+          held.append(run)
     if held and len(held) == len(waiting):
       if not told:
         print(f'[sweep] waiting for {len(held)} runs that other processes are doing', flush=True)
@@ -111,6 +114,15 @@ def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict
       time.sleep(POLL_SECS)
     waiting = held
   return failed
+
+
+def _time_left(run: sweep_plan.Run, to_do: Sequence[Folder], begun: float) -> str:
+  """How long the runs from this one on will take, from the second that is done here."""
+  done = to_do.index(run.folder) if run.folder in to_do else 0
+  if not done:
+    return ''
+  took = time.monotonic() - begun
+  return f', about {loop.duration(took / done * (len(to_do) - done))} left'
 
 
 def _done(

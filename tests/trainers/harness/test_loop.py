@@ -81,6 +81,18 @@ def test_progress_says_rate_and_time_left(capsys):
   assert '2/4 (50 %)' in lines[0] or '1/4 (25 %)' in lines[0]
 
 
+def test_progress_says_how_long_the_whole_run_will_take(capsys, monkeypatch):
+  clock = iter([0.0, 1.0, 20.0, 40.0])
+  monkeypatch.setattr(loop.time, 'monotonic', lambda: next(clock))
+  report = loop.progress('pretrain', 'step', start=2, stop=10, every_secs=0.0, follows=30.0)
+  for done in (3, 4, 6):
+    report(done, None)
+  lines = capsys.readouterr().out.splitlines()
+  # A tenth of a step a second: 6 steps, then 4, and 30 more.
+  assert lines[0].endswith('ETA 0:01:00, of the whole run about 0:06:00')
+  assert lines[1].endswith('ETA 0:00:40, of the whole run about 0:05:40')
+
+
 def test_progress_is_silent_between_its_lines(capsys, monkeypatch):
   clock = iter([0.0, 50.0, 54.0, 56.0, 60.0, 61.0])
   monkeypatch.setattr(loop.time, 'monotonic', lambda: next(clock))

@@ -30,8 +30,8 @@ def told(tmp_path_factory):
   return {name: {'name': 'artifact', 'path': str(path)} for name, path in paths.items()}
 
 
-def test_rows_beyond_the_horizon_of_meta_training_are_marked(told, tmp_path):
-  config = tiny(**{'meta_evaluate.num_steps': (3, 5, 6)})
+def test_rows_beyond_the_horizon_of_meta_training_are_marked(told, tmp_path, capsys):
+  config = tiny(**{'meta_evaluate.num_steps': (3, 5, 6), 'log_every_secs': 1e-6})
   for name in ('short', 'bare'):
     config['meta_evaluate']['baselines'][f'from {name}'] = {'rule': told[name]}
   folder = execute(config, tmp_path / 'run')
@@ -40,6 +40,9 @@ def test_rows_beyond_the_horizon_of_meta_training_are_marked(told, tmp_path):
   # The run's own is meta-trained with K up to 5.
   assert beyond == {('l3rs', 6), ('from short', 5), ('from short', 6)}
   assert '6†' in (folder / 'table.txt').read_text()
+  lines = [line for line in capsys.readouterr().out.splitlines() if ', ETA ' in line]
+  of_the_run = {line.partition(' ')[0] for line in lines if 'of the whole run about' in line}
+  assert of_the_run == {'[pretrain]', '[meta_train]'}  # nothing follows the evaluation
 
 
 @pytest.mark.parametrize(

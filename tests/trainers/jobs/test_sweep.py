@@ -80,6 +80,15 @@ def test_each_different_run_is_run_once_for_each_seed(tmp_path):
   }
 
 
+def test_the_time_left_is_told_from_the_second_run_on(tmp_path, capsys):
+  swept(config(), tmp_path, Runner())
+  first, *others = [s for s in capsys.readouterr().out.splitlines() if s.startswith('[sweep] run')]
+  assert first.startswith('[sweep] run 1/4: base/seed_0')
+  assert [line.partition(':')[0] for line in others] == [
+    f'[sweep] run {number}/4, about 0' for number in (2, 3, 4)
+  ]
+
+
 def test_a_row_that_fails_is_reported_and_the_others_are_run(tmp_path):
   swept(config(), tmp_path, Runner(fails=('none',)))
   base, none, _ = results(tmp_path)

@@ -1,0 +1,44 @@
+"""How much each stage of a pipeline has to do, for the time that a whole run will take."""
+
+from collections.abc import Mapping
+
+from trainers.checks import blocks
+from trainers.stages import estimation, meta_evaluation, meta_training, training
+
+
+def of_stages(
+  config: blocks.PipelineConfig,
+  pretrain: Mapping[str, training.Train],
+  meta_train: meta_training.MetaTrain,
+  meta_evaluate: meta_evaluation.MetaEvaluate,
+) -> dict[str, float]:
+  """Name of a stage's folder -> examples that it trains on, in the order of the stages.
+
+  An example costs about the same in all of them, since their networks are alike.
+
+  Args:
+    config: the pipeline's.
+    pretrain: folder -> the pretraining.
+    meta_train: the meta-training.
+    meta_evaluate: the evaluation.
+  """
+  found = {
+    name: float(stage.num_steps * config.pretrain.batch_size) for name, stage in pretrain.items()
+  }
+  size = config.episodes.batch_size
+  own = meta_train
+  each = estimation.inner_steps(own.estimator, own.spec, own.task, own.rule, own.mesh)
+  found['meta_train'] = own.spec.num_generations * each * size
+  steps = _episodes(meta_evaluate) * sum(meta_evaluate.spec.num_steps)
+  return found | {'meta_evaluate': float(steps * size)}
+
+
+def _episodes(plan: meta_evaluation.MetaEvaluate) -> int:
+  """Those of all experiments, rows and settings, for each K."""
+  spec, count = plan.spec, plan.spec.num_tasks  # those of the learned optimizer
+  for row in plan.baselines:
+    if plan.tunes(row):
+      count += spec.tuning_tasks * len(row.settings) + spec.num_tasks
+    else:
+      count += spec.num_tasks * len(row.settings)
+  return len(plan.experiments) * count
