@@ -90,6 +90,11 @@ def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: item.get_closest_marker('large') is None)
 
 
+def pytest_collection_finish():
+  gc.collect()
+  gc.freeze()  # what was imported stays
+
+
 def pytest_unconfigure(config):
   if not hasattr(config, 'workerinput'):
     shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)

@@ -24,6 +24,7 @@ from l2o.types import Horizon, LearnedRule, Params, PyTree, Theta, keep_params
 
 # name -> optax's factory, which takes the learning rate first.
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
+  'adafactor': optax.adafactor,  # Shazeer & Stern, arXiv 1804.04235; steps relative to weights
   'adam': optax.adam,  # Kingma & Ba, arXiv 1412.6980
   'adamax': optax.adamax,  # the same, sec. 7.1
   'adamw': optax.adamw,  # Loshchilov & Hutter, arXiv 1711.05101
@@ -80,7 +81,7 @@ def hand_designed(
   factory = OPTIMIZERS[optimizer]
   schedule_free = optimizer == 'schedule_free_adamw'
   default = inspect.signature(factory).parameters['learning_rate'].default
-  start = 1e-3 if default is inspect.Parameter.empty else default
+  start = 1e-3 if default in (inspect.Parameter.empty, None) else default
   start = start if learning_rate is None else learning_rate
 
   def init(key: jax.Array, params: Params) -> Theta:

@@ -82,7 +82,11 @@ BUILT = [
   pytest.param(with_data, p, id=p.stem, marks=[pytest.mark.slow] * (p.stem in DECODING))
   for p in FILES
 ]
-BUILT += [pytest.param(without_data, p, id=f'{p.stem}, blank') for p in FILES if p.stem in DECODING]
+BUILT += [
+  pytest.param(without_data, p, id=f'{p.stem}, blank', marks=pytest.mark.large)
+  for p in FILES
+  if p.stem in DECODING
+]
 
 
 @pytest.mark.parametrize(('found', 'path'), BUILT)

@@ -43,7 +43,7 @@ def gradient_of_the_rollout(problem, objective, horizon=HORIZON):
   return jax.jit(jax.grad(fixed))(theta)
 
 
-@pytest.mark.parametrize('objective', ['mean', 'final'])
+@pytest.mark.parametrize('objective', ['mean', pytest.param('final', marks=pytest.mark.slow)])
 def test_reverse_mode_is_the_gradient_of_the_meta_loss(problem, objective):
   expected = gradient_of_the_rollout(problem, objective)
   jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), exact(problem, objective), expected)

@@ -13,6 +13,10 @@ def zeros(params):
   return {name: np.zeros_like(w) for name, w in params.items()}
 
 
+def rms(x):
+  return np.sqrt(np.mean(x**2))
+
+
 def sgd(gradient, params, rates):
   for rate in rates:
     grads = gradient(params)
@@ -80,6 +84,30 @@ def nadamw(gradient, params, rates, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-
       ahead = b1 * m[name] / (1 - b1 ** (k + 1)) + (1 - b1) * g / (1 - b1**k)
       step = ahead / (np.sqrt(v[name] / (1 - b2**k)) + eps)
       new[name] = w - rate * (step + weight_decay * w)
+    params = new
+    yield params, params
+
+
+def adafactor(
+  gradient, params, rates, decay_rate=0.8, clipping_threshold=1.0, min_dim_size_to_factor=128,
+  momentum=0.0, weight_decay_rate=0.0,
+):  # fmt: skip
+  """Shazeer & Stern, arXiv 1804.04235, alg. 4 and 5; as in optax, the rate does not scale decay."""
+  v, steps = dict.fromkeys(params, 0.0), zeros(params)
+  for k, rate in enumerate(rates, start=1):
+    grads, new = gradient(params), {}
+    keep = 1 - k**-decay_rate
+    for name, w in params.items():
+      v[name] = keep * v[name] + (1 - keep) * (grads[name] ** 2 + 1e-30)
+      mean = v[name]
+      if w.ndim > 1 and min(w.shape) >= min_dim_size_to_factor:
+        rows, columns = (mean.mean(axis=axis, keepdims=True) for axis in (1, 0))
+        mean = rows * columns / mean.mean()
+      step = grads[name] / np.sqrt(mean)
+      step = step / max(1.0, rms(step) / clipping_threshold)
+      step = rate * max(rms(w), 1e-3) * step
+      steps[name] = momentum * steps[name] + (1 - momentum) * step
+      new[name] = w - (steps[name] + weight_decay_rate * w)
     params = new
     yield params, params
 

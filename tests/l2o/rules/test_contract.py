@@ -65,6 +65,7 @@ RULES = {
     {'name': 'lgl2o', 'hand_designed': SGD, 'learned': pair('hub')[0]},
     {},
   ),
+  'adafactor': hand_designed('adafactor', 0.1),
   'adam': hand_designed('adam', 0.1),
   'adam cosine': hand_designed('adam', 0.1, schedule='cosine'),
   'adamax': hand_designed('adamax', 0.1),

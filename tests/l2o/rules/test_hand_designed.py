@@ -50,6 +50,8 @@ def test_it_is_optax_own_with_that_learning_rate(arguments, theirs):
 # makes of them, exactly. Decays that are zero by default are set, Prodigy runs also from where it
 # adapts within the run, and Lion overshoots: only its signs show its betas.
 CASES = [
+  ('adafactor', 2**-3, {'weight_decay_rate': 0.1}),
+  ('adafactor', 2**-3, {'min_dim_size_to_factor': 2, 'momentum': 0.5, 'clipping_threshold': 0.75}),
   ('sgd', 2**-4, {}),
   ('momentum', 2**-5, {}),
   ('momentum', 2**-5, {'momentum': 0.5}),
@@ -67,6 +69,7 @@ CASES = [
   ('schedule_free_adamw', 2**-3, {'warmup_steps': 4}),
 ]
 TOLERANCE = {'rtol': 1e-11, 'atol': 1e-13}
+ROUNDED = {'adafactor': {'rtol': 1e-5}}  # optax computes its decay in float32
 SCHEDULES_OF = dict.fromkeys(OPTIMIZERS, ('constant', 'cosine')) | {
   'schedule_free_adamw': ('constant',)
 }
@@ -93,7 +96,8 @@ def test_it_is_the_reference_over_20_steps(optimizer, rate, constants, schedule)
       for got, want in ((params, trained), (rule.eval_params(state, params), evaluated)):
         for name in start:
           assert got[name].dtype == jnp.float64
-          np.testing.assert_allclose(got[name], want[name], **TOLERANCE)
+          tolerance = TOLERANCE | ROUNDED.get(optimizer, {})
+          np.testing.assert_allclose(got[name], want[name], **tolerance)
 
 
 def test_every_optimizer_has_a_case():
@@ -111,7 +115,7 @@ def test_another_constant_would_not_pass_for_the_reference(optimizer, rate, cons
     return np.concatenate([np.ravel(leaf) for leaf in evaluated.values()])
 
   for name, value in ({p.name: p.default for p in parameters} | constants).items():
-    if np.any(value):  # a decay of zero is another case's
+    if np.any(value) and not isinstance(value, int):  # a decay of zero is another case's
       assert not np.allclose(last(**{name: np.multiply(value, 0.9)}), last(), **TOLERANCE), name
 
 

@@ -74,6 +74,7 @@ def test_images_that_the_host_feeds_are_planned_by_the_chunk():
   assert found.arguments > chunk
 
 
+@pytest.mark.large
 def test_blank_images_plan_a_run_on_data_that_are_not_here():
   config = tiny()
   sizes = {'num_classes': 62, 'train': 300_000, 'validation': 10_000, 'size': 28, 'channels': 1}

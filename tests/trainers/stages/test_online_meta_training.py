@@ -55,7 +55,7 @@ def of_pes():
   return states(plan(BLOCKS['pes']), 3)
 
 
-SLOW = ('nres', 'gpes', 'reverse_mode')  # built by what the others are
+SLOW = ('nres', 'gpes', 'truncated_es', 'reverse_mode')  # built by what the others are
 
 
 @pytest.mark.parametrize(
