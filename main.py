@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     if (topology := plan_flag.asked()) is not None:
       return plan(config, topology, _SWEEP_ROW.value)
     given = {'workdir': _WORKDIR.value, 'sweep_row': _SWEEP_ROW.value}
-    overrides = config_flags.get_override_values(flags.FLAGS['config'])
+    overrides = common.plain(config_flags.get_override_values(flags.FLAGS['config']), '')
     go = partial(run, config, default=common.freeze(default), overrides=overrides, **given)
     start.launch(command, go, alike=common.flatten({'config': config, **given}))
   except (InputError, RunError) as error:

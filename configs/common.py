@@ -290,22 +290,35 @@ def freeze(config: ConfigDict) -> dict[str, Any]:
     raise InputError(
       f'get_config of the config file must return a ConfigDict of ml_collections, not {config!r}'
     )
-  return _plain(config.to_dict(), '')
+  return plain(config.to_dict(), '')
 
 
-def _plain(value: Any, key: str) -> Any:
+def plain(value: Any, key: str) -> Any:
+  """A value of a config as plain data, tuples as lists.
+
+  Args:
+    value: the value.
+    key: its dotted key, for the error message.
+
+  Raises:
+    InputError: as `freeze`.
+
+  Example:
+    >>> plain({'model': ConfigDict({'features': (4, 4)})}, 'config')
+    {'model': {'features': [4, 4]}}
+  """
   if isinstance(value, ConfigDict):
     value = value.to_dict()
   if isinstance(value, float) and not math.isfinite(value):
     raise InputError(f'{key} must be a finite number, not {value}')
   if isinstance(value, Mapping):
-    return {k: _plain(v, f'{key}.{k}' if key else k) for k, v in value.items()}
+    return {k: plain(v, f'{key}.{k}' if key else k) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
     for item in value:
       if isinstance(item, str) and ',' in item:
         listed = ', '.join(repr(part.strip()) for part in item.split(','))
         raise InputError(f'{key} holds one name with a comma; write --config.{key}="({listed})"')
-    return [_plain(item, key) for item in value]
+    return [plain(item, key) for item in value]
   return value
 
 

@@ -36,7 +36,7 @@ def get_config(arg: str = '') -> ConfigDict:
   # Modules that differ between versions of Python leave some of about 155 classes unused.
   c.sources = {'python': {'name': 'python_library', 'length': 64, 'fewest': 100, 'most': 400}}
   c.class_split = {'python': {'pretrain': 75, 'meta_train': 35, 'meta_test': 35}}
-  c.model = {'name': 'decoder', 'width': 64, 'depth': 2, 'heads': 4}
+  c.model = {'name': 'decoder', 'vocab_size': 256, 'width': 64, 'depth': 2, 'heads': 4}
   c.task = {'name': 'language_model', 'lora_rank': args.lora}
   c.episodes = {'num_ways': 1, 'batch_size': 8, 'eval_size': 20}
 

@@ -92,14 +92,16 @@ def test_help_says_what_the_flags_are():
 @pytest.mark.slow
 def test_the_smoke_run_ends_in_results_and_again_at_once(tmp_path):
   workdir = tmp_path / 'run'
-  code, output, errors = main(f'{CONFIG}:smoke', '--config.seed=1', f'--workdir={workdir}')
+  changes = '--config.seed=1', '--config.sources.digits={"name": "digits"}'
+  code, output, errors = main(f'{CONFIG}:smoke', *changes, f'--workdir={workdir}')
   assert code == 0, errors
   assert 'Speed-up, experiment A' in output
   rows = json.loads((workdir / 'results.json').read_text())
   assert rows[0]['experiment'] == 'A'
-  assert json.loads((workdir / 'overrides.json').read_text()) == {'seed': 1}
+  overrides = json.loads((workdir / 'overrides.json').read_text())
+  assert overrides == {'seed': 1, 'sources.digits': {'name': 'digits'}}
   assert 'seed: 0 -> 1' in (workdir / 'diff.txt').read_text()
-  code, output, _ = main(f'{CONFIG}:smoke', '--config.seed=1', f'--workdir={workdir}')
+  code, output, _ = main(f'{CONFIG}:smoke', *changes, f'--workdir={workdir}')
   assert code == 0
   assert 'finished' in output
   code, _, errors = main(f'{CONFIG}:smoke', f'--workdir={workdir}')
