@@ -80,12 +80,14 @@ def test_each_different_run_is_run_once_for_each_seed(tmp_path):
   }
 
 
-def test_the_time_left_is_told_from_the_second_run_on(tmp_path, capsys):
-  swept(config(), tmp_path, Runner())
+def test_the_time_left_is_told_from_the_second_run_on(tmp_path, capsys, monkeypatch):
+  runner = Runner()
+  monkeypatch.setattr(sweep.time, 'monotonic', lambda: 10.0 * len(runner.seen))  # 10 s a run
+  swept(config(), tmp_path, runner)
   first, *others = [s for s in capsys.readouterr().out.splitlines() if s.startswith('[sweep] run')]
   assert first.startswith('[sweep] run 1/4: base/seed_0')
-  assert [line.partition(':')[0] for line in others] == [
-    f'[sweep] run {number}/4, about 0' for number in (2, 3, 4)
+  assert [line.partition(' left')[0] for line in others] == [
+    f'[sweep] run {number}/4, about 0:00:{left}' for number, left in ((2, 30), (3, 20), (4, 10))
   ]
 
 
