@@ -38,11 +38,18 @@ NETWORKS = {
 }
 SHAPES = {'mlp': (28, 28, 1), 'resnet': (32, 32, 3)}
 LOOPS, MIXED, VECTORS = ('sequential',) * 2, ('sequential', 'vectorized'), ('vectorized',) * 2
-WAYS = {  # (devices, how candidates and tasks run)
+WAYS = {  # on a CPU: (devices, how candidates and tasks run)
   'mlp': [(d, *way) for way in (LOOPS, MIXED, VECTORS) for d in (1, 2)],
   'resnet': [(1, *LOOPS), (2, *LOOPS)],  # vectorized convolutions on a CPU are hopeless
 }
 _NETWORK = flags.DEFINE_enum('network', 'mlp', list(NETWORKS), 'Which network to measure.')
+
+
+def ways(network: str) -> list[tuple[int, str, str]]:
+  """Those that suit the devices at hand: (devices, how candidates run, how tasks run)."""
+  if jax.default_backend() == 'cpu':
+    return WAYS[network]
+  return [(jax.device_count(), *way) for way in (LOOPS, MIXED, VECTORS)]
 
 
 def raw_loop(task: Task, store: Any, drawn: Any) -> tuple[Callable[[], Any], int]:
@@ -107,7 +114,7 @@ def main(_: Any) -> None:
     for part, size in sizes.items()
   }
   runs = {'raw adam': raw_loop(task, store, drawn)}
-  for way in WAYS[_NETWORK.value]:
+  for way in ways(_NETWORK.value):
     runs['{} devices, {}, {}'.format(*way)] = generation(task, store, drawn, *way)
   best = dict.fromkeys(runs, 0.0)
   for run, _ in runs.values():

@@ -22,6 +22,7 @@ from l2o.registry import choose
 WEIGHTS = 'resnet20_cifar10.safetensors'
 SERIES = tuple(float(f'{m}e{n}') for n in range(-4, 4) for m in (1, 3))
 RATES = {  # optimizer -> the lowest and the highest rate, for all parameters and for the head
+  'adafactor': ((1e-3, 1.0), (1e-2, 10.0)),
   'adam': ((3e-4, 3e-2), (3e-3, 3.0)),
   'adamw': ((3e-4, 3e-2), (3e-3, 3.0)),
   'ademamix': ((1e-4, 1e-2), (1e-3, 3e-1)),
@@ -38,8 +39,8 @@ RATES = {  # optimizer -> the lowest and the highest rate, for all parameters an
 
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps, `weights=FILE`, `size=32` for the images' size,
-  `only=A` for one experiment, `family=adam` for the rows of one hand-designed optimizer
-  and `family=adam_cosine_head` for one of them;
+  `only=A` for one experiment, `family=adam` for the rows of one hand-designed optimizer,
+  `family=adam_cosine_head` for one of them and `family=adam+sgd_cosine` for several;
   `rule`, `velo` and `celo`: `common.set_rules`.
   """
   words = {'rule': 'l3rs', 'velo': '', 'celo': ''}
@@ -77,8 +78,8 @@ def baselines(family: str = '') -> dict:
   }
   if not family:
     return rows
-  kept = choose(family, (*RATES, *rows), 'family')
-  return {name: row for name, row in rows.items() if kept in (name, row['rule']['optimizer'])}
+  kept = {choose(name, (*RATES, *rows), 'family') for name in family.split('+')}
+  return {name: row for name, row in rows.items() if kept & {name, row['rule']['optimizer']}}
 
 
 def _grid(lowest: float, highest: float) -> tuple[float, ...]:
