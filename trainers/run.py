@@ -102,8 +102,10 @@ def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> 
   from trainers.resources import meshes
 
   meshes.set_cpu_devices(config['cpu_devices'])
-  elsewhere = meshes.assumed(pods.devices(topology)) if topology else contextlib.nullcontext()
-  with elsewhere:
+  with contextlib.ExitStack() as elsewhere:
+    if topology:
+      elsewhere.enter_context(meshes.assumed(pods.devices(topology)))
+      elsewhere.enter_context(pods.compiled_quickly())
     found = programs.of(config)
     report.make(found, meshes.devices()[0])
 

@@ -1,11 +1,14 @@
 """The devices of a TPU pod that is not here, to compile for."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 
 from l2o.errors import InputError, first_line
+
+LEVEL = 'O1'  # of optimization; a run's own takes ten times as long (docs/howto/plan.md)
 
 
 def devices(name: str) -> Sequence[jax.Device]:
@@ -32,3 +35,14 @@ def devices(name: str) -> Sequence[jax.Device]:
       f'({first_line(error)})'
     ) from error
   return list(found.devices)
+
+
+@contextlib.contextmanager
+def compiled_quickly() -> Iterator[None]:
+  """Compiles at XLA's level O1, unless JAX_OPTIMIZATION_LEVEL names another."""
+  before = jax.config.jax_optimization_level
+  jax.config.update('jax_optimization_level', LEVEL if before == 'UNKNOWN' else before)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_optimization_level', before)

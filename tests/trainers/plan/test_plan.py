@@ -12,7 +12,7 @@ from l2o.tasks.classification import classification
 from tests.tiny_run import tiny, tiny_job
 from trainers import run
 from trainers.jobs import pipeline, training_job
-from trainers.plan import programs, report
+from trainers.plan import programs, report, topology
 from trainers.plan.analysis import analyse, size_of
 from trainers.resources import meshes
 from trainers.stages import meta_training, training
@@ -177,6 +177,21 @@ def test_sizes_of_shapes_as_xla_writes_them():
 def test_what_cannot_be_planned_is_one_sentence(changes, topology, says):
   with pytest.raises(InputError, match=says):
     run.plan(tiny(**changes), topology)
+
+
+@pytest.mark.parametrize(('named', 'used'), [('UNKNOWN', 'O1'), ('O3', 'O3')])
+def test_a_pod_is_compiled_for_quickly_unless_a_level_is_named(named, used, monkeypatch):
+  levels = []
+  monkeypatch.setattr(topology, 'devices', lambda name: jax.devices())
+  monkeypatch.setattr(report, 'make', lambda *_: levels.append(jax.config.jax_optimization_level))
+  before = jax.config.jax_optimization_level
+  try:
+    jax.config.update('jax_optimization_level', named)
+    run.plan(tiny(), 'v5e:2x2')
+    run.plan(tiny())
+    assert levels == [used, named]
+  finally:
+    jax.config.update('jax_optimization_level', before)
 
 
 def test_a_mesh_may_be_of_devices_that_are_not_here():
