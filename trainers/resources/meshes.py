@@ -87,7 +87,8 @@ def set_cpu_devices(count: int) -> None:
 def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
   """A mesh ('copy', 'population', 'data', 'model'); -1: all devices that are left.
 
-  It takes the first devices of each process, or all devices of all; 'copy' is how often it fits.
+  It takes the first devices of each process (on a TPU pod all of them, if it divides them), or all
+  devices of all; 'copy' is how often it fits.
 
   Raises:
     InputError: more devices are requested than exist, they cannot be divided among the processes,
@@ -115,6 +116,9 @@ def _repeated(count: int, shape: str) -> list[jax.Device]:
   found, own = devices(), _of_a_process()
   there = len(found)
   if count <= own:
+    # libtpu compiles for a whole slice, not for some chips of each of its hosts.
+    if there > own and found[0].platform == 'tpu' and own % count == 0:
+      return found
     return [device for i, device in enumerate(found) if i % own < count]
   if count % own or there % count:
     raise InputError(

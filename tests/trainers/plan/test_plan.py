@@ -204,6 +204,8 @@ def test_a_mesh_may_be_of_devices_that_are_not_here():
   with meshes.assumed([Chip(number) for number in range(16)]):
     assert meshes.make_mesh(population=-1).shape['population'] == 16
     assert meshes.make_mesh(data=4).shape['copy'] == 4
+    assert meshes.make_mesh(data=2).devices.size == 16, 'libtpu compiles for all of a slice'
+    assert meshes.make_mesh(data=3).devices.size == 12
     with pytest.raises(InputError, match='needs 17 devices, but there are 16'):
       meshes.make_mesh(population=17)
   assert meshes.make_mesh(population=-1).shape['population'] == jax.device_count()
