@@ -14,16 +14,13 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+SERIES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 RATES = {  # optimizer, schedule -> for all parameters, and for adapters
-  ('adamw', 'constant'): ((3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)),
-  ('adamw', 'cosine'): ((3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)),
-  ('schedule_free_adamw', 'constant'): (
-    (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4), (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3),
-  ),
-  ('muon', 'constant'): (
-    (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4), (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3),
-  ),
-}  # fmt: skip
+  ('adamw', 'constant'): ((*SERIES[1:], 3e-5), SERIES[1:]),
+  ('adamw', 'cosine'): ((*SERIES[1:], 3e-5), SERIES[1:]),
+  ('schedule_free_adamw', 'constant'): (SERIES, SERIES),
+  ('muon', 'constant'): (SERIES, SERIES),
+}
 
 
 def get_config(arg: str = '') -> ConfigDict:
