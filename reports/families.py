@@ -101,12 +101,16 @@ def _best(family: str, row: Any) -> str:
 
 
 def report(found: pd.DataFrame) -> str:
-  """The tables of every seed, and the speed-up of each learned optimizer. `found`: of `gather`."""
+  """The tables of every seed, and how much faster each learned optimizer is than the families.
+
+  `found` is of `gather`.
+  """
   parts = []
   for seed, of_seed in found.groupby('seed'):
     rows = results.frame(results.summarize(of_seed, SAMPLES, seed))
     parts += [f'Seed {seed}', render(rows)]
-    for optimizer in results.learned(rows):
+    rivals = rows['hand_designed'].any()
+    for optimizer in results.learned(rows) if rivals else ():
       lines = [speedup.line(rows, name, optimizer) for name in results.experiments(rows)]
       parts += ['\n'.join(lines), speedup.table(rows, optimizer)]
   return '\n\n'.join(parts)

@@ -77,6 +77,13 @@ def test_seeds_have_tables_of_their_own(save, runs):
   assert lines(second)['l3rs'][0] == '87.5 ± 12.5'
 
 
+def test_learned_optimizers_alone_have_a_table_without_differences_and_speed_ups(save):
+  found, _ = families.gather([save('alone', measured('l3rs', [[0.625], [0.75]]))])
+  told = families.report(found)
+  assert lines(told)['l3rs'] == ['62.5 ± 12.5', '75.0 ± 12.5']
+  assert 'difference' not in told and 'Speed-up' not in told
+
+
 def test_kept_records_stand_in_place_of_the_runs(runs, tmp_path):
   kept = tmp_path / 'kept.csv.gz'
   command = [sys.executable, '-m', 'reports.families']
