@@ -1,6 +1,6 @@
 """What online estimators have in common, and where two of them are one."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +29,14 @@ UNBIASED = ('gpes', 'nres', 'pes')
 QUADRATIC = PROBLEMS['B']
 
 
+@cache  # programs are compiled once for each estimator
 def made(name, unroll=QUADRATIC.unroll, **more):
   spec = {'name': 'reverse_mode' if name == 'whole' else name, 'particles': 6, 'window': 2}
   spec |= SPECS[name] | more
   return build(ONLINE, spec, 'estimator', unroll=unroll)
 
 
+@cache
 def noisy():
   """The quadratic with noise of the step's key and a start of the episode's key."""
 
