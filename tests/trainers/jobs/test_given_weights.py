@@ -127,8 +127,9 @@ def test_tasks_begin_with_the_files_numbers_and_see_its_images(finished):
 def test_each_start_is_another_network_and_the_file_has_no_stage(finished):
   losses = [tuple(losses_of(finished, name, '0.1')) for name in 'ACE']
   assert len(set(losses)) == 3
-  assert (finished / 'pretrain_other').exists()
-  assert not (finished / 'pretrain').exists()
+  assert (finished / 'pretrain_other' / 'metrics.jsonl').exists()
+  for name in ('pretrain', 'pretrain_random'):
+    assert not (finished / name).exists()
 
 
 def test_workdir_and_card_say_which_file_it_was(finished):

@@ -21,7 +21,8 @@ from reports import records
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from tests.problems import quadratic_task
-from tests.tiny_run import KilledError, execute, tiny
+from tests.tiny_run import SGD, KilledError, execute, tiny
+from tests.trainers.conftest import CONFIG
 from trainers.checks import blocks
 from trainers.harness import stage
 from trainers.harness.folder import RECORDS, Folder
@@ -51,14 +52,6 @@ def measured(folder, experiment, optimizer, steps, measure):
   found = table.set_index(list(cell)).loc[tuple(cell.values())].sort_values('task')
   assert found['task'].tolist() == [0, 1, 2]
   return found['value'].to_numpy()
-
-
-CONFIG = tiny(checkpoint_every_secs=0.0)
-
-
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  return execute(CONFIG, tmp_path_factory.mktemp('runs') / 'first')
 
 
 def programs(run):
@@ -174,7 +167,8 @@ def alone(task, images):
 
 def test_every_experiment_looks_up_its_own_images(tmp_path):
   """A cell of B recomputed on digits; A's images at the same positions would give another."""
-  config = tiny(**{'meta_train.num_generations': 0, 'meta_evaluate.num_steps': (5,)})
+  few = {'meta_train.num_generations': 0, 'meta_evaluate.num_steps': (5,)}
+  config = tiny(rule=SGD, **few)
   config['sources']['digits'] = {'name': 'digits', 'seed': 0}
   config['meta_evaluate']['experiments']['B'] = {
     'source': 'digits', 'classes': 'all', 'start': 'main',
@@ -317,26 +311,6 @@ def test_what_was_meta_trained_is_evaluated_the_same_when_it_comes_from_the_file
   assert held.card['revision']
   assert {r['num_steps'] for r in held.card['results']} == {2, 5}
   assert not (folder / 'figures' / 'meta_training.png').exists()
-
-
-def test_tasks_may_start_from_another_network_or_from_none(tmp_path):
-  """Experiments C and E: the same tasks and optimizers, three starts, three outcomes."""
-  place = {'source': 'glyphs', 'classes': 'meta_test'}
-  config = tiny(**{'meta_train.num_generations': 0})
-  other = {'source': 'glyphs', 'classes': 'meta_train', 'number': 1}
-  config['pretrain']['starts']['other'] = other
-  config['meta_evaluate']['experiments'] = {
-    name: {**place, 'start': start}
-    for name, start in zip('ACE', ('main', 'other', 'random'), strict=True)
-  }
-  head = common.baseline('adam', 'cosine', 'head', (0.1, 0.01))
-  config['meta_evaluate']['baselines'] = {'adam_cosine_head': head}
-  folder = execute(config, tmp_path / 'run')
-  rows = json.loads((folder / 'results.json').read_text())
-  losses = {r['experiment']: r['loss_mean'] for r in rows if r['optimizer'] == 'l3rs'}
-  assert len(set(losses.values())) == 3
-  assert (folder / 'pretrain_other' / 'metrics.jsonl').exists()
-  assert not (folder / 'pretrain_random').exists()
 
 
 def test_a_run_leaves_what_it_is_and_what_it_did(finished):
