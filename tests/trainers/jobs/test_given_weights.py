@@ -60,13 +60,13 @@ def of(path):
 @pytest.fixture(scope='module')
 def finished(here):
   with contextlib.chdir(here):
-    return execute(pipeline_config(), here / 'pipeline')
+    return execute(pipeline_config(), here / 'pipeline', drawn=False)
 
 
 @pytest.fixture(scope='module')
 def ended(here):
   with contextlib.chdir(here):
-    return execute(job_config(), here / 'job')
+    return execute(job_config(), here / 'job', drawn=False)
 
 
 @pytest.fixture

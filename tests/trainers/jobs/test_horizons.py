@@ -34,7 +34,7 @@ def test_rows_beyond_the_horizon_of_meta_training_are_marked(told, tmp_path, cap
   config = tiny(**{'meta_evaluate.num_steps': (3, 5, 6), 'log_every_secs': 1e-6})
   for name in ('short', 'bare'):
     config['meta_evaluate']['baselines'][f'from {name}'] = {'rule': told[name]}
-  folder = execute(config, tmp_path / 'run')
+  folder = execute(config, tmp_path / 'run', drawn=False)
   rows = json.loads((folder / 'results.json').read_text())
   beyond = {(row['optimizer'], row['num_steps']) for row in rows if 'beyond_horizon' in row}
   # The run's own is meta-trained with K up to 5.

@@ -71,7 +71,7 @@ def programs(run):
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit_in_as_few_programs(finished, tmp_path):
-  counts = programs(lambda: execute(CONFIG, tmp_path / 'second'))
+  counts = programs(lambda: execute(CONFIG, tmp_path / 'second', drawn=False))
   again = files(tmp_path / 'second')
   assert again == files(finished)
   assert 'accuracy' in set(records.read(finished / RECORDS, '')['measure'])
@@ -114,10 +114,10 @@ def test_an_interrupted_run_repeats_nothing_and_ends_the_same(
   monkeypatch.setattr(Interrupted, 'saved', [])
   monkeypatch.setattr(Interrupted, 'last', last)
   with pytest.raises(KilledError):
-    execute(CONFIG, folder)
+    execute(CONFIG, folder, drawn=False)
   monkeypatch.setattr(Interrupted, 'last', None)
   Interrupted.saved.clear()
-  execute(CONFIG, folder)
+  execute(CONFIG, folder, drawn=False)
   ends = {('pretrain', 6), ('meta_train', 3)}  # asked for again, of stages that have ended
   new = [entry for entry in dict.fromkeys(Interrupted.saved) if entry not in ends - {*rest}]
   assert new == rest
@@ -126,7 +126,7 @@ def test_an_interrupted_run_repeats_nothing_and_ends_the_same(
 
 def test_with_batches_over_two_devices_the_run_ends_the_same_to_rounding(finished, tmp_path):
   split = {'pretrain.mesh.data': 2, 'meta_train.mesh': {'population': 2, 'data': 2}}
-  folder = execute(common.with_diff(CONFIG, split), tmp_path / 'run')
+  folder = execute(common.with_diff(CONFIG, split), tmp_path / 'run', drawn=False)
   one, two = (l2o.read(where / 'optimizer.safetensors').theta for where in (finished, folder))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-5), one, two)
   for a, b in zip(*(files(where)['results'] for where in (finished, folder)), strict=True):
@@ -173,7 +173,7 @@ def test_every_experiment_looks_up_its_own_images(tmp_path):
   config['meta_evaluate']['experiments']['B'] = {
     'source': 'digits', 'classes': 'all', 'start': 'main',
   }  # fmt: skip
-  folder = execute(config, tmp_path / 'run')
+  folder = execute(config, tmp_path / 'run', drawn=False)
   plan = pipeline.build(config).meta_evaluate
   key, draw_b = jax.random.key(plan.seed), drawn(plan.experiments[1])
   episodes = start_episodes(plan.task, key, stage_start(folder), draw_b)

@@ -16,7 +16,8 @@ from trainers.stages import estimation
 
 def test_a_run_fed_by_the_host_ends_as_one_with_its_images_on_the_device(finished, tmp_path):
   """Chunks of 2 of up to 5 steps and 2 of 3 tasks at a time, so that neither comes out even."""
-  fed = execute(tiny(**{'feed.chunk_steps': 2, 'feed.tasks_at_once': 2}), tmp_path / 'fed')
+  config = tiny(**{'feed.chunk_steps': 2, 'feed.tasks_at_once': 2})
+  fed = execute(config, tmp_path / 'fed', drawn=False)
   theta, fed_theta = (l2o.read(run / 'optimizer.safetensors').theta for run in (finished, fed))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), fed_theta, theta)
   rows, fed_rows = (json.loads((run / 'results.json').read_text()) for run in (finished, fed))
