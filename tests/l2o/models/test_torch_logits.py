@@ -60,7 +60,7 @@ def each_size():
 
 
 @pytest.mark.large  # up to a gigabyte, for the ViT-B
-@pytest.mark.parametrize(('name', 'number'), each_size())
+@pytest.mark.parametrize(('name', 'number'), [*each_size()])
 def test_the_logits_are_torchs(tmp_path, name, number):
   (model, publisher, count), found = NETWORKS[name], recorded()[name]
   path = tmp_path / 'weights.safetensors'
