@@ -81,7 +81,7 @@ def benchmark(name):
   flags.FLAGS.mark_as_parsed()
 
 
-@pytest.mark.filterwarnings('default')  # as in a process of its own
+@pytest.mark.filterwarnings('default', 'ignore:the load_module')  # as in a process of its own
 @pytest.mark.parametrize('name', [name for name in ROUNDS if name != 'processes'])
 def test_it_takes_a_round(name, benchmark, capsys):
   smaller, arguments, printed = ROUNDS[name]

@@ -4,9 +4,7 @@ import fcntl
 
 import pytest
 
-from tests.tiny_run import execute, tiny
-
-CONFIG = tiny(checkpoint_every_secs=0.0)
+from tests.tiny_run import CONFIG, execute
 
 
 @pytest.fixture(scope='session')

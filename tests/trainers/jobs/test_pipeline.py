@@ -21,8 +21,7 @@ from reports import records
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from tests.problems import quadratic_task
-from tests.tiny_run import SGD, KilledError, execute, tiny
-from tests.trainers.conftest import CONFIG
+from tests.tiny_run import CONFIG, SGD, KilledError, execute, tiny
 from trainers.checks import blocks
 from trainers.harness import stage
 from trainers.harness.folder import RECORDS, Folder
