@@ -1,10 +1,13 @@
 """Every benchmark takes a round, on something small, and prints its table."""
 
+import importlib
 import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
+from absl import flags
 
 THIN = 'lambda *a, **k: ResNet(10, features=(2,), blocks=1, stem_stride=2)'
 # name -> (what is made smaller, flags, lines that are printed)
@@ -66,18 +69,37 @@ def test_all_of_them_are_here():
   assert there - {'__init__'} == ROUNDS.keys()
 
 
-@pytest.mark.parametrize(
-  'name',
-  [  # tests/pod starts two processes of main.py in every test run
-    pytest.param(name, marks=[pytest.mark.slow] if name == 'processes' else []) for name in ROUNDS
-  ],
-)
-def test_it_takes_a_round(name):
-  smaller, flags, printed = ROUNDS[name]
-  code = f'from absl import app; import benchmarks.{name} as b; {smaller}; app.run(b.main)'
-  done = subprocess.run(
-    [sys.executable, '-c', code, *flags], capture_output=True, text=True, timeout=600
-  )
+@pytest.fixture
+def benchmark(name):
+  """The module, whose flags and constants are its own: another's flags may have the same names."""
+  sys.modules.pop(f'benchmarks.{name}', None)
+  module = importlib.import_module(f'benchmarks.{name}')
+  yield module
+  for flag in flags.FLAGS.get_flags_for_module(module.__name__):
+    delattr(flags.FLAGS, flag.name)
+  flags.FLAGS.unparse_flags()
+  flags.FLAGS.mark_as_parsed()
+
+
+@pytest.mark.filterwarnings('default', 'ignore:the load_module')  # as in a process of its own
+@pytest.mark.parametrize('name', [name for name in ROUNDS if name != 'processes'])
+def test_it_takes_a_round(name, benchmark, capsys):
+  smaller, arguments, printed = ROUNDS[name]
+  exec(smaller, {'b': benchmark})
+  flags.FLAGS([name, *arguments])
+  with jax.numpy_rank_promotion('allow'):
+    benchmark.main([name])
+  said = capsys.readouterr().out
+  for line in printed:
+    assert line in said
+
+
+@pytest.mark.slow  # tests/pod starts two processes of main.py in every test run
+def test_several_processes_take_a_round():
+  smaller, arguments, printed = ROUNDS['processes']
+  code = f'from absl import app; import benchmarks.processes as b; {smaller}; app.run(b.main)'
+  command = [sys.executable, '-c', code, *arguments]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=600)
   assert done.returncode == 0, done.stderr
   for line in printed:
     assert line in done.stdout

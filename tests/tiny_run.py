@@ -1,7 +1,12 @@
 """The quickstart made tiny, for tests of the whole pipeline."""
 
+import contextlib
+from unittest import mock
+
 from configs import common, quickstart
 from trainers import run
+from trainers.harness.folder import Folder
+from trainers.jobs import shown
 
 
 class KilledError(Exception):
@@ -26,12 +31,19 @@ def tiny(**overrides):
   return common.freeze(c)
 
 
+CONFIG = tiny(checkpoint_every_secs=0.0)  # of the run that the fixture `finished` leaves
+
 # A rule of one meta-parameter, where the rule is not what is tested: its programs compile faster.
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.3}
 
 
-def execute(config, folder):
-  run.run(config, folder, default=config, overrides={})
+def execute(config, folder, drawn=True):
+  """The folder of a run; not `drawn` where a test looks at numbers: figures take a third of it."""
+  with contextlib.ExitStack() as without:
+    if not drawn:
+      without.enter_context(mock.patch.object(Folder, 'write_figures'))
+      without.enter_context(mock.patch.object(shown, 'ended'))
+    run.run(config, folder, default=config, overrides={})
   return folder
 
 

@@ -57,7 +57,7 @@ def gpes(
     >>> online, tasks = gpes(unroll, period=4, particles=2000, window=2), TaskBatch((), {}, 6)
     >>> theta, key = jnp.float32(0.5), jax.random.key(0)
     >>> state = online.init(theta, key, tasks)
-    >>> grad, state, metrics = online.estimate(theta, state, key, tasks)
+    >>> grad, state, metrics = jax.jit(online.estimate)(theta, state, key, tasks)
     >>> bool(grad > 0), state.clock.step.shape
     (True, (2000,))
   """

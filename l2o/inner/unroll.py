@@ -46,7 +46,7 @@ def unroll(rule: LearnedRule, task: Task) -> Unroll:
     >>> theta, key = rule.init(jax.random.key(1), jnp.ones(2)), jax.random.key(2)
     >>> estimator = pes(unroll(rule, task), particles=4, window=3)
     >>> state = estimator.init(theta, key, tasks)
-    >>> grad, state, metrics = estimator.estimate(theta, state, key, tasks)
+    >>> grad, state, metrics = jax.jit(estimator.estimate)(theta, state, key, tasks)
     >>> int(metrics['inner_steps'])  # of four pairs
     24
   """

@@ -43,8 +43,8 @@ class NeuralODE(nn.Module):
 
   Example:
     >>> model, times = NeuralODE(features=(8,)), jnp.linspace(0.0, 1.0, 5)
-    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 2)), times)
-    >>> model.apply(variables, jnp.ones((3, 2)), times).shape
+    >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 2)), times)
+    >>> jax.jit(model.apply)(variables, jnp.ones((3, 2)), times).shape
     (3, 5, 2)
 
   Source: Chen et al., "Neural Ordinary Differential Equations", arXiv 1806.07366, eq. (2).

@@ -94,7 +94,7 @@ def adafac_mlp_lopt(
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> rule = adafac_mlp_lopt()
     >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
-    >>> updates, state = tx.update(params, tx.init(params), params)
+    >>> updates, state = jax.jit(tx.update)(params, tx.init(params), params)
     >>> rule.diagnostics(state)['step_norm'].shape
     (2,)
   """

@@ -48,9 +48,10 @@ def language_model(
   Example:
     >>> from l2o.models.decoder import Decoder
     >>> task = language_model(Decoder(width=16, depth=1, heads=2), (9, 1, 1))
-    >>> params, model_state = task.init(jax.random.key(0))
+    >>> params, model_state = jax.jit(task.init)(jax.random.key(0))
     >>> batch = {'image': jnp.arange(18, dtype=jnp.uint8).reshape(2, 9, 1, 1)}
-    >>> round(float(task.evaluate(params, model_state, batch)['bits']))  # log2 of 256 bytes
+    >>> found = jax.jit(task.evaluate)(params, model_state, batch)
+    >>> round(float(found['bits']))  # log2 of 256 bytes
     8
   """
   length = _length(image_shape)

@@ -67,7 +67,7 @@ def test_whole_numbers_may_be_frozen():
   params = {'count': jnp.arange(3), 'head': PARAMS['head']}
   grads = {'count': jnp.zeros(3), 'head': PARAMS['head']}
   tx = bound('head_only', params)
-  updates, _ = tx.update(grads, tx.init(params), params, value=1.0)
+  updates, _ = jax.jit(lambda state: tx.update(grads, state, params, value=1.0))(tx.init(params))
   assert updates['count'].dtype == jnp.int32 or np.all(updates['count'] == 0)
 
 
@@ -103,7 +103,7 @@ def test_no_parameters_name_the_call_without_a_loss(name):
   tx = bound(name)
   with pytest.raises(l2o.InputError, match=r'needs the parameters: call update\(grads, state, par'):
     tx.update(PARAMS, tx.init(PARAMS))
-  tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+  jax.eval_shape(lambda p: tx.update(p, tx.init(p), p), PARAMS)
 
 
 @pytest.mark.parametrize('name', NEED_LOSS)

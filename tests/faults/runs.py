@@ -43,10 +43,10 @@ def interrupted(config, folder, stage, step):
   return folder
 
 
-def refusal(config, folder):
+def refusal(config, folder, drawn=True):
   """The one sentence in which a run is refused; None if it ends. Anything else is raised."""
   try:
-    execute(config, folder)
+    execute(config, folder, drawn)
   except (InputError, RunError) as error:
     said = str(error)
     assert '\n' not in said

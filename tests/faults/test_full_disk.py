@@ -69,7 +69,7 @@ def test_a_full_disk(kind, number, runs, disk, record_property):  # noqa: F811
 
 @pytest.mark.parametrize('name', WRITTEN)
 def test_no_room_for_a_file(name, runs, tmp_path, monkeypatch, record_property):  # noqa: F811
-  replace = atomic.replace
+  replace, config, folder = atomic.replace, CONFIGS['job'], tmp_path / 'run'
 
   def full(path, content):
     if path.name == name:
@@ -77,10 +77,10 @@ def test_no_room_for_a_file(name, runs, tmp_path, monkeypatch, record_property):
     replace(path, content)
 
   monkeypatch.setattr(atomic, 'replace', full)
-  assert f'No space left on device ({tmp_path}' in refusal(CONFIGS['job'], tmp_path / 'run')
+  assert f'No space left on device ({tmp_path}' in refusal(config, folder, drawn=False)
   monkeypatch.undo()
-  assert refusal(CONFIGS['job'], tmp_path / 'run') is None
-  assert left(tmp_path / 'run') == left(runs('job', 'finished'))
+  assert refusal(config, folder, drawn=False) is None
+  assert left(folder) == left(runs('job', 'finished'))
   record_property(ROW, ('job: no room for a file of a run', 'refused in one sentence'))
 
 

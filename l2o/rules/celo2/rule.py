@@ -138,7 +138,7 @@ def celo2(
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> rule = celo2(learning_rate=0.01, schedule='cosine', weight_decay=0.1)
     >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
-    >>> updates, state = tx.update(params, tx.init(params), params)
+    >>> updates, state = jax.jit(tx.update)(params, tx.init(params), params)
     >>> rule.diagnostics(state)['step_norm'].shape
     (2,)
   """
@@ -177,7 +177,7 @@ def celo2_base(
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.array([0.5, -2.0])}
     >>> rule = celo2_base(learning_rate=0.01)
     >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
-    >>> updates, _ = tx.update(params, tx.init(params), params)
+    >>> updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
     >>> round(float(jnp.sqrt(jnp.mean(updates['bias'] ** 2))), 4)
     0.01
   """

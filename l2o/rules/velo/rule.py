@@ -137,7 +137,7 @@ def velo(
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> rule = velo(lstm_width=8, bank_size=4)
     >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
-    >>> updates, state = tx.update(params, tx.init(params), params, value=jnp.array(0.7))
+    >>> updates, state = jax.jit(tx.update)(params, tx.init(params), params, value=0.7)
     >>> rule.diagnostics(state)['lr_mult'].shape
     (2,)
   """
@@ -170,7 +170,7 @@ def celo(
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
     >>> rule = celo(lstm_width=8)
     >>> tx = rule.bind(rule.init(jax.random.key(0), params), num_steps=10)
-    >>> updates, state = tx.update(params, tx.init(params), params, value=jnp.array(0.7))
+    >>> updates, state = jax.jit(tx.update)(params, tx.init(params), params, value=0.7)
     >>> rule.diagnostics(state)['lr_mult']
     Array([0.27182817, 0.27182817], dtype=float32)
   """

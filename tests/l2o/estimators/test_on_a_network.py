@@ -1,6 +1,6 @@
 """Estimators on the training of a small MLP by a rule with eight meta-parameters."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,22 @@ def problem():
   return small_mlp.problem(HORIZON, longest=9)
 
 
-def exact(problem, objective='mean', tasks=None, **more):
+@cache
+def whole(rule, task, objective):
+  """Compiled once for all horizons."""
+  online = reverse_mode(unroll(rule, task), max_steps=9, objective=objective)
+
+  @jax.jit
+  def gradient(theta, key, tasks):
+    return online.estimate(theta, online.init(theta, key, tasks), key, tasks)[0]
+
+  return gradient
+
+
+def exact(problem, objective='mean', tasks=None):
   rule, task, theta, given = problem
   tasks = given if tasks is None else tasks
-  online = reverse_mode(unroll(rule, task), max_steps=9, objective=objective, **more)
-  key = jax.random.key(0)
-  return jax.jit(online.estimate)(theta, online.init(theta, key, tasks), key, tasks)[0]
+  return whole(rule, task, objective)(theta, jax.random.key(0), tasks)
 
 
 def gradient_of_the_rollout(problem, objective, horizon=HORIZON):

@@ -30,7 +30,7 @@ SHAPES = {
   'kernel': (3, 3, 2, 5),
 }  # fmt: skip
 FEW = {name: SHAPES[name] for name in ('scalar', 'bias', 'long', 'wide', 'twin', 'conv', 'kernel')}
-RANKS = {name: SHAPES[name] for name in ('bias', 'wide', 'conv')}
+RANKS = {name: SHAPES[name] for name in ('bias', 'conv')}
 
 
 def but(*others):
@@ -111,7 +111,7 @@ def celo2_forms(golden):
   }
 
 
-@pytest.mark.slow  # the next test repeats their steps
+@pytest.mark.slow  # the test after it repeats their steps, and the reference has all shapes
 @pytest.mark.parametrize('whole', [False, True])
 def test_celo2_repeats_recorded_runs(whole):
   """The base form all tensors; the others some, unless `whole`: all raw steps are recorded too."""
@@ -127,11 +127,19 @@ def test_celo2_repeats_recorded_runs(whole):
   replay(meta.bind(theta, 10), golden, 'meta', roundings=4, names=names)
 
 
-@pytest.mark.parametrize('matrices', [True, False])
-def test_celo2_repeats_recorded_raw_steps(matrices):
-  """Of all matrices, embeddings too, and of the vectors, at parameters that stay."""
+@pytest.mark.parametrize(
+  ('matrices', 'left_out'),
+  [
+    (False, ()),
+    (True, ('square', 'row', 'stack', 'cube')),  # the reference has shapes like these
+    pytest.param(True, (), marks=pytest.mark.slow),
+  ],
+)
+def test_celo2_repeats_recorded_raw_steps(matrices, left_out):
+  """Of matrices, embeddings too, or of the vectors, at parameters that stay."""
   golden = np.load(GOLDEN / 'celo2.npz')
   names = [k for k, x in nested(golden, 'params0/').items() if (x.ndim > 1) == matrices]
+  names = [name for name in names if name not in left_out]
   params = {k: jnp.asarray(golden[f'params0/{k}']) for k in names}
   rule = l2o.rule('celo2', learning_rate=1.0, embeddings='(?!)')
   rule = rule if matrices else l2o.rule('celo2_base', learning_rate=1.0)

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 import l2o
+from checkpoints import Checkpoints
 from configs import common
 from l2o.errors import InputError
 from l2o.inner.rollout import run_episode, start_episodes
@@ -60,13 +61,13 @@ def of(path):
 @pytest.fixture(scope='module')
 def finished(here):
   with contextlib.chdir(here):
-    return execute(pipeline_config(), here / 'pipeline')
+    return execute(pipeline_config(), here / 'pipeline', drawn=False)
 
 
 @pytest.fixture(scope='module')
 def ended(here):
   with contextlib.chdir(here):
-    return execute(job_config(), here / 'job')
+    return execute(job_config(), here / 'job', drawn=False)
 
 
 @pytest.fixture
@@ -101,17 +102,17 @@ def losses_of(folder, experiment, setting):
 
 
 def test_tasks_begin_with_the_files_numbers_and_see_its_images(finished):
-  """Episodes of experiment A from the file and a task made by hand, beside what was measured."""
+  """Episodes from each start and a task made by hand, beside what was measured."""
   plan = pipeline.build(pipeline_config())
   model = ViT(5, **VIT)
   held = load_weights('vit.safetensors', model, (28, 28, 1), jax.random.key(0))
   equal(plan.given['main'].start, (held.params, held.model_state))
   stage = plan.meta_evaluate
-  experiment = stage.experiments[0]
-  drawn = {x: experiment.tasks.sample(0, 3, 5)[x] for x in ('train', 'evaluation')}
   rule = l2o.rule('hand_designed', optimizer='sgd')
   task = classification(model, (28, 28, 1), preprocessing={**HALVES, 'size': 28})
-  start = held.params, held.model_state
+  other = training.prepare(plan.pretrain['other']).state
+  other = Checkpoints(finished / 'pretrain_other' / 'checkpoints').restore_or(other)[0].inner
+  starts = (held.params, held.model_state), (other.params, other.model_state), None  # drawn anew
 
   @jax.jit
   def first(start, drawn, store, theta):
@@ -119,16 +120,20 @@ def test_tasks_begin_with_the_files_numbers_and_see_its_images(finished):
     episode = jax.tree.map(lambda x: jnp.asarray(x)[0], episodes)
     return episode, run_episode(rule, task, theta, episode, TaskBatch(episode, store, jnp.int32(5)))
 
-  episode, got = first(start, drawn, experiment.stores, {'learning_rate': jnp.float32(0.1)})
-  equal({**episode.params, 'head': 0}, {**held.params, 'head': 0})
-  np.testing.assert_allclose(got['loss'], losses_of(finished, 'A', '0.1')[0], rtol=1e-4)
+  theta = {'learning_rate': jnp.float32(0.1)}
+  for experiment, start in zip(stage.experiments, starts, strict=True):
+    drawn = {x: experiment.tasks.sample(0, 3, 5)[x] for x in ('train', 'evaluation')}
+    episode, got = first(start, drawn, experiment.stores, theta)
+    wanted = losses_of(finished, experiment.name, '0.1')[0]
+    np.testing.assert_allclose(got['loss'], wanted, rtol=1e-4)
+    if experiment.name == 'A':
+      equal({**episode.params, 'head': 0}, {**held.params, 'head': 0})
 
 
-def test_each_start_is_another_network_and_the_file_has_no_stage(finished):
-  losses = [tuple(losses_of(finished, name, '0.1')) for name in 'ACE']
-  assert len(set(losses)) == 3
-  assert (finished / 'pretrain_other').exists()
-  assert not (finished / 'pretrain').exists()
+def test_the_file_and_the_random_start_have_no_stage(finished):
+  assert (finished / 'pretrain_other' / 'metrics.jsonl').exists()
+  for name in ('pretrain', 'pretrain_random'):
+    assert not (finished / name).exists()
 
 
 def test_workdir_and_card_say_which_file_it_was(finished):

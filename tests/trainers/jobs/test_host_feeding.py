@@ -1,5 +1,7 @@
 """Jobs, pretraining and episodes whose images the host reads and transforms."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -15,6 +17,7 @@ from trainers.jobs import pipeline, training_job
 
 AUGMENT = [{'name': 'random_crop', 'size': 28, 'padding': 4}, {'name': 'flip'}]
 FED = {'feed.chunk_steps': 2, 'feed.threads': 2}
+run = partial(execute, drawn=False)
 
 
 def job(**diff):
@@ -27,7 +30,6 @@ def job(**diff):
   c.task = {'name': 'classification'}
   c.rule = dict(SGD)
   c.train.update(num_steps=6, log_every=1, eval_every=3)
-  c.checkpoint_every_secs = 0.0
   return common.with_diff(common.freeze(c), diff)
 
 
@@ -39,18 +41,18 @@ def ended(folder):
 @pytest.fixture(scope='module')
 def augmented(tmp_path_factory):
   folder = tmp_path_factory.mktemp('runs') / 'augmented'
-  return execute(job(**FED, **{'feed.train': AUGMENT}), folder)
+  return run(job(**FED, **{'feed.train': AUGMENT}), folder)
 
 
 def test_a_job_fed_by_the_host_ends_as_one_with_its_images_in_memory(tmp_path):
-  memory, fed = execute(job(), tmp_path / 'memory'), execute(job(**FED), tmp_path / 'fed')
+  memory, fed = run(job(), tmp_path / 'memory'), run(job(**FED), tmp_path / 'fed')
   assert ended(fed) == ended(memory)
 
 
 def test_worker_processes_change_nothing_and_transforms_do(augmented, tmp_path):
   working = {**FED, 'feed.workers': 2, 'feed.train': AUGMENT}
-  assert ended(execute(job(**working), tmp_path / 'workers')) == ended(augmented)
-  assert ended(execute(job(**FED), tmp_path / 'plain'))[0] != ended(augmented)[0]
+  assert ended(run(job(**working), tmp_path / 'workers')) == ended(augmented)
+  assert ended(run(job(**FED), tmp_path / 'plain'))[0] != ended(augmented)[0]
 
 
 class Killed(Checkpoints):
@@ -63,13 +65,14 @@ class Killed(Checkpoints):
 
 
 def test_a_killed_job_resumes_with_the_same_transforms(augmented, tmp_path, monkeypatch):
-  config, folder = job(**FED, **{'feed.train': AUGMENT}), tmp_path / 'run'
-  other = job(**FED, **{'feed.train': AUGMENT, 'feed.workers': 1})  # others may read the rest
+  settings = {**FED, 'feed.train': AUGMENT, 'checkpoint_every_secs': 0.0}
+  config, folder = job(**settings), tmp_path / 'run'
+  other = job(**settings, **{'feed.workers': 1})  # others may read the rest
   monkeypatch.setattr(stage, 'Checkpoints', Killed)
   with pytest.raises(KilledError):
-    execute(config, folder)
+    run(config, folder)
   monkeypatch.undo()
-  assert ended(execute(other, folder)) == ended(augmented)
+  assert ended(run(other, folder)) == ended(augmented)
 
 
 @pytest.mark.slow  # the tests around it run each of its parts
@@ -83,7 +86,7 @@ def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path)
   ):
     settings = {**FED, **more, 'feed.train': AUGMENT, 'meta_evaluate.baselines': rows}
     settings |= {'meta_evaluate.num_steps': [3], 'rule': SGD}
-    folder = execute(tiny(**settings), tmp_path / name)
+    folder = run(tiny(**settings), tmp_path / name)
     table = records.read(folder / RECORDS, '').query("measure == 'loss'")
     losses = table.pivot(index=['K', 'task'], columns='optimizer', values='value')
     np.testing.assert_array_equal(losses['one'], losses['other'])
@@ -94,7 +97,7 @@ def test_all_optimizers_see_the_same_transformed_images_in_every_stage(tmp_path)
 def test_an_optimizer_is_evaluated_on_what_the_host_feeds_without_meta_training(tmp_path):
   few = {'meta_train.num_generations': 0, 'meta_evaluate.num_steps': [2]}
   config = tiny(**FED, **few, rule=SGD)
-  folder = execute(config, tmp_path / 'run')
+  folder = run(config, tmp_path / 'run')
   assert set(records.read(folder / RECORDS, '')['K']) == {2}
 
 

@@ -21,7 +21,7 @@ from reports import records
 from reports.results import read_lines
 from tests.pictures import is_drawn
 from tests.problems import quadratic_task
-from tests.tiny_run import KilledError, execute, tiny
+from tests.tiny_run import CONFIG, SGD, KilledError, execute, tiny
 from trainers.checks import blocks
 from trainers.harness import stage
 from trainers.harness.folder import RECORDS, Folder
@@ -53,14 +53,6 @@ def measured(folder, experiment, optimizer, steps, measure):
   return found['value'].to_numpy()
 
 
-CONFIG = tiny(checkpoint_every_secs=0.0)
-
-
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  return execute(CONFIG, tmp_path_factory.mktemp('runs') / 'first')
-
-
 def programs(run):
   """How often each program was compiled, by name."""
   counts = collections.Counter()
@@ -78,7 +70,7 @@ def programs(run):
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit_in_as_few_programs(finished, tmp_path):
-  counts = programs(lambda: execute(CONFIG, tmp_path / 'second'))
+  counts = programs(lambda: execute(CONFIG, tmp_path / 'second', drawn=False))
   again = files(tmp_path / 'second')
   assert again == files(finished)
   assert 'accuracy' in set(records.read(finished / RECORDS, '')['measure'])
@@ -121,10 +113,10 @@ def test_an_interrupted_run_repeats_nothing_and_ends_the_same(
   monkeypatch.setattr(Interrupted, 'saved', [])
   monkeypatch.setattr(Interrupted, 'last', last)
   with pytest.raises(KilledError):
-    execute(CONFIG, folder)
+    execute(CONFIG, folder, drawn=False)
   monkeypatch.setattr(Interrupted, 'last', None)
   Interrupted.saved.clear()
-  execute(CONFIG, folder)
+  execute(CONFIG, folder, drawn=False)
   ends = {('pretrain', 6), ('meta_train', 3)}  # asked for again, of stages that have ended
   new = [entry for entry in dict.fromkeys(Interrupted.saved) if entry not in ends - {*rest}]
   assert new == rest
@@ -133,7 +125,7 @@ def test_an_interrupted_run_repeats_nothing_and_ends_the_same(
 
 def test_with_batches_over_two_devices_the_run_ends_the_same_to_rounding(finished, tmp_path):
   split = {'pretrain.mesh.data': 2, 'meta_train.mesh': {'population': 2, 'data': 2}}
-  folder = execute(common.with_diff(CONFIG, split), tmp_path / 'run')
+  folder = execute(common.with_diff(CONFIG, split), tmp_path / 'run', drawn=False)
   one, two = (l2o.read(where / 'optimizer.safetensors').theta for where in (finished, folder))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-5), one, two)
   for a, b in zip(*(files(where)['results'] for where in (finished, folder)), strict=True):
@@ -174,12 +166,13 @@ def alone(task, images):
 
 def test_every_experiment_looks_up_its_own_images(tmp_path):
   """A cell of B recomputed on digits; A's images at the same positions would give another."""
-  config = tiny(**{'meta_train.num_generations': 0, 'meta_evaluate.num_steps': (5,)})
+  few = {'meta_train.num_generations': 0, 'meta_evaluate.num_steps': (5,)}
+  config = tiny(rule=SGD, **few)
   config['sources']['digits'] = {'name': 'digits', 'seed': 0}
   config['meta_evaluate']['experiments']['B'] = {
     'source': 'digits', 'classes': 'all', 'start': 'main',
   }  # fmt: skip
-  folder = execute(config, tmp_path / 'run')
+  folder = execute(config, tmp_path / 'run', drawn=False)
   plan = pipeline.build(config).meta_evaluate
   key, draw_b = jax.random.key(plan.seed), drawn(plan.experiments[1])
   episodes = start_episodes(plan.task, key, stage_start(folder), draw_b)
@@ -317,26 +310,6 @@ def test_what_was_meta_trained_is_evaluated_the_same_when_it_comes_from_the_file
   assert held.card['revision']
   assert {r['num_steps'] for r in held.card['results']} == {2, 5}
   assert not (folder / 'figures' / 'meta_training.png').exists()
-
-
-def test_tasks_may_start_from_another_network_or_from_none(tmp_path):
-  """Experiments C and E: the same tasks and optimizers, three starts, three outcomes."""
-  place = {'source': 'glyphs', 'classes': 'meta_test'}
-  config = tiny(**{'meta_train.num_generations': 0})
-  other = {'source': 'glyphs', 'classes': 'meta_train', 'number': 1}
-  config['pretrain']['starts']['other'] = other
-  config['meta_evaluate']['experiments'] = {
-    name: {**place, 'start': start}
-    for name, start in zip('ACE', ('main', 'other', 'random'), strict=True)
-  }
-  head = common.baseline('adam', 'cosine', 'head', (0.1, 0.01))
-  config['meta_evaluate']['baselines'] = {'adam_cosine_head': head}
-  folder = execute(config, tmp_path / 'run')
-  rows = json.loads((folder / 'results.json').read_text())
-  losses = {r['experiment']: r['loss_mean'] for r in rows if r['optimizer'] == 'l3rs'}
-  assert len(set(losses.values())) == 3
-  assert (folder / 'pretrain_other' / 'metrics.jsonl').exists()
-  assert not (folder / 'pretrain_random').exists()
 
 
 def test_a_run_leaves_what_it_is_and_what_it_did(finished):

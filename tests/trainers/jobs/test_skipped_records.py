@@ -59,7 +59,7 @@ def test_a_pipeline_counts_them_once_in_each_stage_and_in_each_row(folder, tmp_p
   }
   config['episodes'] = config['episodes'] | {'num_ways': 3, 'eval_size': 6}
   config['pretrain'] = config['pretrain'] | {'batch_size': 4}
-  run = execute(config, tmp_path / 'run')
+  run = execute(config, tmp_path / 'run', drawn=False)
   rows = json.loads((run / 'results.json').read_text())
   assert rows
   assert {row['skipped_records'] for row in rows} == {2}
@@ -78,7 +78,7 @@ def test_a_training_job_counts_them_too_and_says_nothing_without(folder, tmp_pat
       'name': 'images', 'source': source(folder, on_bad_record=split),
       'split': {'all': 10}, 'classes': 'all', 'batch_size': 4, 'num_evaluated': 9,
     }  # fmt: skip
-    run = execute(common.freeze(c), tmp_path / name)
+    run = execute(common.freeze(c), tmp_path / name, drawn=False)
     results = json.loads((run / 'results.json').read_text())
     found[name] = results.get('skipped_records'), lines(run / 'train' / 'metrics.jsonl')
     for damaged in (folder / 'train/n03/images/n03_1.JPEG', folder / 'val/images/n050.JPEG'):

@@ -14,7 +14,7 @@ RATES = (1.0, 0.3, 0.03)
 
 def run(folder, **more):
   rates = {'meta_evaluate.baselines.sgd_constant.learning_rates': RATES}
-  execute(tiny(rule=SGD, **rates, **more), folder)
+  execute(tiny(rule=SGD, **rates, **more), folder, drawn=False)
   results = json.loads((folder / 'results.json').read_text())
   return records.read(folder / RECORDS, ''), results
 

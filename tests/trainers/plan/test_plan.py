@@ -9,7 +9,7 @@ from l2o.errors import InputError
 from l2o.estimators.nes import nes
 from l2o.models.resnet import ResNet
 from l2o.tasks.classification import classification
-from tests.tiny_run import tiny, tiny_job
+from tests.tiny_run import SGD, tiny, tiny_job
 from trainers import run
 from trainers.jobs import pipeline, training_job
 from trainers.plan import programs, report, topology
@@ -42,7 +42,7 @@ def test_states_have_the_sizes_that_the_run_has():
 
 
 def test_calls_and_examples_are_the_configs():
-  config = tiny(**{'meta_train.min_steps': 2, 'meta_train.max_steps': 6})
+  config = tiny(rule=SGD, **{'meta_train.min_steps': 2, 'meta_train.max_steps': 6})
   pretrain, generation, learned, grid = programs.of_pipeline(pipeline.build(config))
   assert (pretrain.calls, pretrain.examples) == (6, 128)
   # Candidates, tasks, mean steps, examples of a batch.
@@ -54,6 +54,7 @@ def test_calls_and_examples_are_the_configs():
 def test_images_that_the_host_feeds_are_planned_by_the_chunk():
   """Chunks of two steps: K of 2 to 6 takes 1, 2, 2, 3 and 3; horizons of 2 and 5 take 1 and 3."""
   config = tiny(
+    rule=SGD,
     **{'feed.chunk_steps': 2, 'meta_train.min_steps': 2, 'meta_train.max_steps': 6},
     **{'feed.tasks_at_once': 3, 'meta_evaluate.tuning_tasks': 5},
   )
@@ -76,17 +77,17 @@ def test_images_that_the_host_feeds_are_planned_by_the_chunk():
 
 @pytest.mark.large
 def test_blank_images_plan_a_run_on_data_that_are_not_here():
-  config = tiny()
+  config = tiny(rule=SGD)
   sizes = {'num_classes': 62, 'train': 300_000, 'validation': 10_000, 'size': 28, 'channels': 1}
   config['sources'] = {'glyphs': {'name': 'blank', **sizes}}
-  real, large = ([*programs.of_pipeline(pipeline.build(c))][1] for c in (tiny(), config))
+  real, large = ([*programs.of_pipeline(pipeline.build(c))][1] for c in (tiny(rule=SGD), config))
   assert large.saved == real.saved
   grown = analyse(large.lowered.compile()).arguments - analyse(real.lowered.compile()).arguments
   assert grown == pytest.approx((300_000 + 10_000) * 28 * 28, rel=0.05)  # images lie on the device
 
 
 def test_a_population_left_out_is_the_estimators_own():
-  config = tiny(**{'meta_train.num_generations': 1})
+  config = tiny(rule=SGD, **{'meta_train.num_generations': 1})
   del config['estimator']['population']
   _, generation, *_ = programs.of_pipeline(pipeline.build(config))
   spec = config['meta_train']
@@ -147,7 +148,8 @@ def test_the_operations_of_a_resnet_are_those_counted_by_hand(features, blocks):
 
 def test_what_is_compiled_says_what_it_needs(capsys, monkeypatch):
   """On one device; the report's numbers are the compiler's."""
-  config = tiny(**{'meta_train.mesh': {'population': 1, 'data': 1}, 'cpu_devices': 1})
+  mesh = {'population': 1, 'data': 1}
+  config = tiny(rule=SGD, cpu_devices=1, **{'meta_train.mesh': mesh})
   plan = pipeline.build(config)
   _, generation, *_ = programs.of_pipeline(plan)
   lines, operations = report.describe(generation, there=10**9)

@@ -23,7 +23,8 @@ from trainers.stages import reinit, training
 
 SGD = {'name': 'hand_designed', 'optimizer': 'sgd', 'learning_rate': 0.1}
 ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.1}
-OPTIONS = stage.Options(log_every_secs=60.0, checkpoint_every_secs=0.0, keep_checkpoints=2)
+OPTIONS = stage.Options(log_every_secs=60.0, checkpoint_every_secs=60.0, keep_checkpoints=2)
+SAVING = OPTIONS._replace(checkpoint_every_secs=0.0)  # after each step
 
 
 def slopes(number):
@@ -99,10 +100,10 @@ def test_a_killed_job_ends_as_an_unbroken_one(tmp_path, policy):
     return slopes(number)
 
   rule = l2o.rule(**ADAM)
-  unbroken = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'a'), OPTIONS).state
+  unbroken = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'a'), SAVING).state
   with pytest.raises(KilledError):
-    training.run(plan(rule=rule, policy=policy, sample=dies), Folder(tmp_path / 'b'), OPTIONS)
-  resumed = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'b'), OPTIONS).state
+    training.run(plan(rule=rule, policy=policy, sample=dies), Folder(tmp_path / 'b'), SAVING)
+  resumed = training.run(plan(rule=rule, policy=policy), Folder(tmp_path / 'b'), SAVING).state
   jax.tree.map(np.testing.assert_array_equal, resumed, unbroken)
   for name in ('metrics.jsonl', 'best.json'):
     assert (tmp_path / 'a' / name).read_text() == (tmp_path / 'b' / name).read_text()
@@ -243,13 +244,13 @@ def test_a_sharded_job_that_was_killed_ends_as_an_unbroken_one_on_any_mesh(tmp_p
   settings = {'task': matrix_task(), 'rule': l2o.rule(**ADAM), 'evaluation': rows_of(99)}
   settings |= {'placement': (('kernel', (None, 'model')), ('bias', ('model',)))}
   before = settings | {'mesh': meshes.make_mesh(data=4, model=2)}
-  unbroken = training.run(plan(**before, sample=rows_of), Folder(tmp_path / 'a'), OPTIONS).state
+  unbroken = training.run(plan(**before, sample=rows_of), Folder(tmp_path / 'a'), SAVING).state
   with pytest.raises(KilledError):
-    training.run(plan(**before, sample=dies), Folder(tmp_path / 'b'), OPTIONS)
+    training.run(plan(**before, sample=dies), Folder(tmp_path / 'b'), SAVING)
   after = settings | {'mesh': meshes.make_mesh(**mesh)}
   seen = []
   sample = lambda number: seen.append(number) or rows_of(number)  # noqa: E731
-  resumed = training.run(plan(**after, sample=sample), Folder(tmp_path / 'b'), OPTIONS).state
+  resumed = training.run(plan(**after, sample=sample), Folder(tmp_path / 'b'), SAVING).state
   assert 0 not in seen[1:]  # but for the trial of shapes, it begins where it ended
   kernels = [x for x in jax.tree.leaves(resumed.inner) if x.shape == (4, 6)]
   assert len(kernels) == 3  # and Adam's two moments
@@ -277,7 +278,6 @@ def test_a_placement_that_cannot_be_is_refused(placement, says):
 
 def test_the_centre_is_where_it_ends(tmp_path):
   still = {'slope': np.zeros(8, np.float32)}
-  built = plan(sample=lambda number: still, num_steps=300)
-  options = OPTIONS._replace(checkpoint_every_secs=60.0)
-  state = training.run(built, Folder(tmp_path), options).state
+  built = plan(sample=lambda number: still, num_steps=300, log_every=300, eval_every=300)
+  state = training.run(built, Folder(tmp_path), OPTIONS).state
   np.testing.assert_allclose(state.inner.params['w'], CENTRE, atol=1e-3)
