@@ -37,6 +37,7 @@ class Problem(NamedTuple):
   particles: int  # of an estimate from windows
   window: int  # steps
   period: int  # of gpes, steps
+  eval_tasks: int
 
 
 class Theta(NamedTuple):
@@ -48,10 +49,10 @@ class Theta(NamedTuple):
 
 
 PROBLEMS = {
-  'quickstart': Problem(50, 28_800, population=8, particles=4, window=10, period=20),
-  'long': Problem(2_000, 192_000, population=4, particles=4, window=100, period=500),
+  'quickstart': Problem(50, 28_800, population=8, particles=4, window=10, period=20, eval_tasks=8),
+  'long': Problem(2_000, 192_000, population=4, particles=4, window=100, period=500, eval_tasks=2),
 }
-SMOKE = Problem(8, 1_536, population=4, particles=2, window=4, period=8)
+SMOKE = Problem(8, 1_536, population=4, particles=2, window=4, period=8, eval_tasks=2)
 THETAS = {
   # Half of the usual units: an inner step costs a third.
   'mlp_lopt': Theta({'name': 'mlp_lopt', 'hidden_size': 16}, sigma=0.01, learning_rate=3e-3),
@@ -76,10 +77,12 @@ def get_config(arg: str = '') -> ConfigDict:
     meta_batch=1,
     min_steps=problem.num_steps,
     max_steps=problem.num_steps,
-    optimizer={'name': 'adam', 'learning_rate': theta.learning_rate},
     objective='mean',  # as that of the estimators of windows
-    eval_tasks=2 if args.smoke else 4,
+    eval_tasks=problem.eval_tasks,
   )
+  c.meta_train.optimizer = {
+    'name': 'adam', 'learning_rate': theta.learning_rate, 'schedule': 'cosine',
+  }  # fmt: skip
   c.meta_evaluate.update(
     num_steps=(problem.num_steps,),
     num_tasks=2,
