@@ -46,6 +46,7 @@ class Theta(NamedTuple):
   rule: Mapping[str, Any]
   sigma: float
   learning_rate: float  # of Adam at the first generation; it falls to 0 along a cosine
+  whole: float  # the same where an estimate takes whole episodes, which leaves fewer updates
 
 
 PROBLEMS = {
@@ -62,13 +63,15 @@ L3RS = common.RULES['l3rs']
 # slowly: a random perceptron's steps lead nowhere in 50 steps, and far away in 2,000.
 THETAS = {  # rule -> problem
   'mlp_lopt': {
-    'quickstart': Theta(MLP_LOPT | {'initial_step': 3e-4}, sigma=0.01, learning_rate=3e-3),
-    'long': Theta(MLP_LOPT | {'initial_step': 1e-3}, sigma=0.01, learning_rate=1e-2),
+    'quickstart': Theta(
+      MLP_LOPT | {'initial_step': 3e-4}, sigma=0.01, learning_rate=3e-3, whole=3e-3
+    ),
+    'long': Theta(MLP_LOPT | {'initial_step': 1e-3}, sigma=0.01, learning_rate=1e-2, whole=1e-2),
   },
   'l3rs': {
-    'quickstart': Theta(L3RS, sigma=0.03, learning_rate=0.01),
+    'quickstart': Theta(L3RS, sigma=0.03, learning_rate=0.01, whole=0.01),
     # With the usual -3.0 no theta that was found is better than the first one.
-    'long': Theta(L3RS | {'log_step_norm': -5.0}, sigma=0.02, learning_rate=0.01),
+    'long': Theta(L3RS | {'log_step_norm': -5.0}, sigma=0.02, learning_rate=3e-3, whole=0.02),
   },
 }
 
@@ -107,7 +110,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'adam_constant': common.baseline('adam', 'constant', 'all', (1e-2,)),
   }
   c.sweep = [
-    common.sweep_row(label, None, _changes(problem, estimator))
+    common.sweep_row(label, None, _changes(problem, theta, estimator))
     for label, estimator in estimators(problem, theta.sigma).items()
   ]
   c.sweep_seeds = (0,) if args.smoke else (0, 1, 2, 3, 4)
@@ -141,13 +144,15 @@ def inner_steps(problem: Problem, estimator: Mapping[str, Any]) -> int:
   return runs * estimator['particles'] * estimator.get('window', problem.num_steps)
 
 
-def _changes(problem: Problem, estimator: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(problem: Problem, theta: Theta, estimator: Mapping[str, Any]) -> dict[str, Any]:
   between, rest = divmod(problem.total, EVALUATIONS * inner_steps(problem, estimator))
   assert not rest  # so that all rows are evaluated at the same inner steps
+  rate = theta.learning_rate if 'window' in estimator else theta.whole
   return {
     'estimator': dict(estimator),
     'meta_train.num_generations': EVALUATIONS * between,
     'meta_train.eval_every': between,
+    'meta_train.optimizer.learning_rate': rate,
   }
 
 
