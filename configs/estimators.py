@@ -77,7 +77,7 @@ THETAS = {  # rule -> problem
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `problem`, quickstart or long; `rule`, l3rs or mlp_lopt; `smoke` for few steps."""
+  """Arguments: `problem`, quickstart or long; `rule`, l3rs or mlp_lopt; `smoke` for two rows of few steps."""
   args = common.parse(arg, smoke=False, problem='quickstart', rule='l3rs')
   problem = PROBLEMS[choose(args.problem, PROBLEMS, 'problem')]
   theta = THETAS[choose(args.rule, THETAS, 'rule of the comparison')][args.problem]
@@ -113,7 +113,9 @@ def get_config(arg: str = '') -> ConfigDict:
     common.sweep_row(label, None, _changes(problem, theta, estimator))
     for label, estimator in estimators(problem, theta.sigma).items()
   ]
-  c.sweep_seeds = (0,) if args.smoke else (0, 1, 2, 3, 4)
+  c.sweep_seeds = (0, 1, 2, 3, 4)
+  if args.smoke:
+    c.sweep, c.sweep_seeds = [c.sweep[0], c.sweep[3]], (0,)
   c.update_from_flattened_dict(c.sweep[0]['diff'])  # the base is the first row
   return c
 

@@ -35,10 +35,10 @@ def label(estimator: Mapping[str, Any]) -> str:
 
   Example:
     >>> label({'name': 'pes', 'window': 10, 'sigma': 0.01}), label({'name': 'nes'})
-    ('pes, W = 10', 'nes')
+    ('pes, W=10', 'nes')
   """
   window = estimator.get('window')
-  return f'{estimator["name"]}, W = {window}' if window else estimator['name']
+  return f'{estimator["name"]}, W={window}' if window else estimator['name']
 
 
 def gather(roots: Sequence[pathlib.Path], measure: str) -> tuple[pd.DataFrame, list[str]]:

@@ -47,7 +47,7 @@ def lines(text):
 def test_roots_are_pooled_and_inner_steps_are_counted(roots):
   found, unfinished = report.gather(roots, 'eval_mean_loss')
   assert not unfinished
-  assert found[(found['row'] == 'pes, W = 5') & (found['seed'] == 3)]['K'].tolist() == [
+  assert found[(found['row'] == 'pes, W=5') & (found['seed'] == 3)]['K'].tolist() == [
     0, 60, 120, 180, 240,
   ]  # fmt: skip
   # candidates x tasks x steps, where a generation does not say it
@@ -57,7 +57,7 @@ def test_roots_are_pooled_and_inner_steps_are_counted(roots):
   assert table['nes'] == [
     '1', '240', '4.000 ± 0.000', '3.500 ± 0.000', '3.250 ± 0.000', '2.500 ± 0.000',
   ]  # fmt: skip
-  assert table['pes, W = 5'] == [
+  assert table['pes, W=5'] == [
     '2', '240', '4.500 ± 0.500', '3.000 ± 0.000', '1.500 ± 0.500', '0.750 ± 0.250',
   ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_roots_are_pooled_and_inner_steps_are_counted(roots):
 def test_the_figure_has_the_mean_of_the_seeds_and_a_band(roots):
   found, _ = report.gather(roots, 'eval_mean_loss')
   (axes,) = report.draw(found, 'eval_mean_loss').axes
-  curve = next(line for line in axes.lines if line.get_label() == 'pes, W = 5')
+  curve = next(line for line in axes.lines if line.get_label() == 'pes, W=5')
   np.testing.assert_allclose(curve.get_xdata(), [0, 60, 120, 180, 240])
   np.testing.assert_allclose(curve.get_ydata(), [4.5, 3.0, 1.5, 1.5, 0.75])
   assert len(axes.collections) == 2
@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path):
   root = made(tmp_path / 'a', 'pes', 0, [4.0, 3.0, None])
   made(root, 'pes', 1, [4.0, 3.0, 2.0])
   found, _ = report.gather([root], 'eval_mean_loss')
-  row = lines(report.render(found))['pes, W = 5']
+  row = lines(report.render(found))['pes, W=5']
   assert (row[2], row[-1]) == ('4.000 ± 0.000', 'not finite (1 of 2)')
   assert png(report.draw(found, 'eval_mean_loss'))
 
