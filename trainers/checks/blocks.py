@@ -112,6 +112,17 @@ class MetaTrain:
   mapping: Annotated[str, "how a device runs its candidates: 'vectorized', 'sequential', 'auto'"]
   task_mapping: Annotated[str, 'how a candidate runs its tasks: the same choices']
   mesh: Annotated[Mesh, "devices per axis; candidates are spread over 'population'"]
+  objective: Annotated[
+    str,
+    "the loss that nes and full_es minimize: 'final', on evaluation data after K steps, or the "
+    "'mean' of the K training losses; the estimators of windows have an objective of their own",
+  ] = 'final'
+  eval_every: Annotated[
+    Whole,
+    'generations between evaluations of theta on tasks of the same classes that stay the same, '
+    'over max_steps steps, also before the first and after the last; 0: none',
+  ] = 0
+  eval_tasks: Annotated[Count, 'tasks of such an evaluation'] = 8
 
 
 @block

@@ -34,6 +34,7 @@ class Evaluate(NamedTuple):
 
   every: int
   measure: Callable[[int, Any], Mapping[str, float]]  # (steps done, state) -> numbers to write
+  from_the_start: bool = False  # whether the initial state is evaluated too
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -75,6 +76,8 @@ def run(
   writer = writers.create_writer(folder, start)
   if options.of_data and not start:
     writer.write_scalars(0, options.of_data)
+  if evaluate and evaluate.from_the_start and not start:
+    writer.write_scalars(0, evaluate.measure(0, state))
 
   def on_metrics(done: int, values: Any) -> None:
     fetched = arrays.get(values)

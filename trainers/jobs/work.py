@@ -28,9 +28,17 @@ def of_stages(
   size = config.episodes.batch_size
   own = meta_train
   each = estimation.inner_steps(own.estimator, own.spec, own.task, own.rule, own.mesh)
-  found['meta_train'] = own.spec.num_generations * each * size
+  found['meta_train'] = (own.spec.num_generations * each + _evaluated(own.spec)) * size
   steps = _episodes(meta_evaluate) * sum(meta_evaluate.spec.num_steps)
   return found | {'meta_evaluate': float(steps * size)}
+
+
+def _evaluated(spec: blocks.MetaTrain) -> int:
+  """Inner steps of the evaluations of theta."""
+  if not spec.eval_every:
+    return 0
+  times = 1 + -(-spec.num_generations // spec.eval_every)
+  return times * spec.eval_tasks * spec.max_steps
 
 
 def _episodes(plan: meta_evaluation.MetaEvaluate) -> int:

@@ -49,6 +49,11 @@ def build(
     InputError: its arguments do not fit, the host cannot feed it, or the mesh cannot divide it.
   """
   built = _named(block, spec, task, rule, mesh)
+  if fed and spec.objective == 'mean':
+    raise InputError(
+      "meta_train.objective must be 'final' where the host feeds the images: set "
+      'feed.chunk_steps = 0'
+    )
   if fed and not isinstance(built, EvolutionStrategy):
     raise InputError(
       f'{block["name"]} has no ask and tell, so the host cannot feed its candidates: '
@@ -92,7 +97,7 @@ def _named(
 def _dependencies(
   spec: blocks.MetaTrain, task: Task, rule: LearnedRule, mesh: Mesh, spread: Any
 ) -> tuple[MetaLoss, MapFn]:
-  objective = meta_loss(rule, task, on_device(spec.task_mapping))
+  objective = meta_loss(rule, task, on_device(spec.task_mapping), spec.objective)
   return objective, spread(mesh, on_device(spec.mapping))
 
 

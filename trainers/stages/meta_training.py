@@ -35,7 +35,7 @@ from trainers.harness import stage
 from trainers.harness.folder import PARAMETERS, Folder
 from trainers.processes import arrays
 from trainers.resources import meshes, run_data
-from trainers.stages import estimation, host_rollout
+from trainers.stages import estimation, host_rollout, theta_evaluation
 from trainers.stages.episode_batches import Draws, EpisodeBatches, Read
 from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.state import MetaState
@@ -66,6 +66,10 @@ def build(
     )
   choose(spec.start, config.pretrain.starts, 'start')
   seed = run_data.stream_seed(data.seed, 'meta_train')
+  if data.feed.chunk_steps and spec.eval_every:
+    raise InputError(
+      'meta_train.eval_every must be 0 where the host feeds the images: set feed.chunk_steps = 0'
+    )
   batches = [config.episodes.batch_size, config.episodes.eval_size]
   plan = MetaTrain(
     task=task,
@@ -108,8 +112,18 @@ def run(plan: MetaTrain, pretrained: tuple, folder: Folder, options: stage.Optio
       unit='generation',
       folder=folder,
       options=options,
+      evaluate=evaluation(plan, pretrained, stores),
     )
   return arrays.get(state.theta)
+
+
+def evaluation(plan: MetaTrain, pretrained: tuple, stores: PyTree) -> stage.Evaluate | None:
+  """The evaluation of theta, if there is one."""
+  if not plan.spec.eval_every:
+    return None
+  key = jax.random.key(run_data.stream_seed(plan.seed, 'evaluation'))
+  parts = plan.spec, plan.task, plan.rule, plan.tasks, key, plan.mesh
+  return theta_evaluation.evaluation(*parts, pretrained, stores)
 
 
 def generation(plan: MetaTrain) -> Any:

@@ -14,6 +14,9 @@ def test_stages_are_weighed_by_the_examples_that_they_train_on():
   config['meta_evaluate']['tuning_tasks'] = 1
   tuned = pipeline.build(config).options.work['meta_evaluate']
   assert tuned == (3 + 2 * 1 + 3) * (2 + 5) * 32
+  config['meta_train'] |= {'eval_every': 2, 'eval_tasks': 7}  # at 0, 2 and 3 generations
+  evaluated = pipeline.build(config).options.work['meta_train']
+  assert evaluated == 3 * (4 * 4 * 3) * 32 + 3 * 7 * 5 * 32
 
 
 def test_each_further_network_is_pretrained_before_meta_training():
