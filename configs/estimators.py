@@ -12,8 +12,8 @@ minimize the mean training loss of an episode of fixed length, and every eighth 
 evaluated on tasks that stay the same: `eval_mean_loss` of meta_train/metrics.jsonl is that
 objective, `eval_loss` the loss on evaluation data at the end of the episodes.
 
-Expected: on long episodes the estimators of windows are ahead of those that wait for an episode's
-end. The axis does not count that reverse mode computes each inner step twice and differentiates it.
+It has not been run at length yet. The axis does not count that reverse mode computes each inner
+step twice and differentiates it.
 """
 
 from collections.abc import Mapping
