@@ -25,15 +25,15 @@ RATES = {  # optimizer -> the lowest and the highest rate, for all parameters an
   'adafactor': ((1e-3, 1.0), (1e-2, 10.0)),
   'adam': ((3e-4, 3e-2), (3e-3, 3.0)),
   'adamw': ((3e-4, 3e-2), (3e-3, 3.0)),
-  'ademamix': ((1e-4, 1e-2), (1e-3, 3e-1)),
+  'ademamix': ((1e-4, 1e-2), (1e-3, 1.0)),
   'lamb': ((3e-4, 1e-1), (3e-3, 1.0)),
   'lion': ((1e-4, 1e-2), (1e-3, 1.0)),
-  'momentum': ((1e-3, 3e-1), (3e-3, 3.0)),
-  'muon': ((3e-4, 1e-1), (3e-3, 1.0)),
+  'momentum': ((1e-3, 3e-1), (3e-3, 10.0)),
+  'muon': ((3e-4, 1e-1), (3e-3, 3.0)),
   'nadamw': ((3e-4, 3e-2), (3e-3, 1.0)),
-  'prodigy': ((3e-1, 1000.0), (3e-1, 1000.0)),
+  'prodigy': ((3e-1, 1000.0), (3e-1, 3000.0)),
   'schedule_free_adamw': ((1e-3, 1e-1), (1e-2, 3.0)),
-  'sgd': ((1e-2, 1.0), (3e-2, 10.0)),
+  'sgd': ((1e-2, 1.0), (3e-2, 30.0)),
 }
 
 
