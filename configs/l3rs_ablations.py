@@ -8,7 +8,7 @@ The base is the quickstart's task with K = 10 and a learning rate that halves ev
 generations, as in the paper's ablations; each row of `sweep` is a difference from it, run once
 for each of `sweep_seeds`. Finished rows are skipped, so an interrupted or enlarged sweep resumes.
 Expected from the paper: embeddings above none and global; little between base sets; the averages
-worth a point or two. docs/results/l3rs_ablations.md has the results of one seed, which differ.
+worth a point or two. docs/results/l3rs_ablations.md has the results of three seeds, which differ.
 
 With `paper` the base is experiment A of configs/l3rs_paper.py, ResNet-34 on ImageNet, with K = 10,
 500 generations and the same halving; one seed (ours). `paper,smoke` has its network on small data,
