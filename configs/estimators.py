@@ -54,10 +54,7 @@ PROBLEMS = {
   'long': Problem(2_000, 192_000, population=4, particles=4, window=100, period=500, eval_tasks=2),
 }
 SMOKE = Problem(8, 1_536, population=4, particles=2, window=4, period=8, eval_tasks=2)
-MLP_LOPT = {
-  'name': 'mlp_lopt',
-  'hidden_size': 16,
-}  # half the units: a third of an inner step's cost
+MLP_LOPT = {'name': 'mlp_lopt', 'hidden_size': 16}  # half the units, for cheaper inner steps
 L3RS = common.RULES['l3rs']
 # Chosen on seed 0 with pes and nes, so that both descend. Theta begins as a rule that descends too
 # slowly: a random perceptron's steps lead nowhere in 50 steps, and far away in 2,000.

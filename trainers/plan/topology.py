@@ -8,7 +8,7 @@ import jax
 
 from l2o.errors import InputError, first_line
 
-LEVEL = 'O1'  # of optimization; a run's own takes ten times as long (docs/howto/plan.md)
+LEVEL = 'O1'  # of optimization; a run's own takes much longer (docs/howto/plan.md)
 
 
 def devices(name: str) -> Sequence[jax.Device]:
