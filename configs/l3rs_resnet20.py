@@ -63,6 +63,7 @@ def get_config(arg: str = '') -> ConfigDict:
     if c.meta_train.num_generations:  # not with the rule from a file
       c.meta_train.num_generations = 180  # about 50 minutes
     c.meta_evaluate.num_steps = (10, 25, 50, 100, 250)
+    c.meta_evaluate.draw_steps = 250  # the same tasks if a run evaluates some of these horizons
     c.meta_evaluate.tuning_tasks = 10  # a grid on all 50 would take days
   return c
 

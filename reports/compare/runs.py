@@ -131,6 +131,8 @@ def apart(first: Group, other: Group) -> str:
   """Why the tasks of two groups are not the same, as a sentence; '' if they are."""
   of_job = first.runs[0].workdir.is_job
   keys = [key for key in differing([first, other]) if _of_tasks(key, of_job)]
+  if not of_job and _drawn_steps(first) != _drawn_steps(other):
+    keys.append('the longest of meta_evaluate.num_steps, without draw_steps')
   if keys:
     return (
       f'{other.name} cannot be compared with {first.name}: they differ in {", ".join(keys)}, so '
@@ -143,6 +145,11 @@ def apart(first: Group, other: Group) -> str:
 
 def _seeds(group: Group) -> set[int]:
   return {run.seed for run in group.runs}
+
+
+def _drawn_steps(group: Group) -> int:
+  spec = group.runs[0].config['meta_evaluate']
+  return spec.get('draw_steps') or max(spec['num_steps'])
 
 
 def _of_tasks(key: str, of_job: bool) -> bool:

@@ -44,6 +44,7 @@ def set_key(config, key, value):
     ('meta_evaluate.paper', {'B': {'l3rs': [50.0, 60.0]}}, "no experiment of .* 'B'"),
     ('meta_evaluate.paper', 'x', 'meta_evaluate.paper must be a block'),
     ('meta_evaluate.mesh', {'data': 2}, 'meta_evaluate.mesh.data must be 1'),
+    ('meta_evaluate.draw_steps', 4, 'draw_steps must be 0 or at least the longest of num_steps, 5'),
     ('meta_evaluate.num_task', 3, "meta_evaluate has no 'num_task'"),
     ('meta_train.generations', 3, "meta_train has no 'generations'"),
     ('meta_train.optimizer.learning_rate', '0.1', 'learning_rate must be a number above 0'),

@@ -111,6 +111,18 @@ def test_other_tasks_are_said_to_be_so(runs, tmp_path):
   assert f'{runs[1]} cannot' not in said
 
 
+def test_tasks_are_others_if_their_batches_are_drawn_for_another_number_of_steps(runs, tmp_path):
+  longest = {'num_steps': (2, 9)}
+  other = pipeline(tmp_path / 'c', SECOND, meta_evaluate=longest)
+  said = compare.text(compare.gather([*runs, other]))
+  assert f'{other} cannot be compared with {runs[0]}: they differ in the longest of' in said
+  same = pipeline(tmp_path / 'd', SECOND, meta_evaluate=longest | {'num_steps': (9,)})
+  assert 'cannot be compared' not in compare.text(compare.gather([other, same]))
+  drawn = {'num_steps': (2,), 'draw_steps': 9}
+  same = pipeline(tmp_path / 'e', SECOND, meta_evaluate=drawn)
+  assert 'cannot be compared' not in compare.text(compare.gather([other, same]))
+
+
 def test_without_a_common_seed_nothing_is_compared(runs, tmp_path):
   other = pipeline(tmp_path / 'c', SECOND, seed=3, estimator={'sigma': 0.25})
   said = compare.text(compare.gather([runs[0], other]))

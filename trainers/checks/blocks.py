@@ -166,6 +166,16 @@ class MetaEvaluate:
     'other tasks of the same classes, to choose the learning rate of each baseline and horizon on; '
     '0: the best of a grid on the evaluated tasks counts, in hindsight',
   ] = 0
+  draw_steps: Annotated[
+    Whole,
+    'steps that batches are drawn for: with the same number, runs with other `num_steps` have the '
+    'same tasks; 0: the longest of `num_steps`',
+  ] = 0
+
+  @property
+  def drawn_steps(self) -> int:
+    """Steps that the batches of each task are drawn for."""
+    return self.draw_steps or max(self.num_steps)
 
 
 @block

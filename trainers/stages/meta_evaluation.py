@@ -27,9 +27,8 @@ from l2o.inner.step import InnerState
 from l2o.registry import choose
 from l2o.trees import layer_paths
 from l2o.types import Batch, Episode, LearnedRule, MapFn, Metrics, PyTree, Task, TaskBatch, Theta
-from reports import results
 from reports.records import MEASURES
-from trainers.checks import blocks, trial
+from trainers.checks import blocks, evaluation, trial
 from trainers.harness import stage
 from trainers.harness.folder import TRACE, Folder
 from trainers.processes import arrays
@@ -81,7 +80,7 @@ def build(
 ) -> MetaEvaluate:
   """Builds the stage without computing or writing anything. Raises InputError."""
   spec = config.meta_evaluate
-  _check(spec)
+  evaluation.check(spec)
   places = dict(sorted(spec.experiments.items()))
   stores = run_data.stores(data, [where.source for where in places.values()])
   experiments = [
@@ -97,7 +96,7 @@ def build(
   names = [name, *(shown for row in baselines for shown in row.names(spec.tuning_tasks))]
   if double := next((x for x in names if names.count(x) > 1), None):
     raise InputError(f'meta_evaluate.baselines: two rows are called {double!r}; rename one')
-  _check_paper(spec, names)
+  evaluation.check_paper(spec, names)
   learned = {name: config.rule} | {row: block.rule for row, block in spec.baselines.items()}
   leaks = seen_classes.find(config, data, places, learned)
   if leaks and not spec.allow_seen_classes:
@@ -227,7 +226,7 @@ def lower(
 ) -> jax.stages.Lowered:
   """A row on tasks of the first experiment, from shapes alone; `pretrained` as in `run`."""
   whole, first = meshes.replicated(plan.mesh), plan.experiments[0]
-  draw = _draw(first, EVALUATION, num_tasks, max(plan.spec.num_steps))
+  draw = _draw(first, EVALUATION, num_tasks, plan.spec.drawn_steps)
   key = jax.eval_shape(partial(_key, plan, EVALUATION))
   episodes = jax.eval_shape(_starter(plan), pretrained.get(first.start), key, draw)
   tasks = meshes.shaped(TaskBatch(episodes, first.stores, np.int32(0)), whole)
@@ -250,9 +249,9 @@ def _fed(
   at_once = min(plan.tasks_at_once, plan.spec.num_tasks)
   reads, numbers = _reads(plan, rows, at_once)
   draws = [_draws(plan, experiment) for experiment in plan.experiments]
-  longest = max(plan.spec.num_steps)
+  steps = plan.spec.drawn_steps
   batches = [
-    EpisodeBatches(e.host, reads, Draws(e.tasks, _counts(plan), longest), plan.seed, plan.mesh)
+    EpisodeBatches(e.host, reads, Draws(e.tasks, _counts(plan), steps), plan.seed, plan.mesh)
     for e in plan.experiments
   ]
   for reading in batches:
@@ -296,8 +295,8 @@ def _counts(plan: MetaEvaluate) -> dict[int, int]:
 
 def _draws(plan: MetaEvaluate, experiment: Experiment) -> dict[int, Any]:
   """The draws of an experiment: the same tasks for every row and horizon."""
-  longest = max(plan.spec.num_steps)
-  return {draw: _draw(experiment, draw, count, longest) for draw, count in _counts(plan).items()}
+  steps = plan.spec.drawn_steps
+  return {draw: _draw(experiment, draw, count, steps) for draw, count in _counts(plan).items()}
 
 
 def _key(plan: MetaEvaluate, draw: int) -> jax.Array:
@@ -308,34 +307,6 @@ def _key(plan: MetaEvaluate, draw: int) -> jax.Array:
 def _starter(plan: MetaEvaluate) -> Any:
   """(pretrained, key, draw) -> episodes: the same ones for every row and horizon."""
   return jax.jit(lambda params, key, drawn: start_episodes(plan.task, key, params, drawn))
-
-
-def _check(spec: blocks.MetaEvaluate) -> None:
-  """Checks the settings that all rows and experiments share."""
-  horizons = spec.num_steps
-  if not horizons or len(set(horizons)) < len(horizons):
-    raise InputError(
-      f'meta_evaluate.num_steps must be different whole numbers from 1, not {horizons}'
-    )
-  on_device(spec.mapping)
-  on_device(spec.setting_mapping)
-  for key in ('experiments', 'baselines'):
-    if not getattr(spec, key):
-      raise InputError(f'meta_evaluate.{key} must name at least one')
-    blocks.check_names(getattr(spec, key), f'one of meta_evaluate.{key}')
-
-
-def _check_paper(spec: blocks.MetaEvaluate, names: Sequence[str]) -> None:
-  for experiment, rows in spec.paper.items():
-    choose(experiment, spec.experiments, 'experiment of meta_evaluate.paper')
-    for optimizer, accuracies in rows.items():
-      if results.identity(optimizer) not in map(results.identity, names):
-        choose(optimizer, names, f'optimizer of meta_evaluate.paper.{experiment}')
-      if len(accuracies) != len(spec.num_steps):
-        raise InputError(
-          f'meta_evaluate.paper.{experiment}.{optimizer} must have an accuracy for each of the '
-          f'{len(spec.num_steps)} num_steps, not {len(accuracies)}'
-        )
 
 
 def _draw(experiment: Experiment, draw: int, num_tasks: int, num_steps: int) -> Any:

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reports import records
@@ -54,6 +55,14 @@ def test_tuning_tasks_are_others_and_their_number_is_the_configs(hindsight, tune
   setting = tasks.query("K == 5 and setting == '0.3'")['value'].to_numpy()
   evaluated = hindsight[0].query("K == 5 and setting == '0.3' and measure == 'loss'")['value']
   assert not np.isin(evaluated.to_numpy(), setting).any()
+
+
+def test_some_horizons_are_evaluated_on_the_tasks_of_all(tuned, tmp_path):
+  some = {'num_steps': (2,), 'draw_steps': 5, 'tuning_tasks': 5}
+  some = {f'meta_evaluate.{key}': value for key, value in some.items()}
+  table, _ = run(tmp_path / 'some', **some)
+  whole = tuned[0][tuned[0]['K'] == 2].reset_index(drop=True)
+  pd.testing.assert_frame_equal(table.reset_index(drop=True), whole)
 
 
 @pytest.mark.slow
