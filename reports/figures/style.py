@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -187,11 +188,15 @@ def log_steps(axes: Axes, steps: Sequence[int]) -> None:
 def log_values(axes: Axes) -> None:
   """A logarithmic y axis after plots, with plain numbers where it spans few powers of ten."""
   axes.set_yscale('log')
-  low, high = axes.get_ylim()
-  axes.yaxis.set_minor_formatter(NullFormatter())
+  log_ticks(axes.yaxis, *axes.get_ylim())
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+  """Plain numbers on a logarithmic axis that spans few powers of ten, and no others between."""
+  axis.set_minor_formatter(NullFormatter())
   if high < DECADES * low:
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter('{x:g}')
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter('{x:g}')
 
 
 def context(legend: bool = False) -> Any:
