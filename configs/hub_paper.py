@@ -271,9 +271,8 @@ def _images(c: ConfigDict, args: ConfigDict, data: str, size: int) -> None:
     source = {'name': 'tiny_imagenet', 'path': ''}
   if data == 'imagenet2012':
     source |= {'validation_split': 'validation', 'in_memory': False}
-  if args.blank:  # with few images to evaluate on, which are read even for a plan
-    source = {**common.blank(data, SIZES[data]), 'validation': num_classes}
-    evaluated = num_classes
+  if args.blank:  # without a test, whose images are read even for a plan
+    source = {**common.blank(data, SIZES[data]), 'validation': evaluated}
   if args.smoke:
     source = {'name': 'digits', 'size': size, 'validation': 0.05}
     num_classes, batch, evaluated = 10, 4, 16

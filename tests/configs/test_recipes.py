@@ -78,6 +78,15 @@ def test_the_first_row_of_each_network_of_hub_builds_without_data(column, tmp_pa
 
 
 @pytest.mark.parametrize(
+  ('column', 'evaluated'), [('table=5,model=vit_l', 5_000), ('table=1,data=tiny_imagenet', 1_000)]
+)
+def test_a_plan_without_data_evaluates_on_as_many_images(column, evaluated):
+  real, blank = (hub(arg)['batch_source'] for arg in (column, f'{column},blank'))
+  assert real['num_evaluated'] == blank['num_evaluated'] == evaluated
+  assert blank['source']['validation'] == evaluated, 'others would be the test, and be read'
+
+
+@pytest.mark.parametrize(
   'column',
   [c if FAST.match(c) else pytest.param(c, marks=pytest.mark.slow) for c in COLUMNS],
 )

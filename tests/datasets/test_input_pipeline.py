@@ -131,3 +131,14 @@ def test_an_image_that_cannot_be_read_ends_the_run_with_its_own_error(source, wo
     pool.apply_async(lambda: seen.extend(batch['label'] for batch in batches)).get(timeout=90)
   assert len(seen) == 4
   batches.close()
+
+
+def test_black_images_are_views_of_one():
+  sizes = {'num_classes': 3, 'train': 9, 'validation': 50_000, 'size': 30}
+  source = datasets.load({'name': 'blank', **sizes}, 'validation')
+  size = {'name': 'centre_crop', 'size': 20}, {'name': 'resize', 'size': (224, 300)}
+  read = Reader(source, transforms.build(size, 'feed'))
+  images = read.images(np.arange(40_000).reshape(10_000, 4))
+  assert images.shape == (10_000, 4, 224, 300, 3)
+  assert images.strides[:2] == (0, 0)
+  np.testing.assert_array_equal(images[7, 3], read(31))

@@ -209,6 +209,13 @@ def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | No
   return _numbers(measured)
 
 
+def lower_test(job: Job, batch: PyTree) -> jax.stages.Lowered:
+  """The test on a batch or on its shapes, from shapes alone: one device computes all of it."""
+  alone = meshes.replicated(meshes.first_of(job.plan.mesh))
+  shapes = meshes.shaped((*training.trained_shapes(job.plan), batch), alone)
+  return jax.jit(job.plan.task.evaluate).lower(*shapes)
+
+
 def _draw(job: Job, params: Params, model_state: PyTree, folder: Folder) -> None:
   batch = job.batch_source.evaluation
 

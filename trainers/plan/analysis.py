@@ -1,12 +1,15 @@
 """What a compiled program needs of each device: memory, operations, and traffic with others."""
 
 import collections
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+from l2o.types import PyTree
 
 KINDS = ('all-gather', 'all-reduce', 'all-to-all', 'collective-permute', 'reduce-scatter')
 # XLA writes `%name = SHAPE KIND(operands)`; on TPUs in halves, `KIND-start` and `KIND-done`.
@@ -66,3 +69,28 @@ def size_of(shape: str) -> int:
     width = int(bits[0]) // 8 if bits else 1
     total += width * int(np.prod([int(side) for side in sides.split(',') if side]))
   return total
+
+
+def size(shapes: PyTree) -> int:
+  """The bytes of arrays of these shapes; random keys are four bytes for each of their words.
+
+  Example:
+    >>> size({'image': np.zeros((2, 3), np.uint8), 'key': jax.random.key(0)})
+    14
+  """
+  total = 0
+  for x in jax.tree.leaves(shapes):
+    key = jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+    width = 8 if key else np.dtype(x.dtype).itemsize  # threefry's keys are two words
+    total += math.prod(x.shape) * width
+  return total
+
+
+def on_a_device(shapes: PyTree) -> int:
+  """The bytes that one device holds of arrays of these shapes, which have shardings."""
+
+  def own(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    held = x.shape if x.sharding is None else x.sharding.shard_shape(x.shape)
+    return jax.ShapeDtypeStruct(held, x.dtype)
+
+  return size(jax.tree.map(own, shapes))

@@ -1,5 +1,6 @@
 """A program of a run, as a plan describes it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,12 @@ class Program(NamedTuple):
   shapes: Shapes  # the parts of what is saved, and others of interest
   saved: PyTree  # shapes of the state in a checkpoint
   loop: Loop | None = None
+  resident: Mapping[str, int] = {}  # what else stays on every device meanwhile -> bytes there
+
+
+def sharing(mesh: Mesh) -> int:
+  """Devices that share a call's work; copies repeat it."""
+  return math.prod(n for axis, n in mesh.shape.items() if axis != 'copy')
 
 
 def inner_step_of(

@@ -10,7 +10,7 @@ import numpy as np
 
 from l2o.types import Batch, Params
 from trainers.jobs import pipeline, training_job
-from trainers.plan import fed_programs
+from trainers.plan import fed_programs, job_programs
 from trainers.plan.program import Loop, Program, inner_step_of
 from trainers.stages import estimation, meta_evaluation, meta_training, training
 from trainers.stages.rows import Row, at_setting
@@ -24,8 +24,10 @@ def of(config: Mapping[str, Any]) -> Iterator[Program]:
 
 
 def of_job(job: training_job.Job) -> Iterator[Program]:
-  """The step of a training job."""
-  yield _step('train', job.plan)
+  """The step of a training job, its evaluation, and its test."""
+  yield from job_programs.of('train', job.plan)
+  if job.batch_source.test is not None:
+    yield job_programs.test(job)
 
 
 def of_pipeline(plan: pipeline.Pipeline) -> Iterator[Program]:
@@ -34,23 +36,13 @@ def of_pipeline(plan: pipeline.Pipeline) -> Iterator[Program]:
   Where the host feeds the images, a chunk of a generation or of an evaluation.
   """
   for name, stage in plan.pretrain.items():
-    yield _step(f'pretrain, {name}', stage)
+    yield from job_programs.of(f'pretrain, {name}', stage)
   starts = {name: training.trained_shapes(stage) for name, stage in plan.pretrain.items()}
   starts |= {name: given.start for name, given in plan.given.items()}
   if plan.meta_train.spec.num_generations:
     build = fed_programs.generation if plan.meta_train.host else _generation
     yield build(plan.meta_train, starts[plan.meta_train.spec.start])
   yield from _evaluations(plan.meta_evaluate, plan.params, starts)
-
-
-def _step(stage: str, plan: training.Train) -> Program:
-  lowered = training.lower(plan)
-  state, batches, _ = lowered.args_info[0]
-  inner = state.inner
-  parts = {'parameters': inner.params, 'model state': inner.model_state}
-  parts['optimizer state'] = inner.opt_state
-  examples = jax.tree.leaves(batches[0])[0].shape[0] if jax.tree.leaves(batches[0]) else 0
-  return Program(stage, 'a step', lowered, plan.mesh, plan.num_steps, examples, parts, state)
 
 
 def _generation(plan: meta_training.MetaTrain, start: Any) -> Program:

@@ -1,21 +1,21 @@
 """A run's plan as text: each program's needs, and what the run takes in all."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from l2o.errors import first_line
 from l2o.types import PyTree
-from trainers.plan.analysis import Analysis, analyse, size_of
-from trainers.plan.programs import Program
+from trainers.plan.analysis import Analysis, analyse, size, size_of
+from trainers.plan.program import Program, sharing
 from trainers.resources import memory
 
 REMEDY = (
   'spread batches (mesh.data), place parameters (train.placement), let the host feed the images '
-  "(feed.chunk_steps), or map one by one (mapping='sequential')"
+  "(feed.chunk_steps), map one by one (mapping='sequential'), or evaluate on fewer examples and "
+  'fewer at a time (batch_source.num_evaluated, task.evaluated_at_once)'
 )
 UTILISATION = 0.3  # of a device's peak, for the estimate of time
 # Operations a second in bfloat16, from the makers' data sheets.
@@ -32,18 +32,24 @@ def make(programs: Iterable[Program], device: jax.Device) -> None:
   total, whole = 0.0, True
   for program in programs:
     print(f'[plan] compiling {_title(program)}', flush=True)
-    lines, operations = describe(program, there)
+    lines, operations = describe(program, there, device.device_kind)
     print('\n'.join(lines), flush=True)
     if operations is None:
       whole = False
     else:
-      total += operations * program.calls * _devices(program)
+      total += operations * program.calls * sharing(program.mesh)
   what = 'in all' if whole else 'of those that fit'
   print(f'[plan] {what}: {_count(total)} operations{_hours(total, device.device_kind)}')
 
 
-def describe(program: Program, there: int) -> tuple[list[str], float | None]:
-  """The lines of one program, and the operations of one call on one device; None if none can."""
+def describe(program: Program, there: int, kind: str) -> tuple[list[str], float | None]:
+  """The lines of one program, and the operations of one call on one device; None if none can.
+
+  Args:
+    program: is compiled here.
+    there: bytes that a device has.
+    kind: of device, as JAX names it.
+  """
   try:
     found = analyse(program.lowered.compile())
   except jax.errors.JaxRuntimeError as error:
@@ -51,21 +57,27 @@ def describe(program: Program, there: int) -> tuple[list[str], float | None]:
       raise
     said = f'  a device has not enough memory ({first_line(error)}): {REMEDY}'
     return [_title(program), *_parts(program), said], None
-  operations = found.operations
-  if program.loop:  # the compiler counts its body once; what is outside, the evaluation, is little
-    body = analyse(program.loop.lowered.compile()).operations
-    operations = body * program.loop.times / _devices(program)
+  counted, times = found, 1.0
+  if program.loop:  # the compiler counts its body once; what is outside is little
+    counted = analyse(program.loop.lowered.compile())
+    times = program.loop.times / sharing(program.mesh)
+  operations = counted.operations * times
+  moved = f'{_bytes(counted.accessed * times)} read and written'
+  how = f' ({times:,.6g} x the body of its loop)' if program.loop else ''
+  peak = found.peak + sum(program.resident.values())
   lines = [_title(program), *_parts(program)]
-  lines.append(f'  a device: {_memory(found)}{_fit(found.peak, there)}')
-  lines.append(f'  a call on a device: {_count(operations)} operations')
+  lines.append(f'  a device: {_memory(found, program.resident, peak)}{_fit(peak, there)}')
+  lines.append(f'  a call on a device: {_count(operations)} operations, {moved}{how}')
   lines.append(f'  between devices: {_traffic(found)}')
   if program.examples:
-    lines.append(f'  trains on {program.examples:,} examples a call')
+    rate = _rate(program.examples, operations, kind)
+    lines.append(f'  trains on {program.examples:,} examples a call{rate}')
   return lines, operations
 
 
 def _title(program: Program) -> str:
-  return f'{program.stage}: {program.name}, {program.calls:,} times on {_shape(program)}'
+  times = 'once' if program.calls == 1 else f'{program.calls:,} times'
+  return f'{program.stage}: {program.name}, {times} on {_shape(program)}'
 
 
 def _parts(program: Program) -> list[str]:
@@ -73,21 +85,6 @@ def _parts(program: Program) -> list[str]:
   if jax.tree.leaves(program.saved):
     lines.append(f'a checkpoint: {_bytes(size(program.saved))} of arrays')
   return [f'  {line}' for line in lines]
-
-
-def size(shapes: PyTree) -> int:
-  """The bytes of arrays of these shapes; random keys are four bytes for each of their words."""
-  total = 0
-  for x in jax.tree.leaves(shapes):
-    key = jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
-    width = 8 if key else np.dtype(x.dtype).itemsize  # threefry's keys are two words
-    total += math.prod(x.shape) * width
-  return total
-
-
-def _devices(program: Program) -> int:
-  """Devices that share a call's work; copies repeat it."""
-  return math.prod(n for axis, n in program.mesh.shape.items() if axis != 'copy')
 
 
 def _shape(program: Program) -> str:
@@ -100,11 +97,11 @@ def _size(shapes: PyTree) -> str:
   return f'{numbers:,} ({_bytes(size(shapes))})'
 
 
-def _memory(found: Analysis) -> str:
+def _memory(found: Analysis, resident: Mapping[str, int], peak: int) -> str:
   parts = {name: getattr(found, name) for name in ('arguments', 'outputs', 'temporaries')}
-  return ', '.join(f'{name} {_bytes(x)}' for name, x in parts.items()) + (
-    f', peak {_bytes(found.peak)}'
-  )
+  listed = [f'{name} {_bytes(x)}' for name, x in parts.items()]
+  listed += [f'{name} beside them {_bytes(x)}' for name, x in resident.items()]
+  return f'{", ".join(listed)}, peak {_bytes(peak)}'
 
 
 def _fit(peak: int, there: int) -> str:
@@ -126,8 +123,22 @@ def _traffic(found: Analysis) -> str:
   return '; '.join(listed) + ' (once a loop)'
 
 
+def _peak(kind: str) -> float | None:
+  return next((x for name, x in sorted(PEAKS.items(), reverse=True) if name in kind), None)
+
+
+def _rate(examples: int, operations: float, kind: str) -> str:
+  """Examples that a second takes, which the input must deliver."""
+  peak = _peak(kind)
+  if peak is None or not operations:
+    return ''
+  return (
+    f', {_count(examples * UTILISATION * peak / operations)} a second at {UTILISATION:.0%} of peak'
+  )
+
+
 def _hours(operations: float, kind: str) -> str:
-  peak = next((x for name, x in sorted(PEAKS.items(), reverse=True) if name in kind), None)
+  peak = _peak(kind)
   if peak is None:
     return f'; no peak is known for {kind}, so no time'
   hours = operations / (UTILISATION * peak) / 3600
@@ -142,7 +153,7 @@ def _count(number: float) -> str:
 
 
 def _bytes(number: Any) -> str:
-  for scale, name in ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB')):
+  for scale, name in ((1e15, 'PB'), (1e12, 'TB'), (1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB')):
     if number >= scale:
       return f'{number / scale:.3g} {name}'
-  return f'{number} B'
+  return f'{number:.0f} B'

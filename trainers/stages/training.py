@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from clu import parameter_overview
 from jax.sharding import Mesh, NamedSharding
 
@@ -28,6 +27,7 @@ from trainers.harness.folder import BEST, BEST_RECORD, PARAMETERS, Folder
 from trainers.processes import agreement, arrays
 from trainers.resources import host_reading, memory, meshes
 from trainers.stages import reinit
+from trainers.stages.effective_rate import measured
 from trainers.stages.state import TrainState
 
 
@@ -70,13 +70,6 @@ class Ready(NamedTuple):
   feed: Callable[[int], tuple]  # step number -> its batches
   step: Callable[..., tuple[TrainState, Metrics]]  # (state, batches) -> (state, metrics), donating
   close: Callable[[], None]  # ends the reading
-
-
-class Measured(NamedTuple):
-  """An optimizer's state, and the effective learning rate of its last step."""
-
-  inner: PyTree
-  effective_learning_rate: jax.Array  # [] float32, norm of the update over norm of the gradient
 
 
 class Ended(NamedTuple):
@@ -140,13 +133,36 @@ def prepare(plan: Train) -> Ready:
   return Ready(state, given, feed, step, getattr(batches, 'close', lambda: None))
 
 
+def held_shapes(plan: Train) -> tuple[Given, TrainState]:
+  """What a job holds beside its data, as shapes with shardings."""
+  given = meshes.shaped(jax.eval_shape(lambda: _given(plan)), meshes.replicated(plan.mesh))
+  state = jax.eval_shape(partial(_start, plan), given, plan.start)
+  return given, meshes.shaped(state, _places(plan, given))
+
+
 def lower(plan: Train) -> jax.stages.Lowered:
   """The step, from shapes alone; its first argument is the state."""
-  whole, spread = meshes.replicated(plan.mesh), meshes.batch_sharding(plan.mesh, axis=0)
-  given = meshes.shaped(jax.eval_shape(lambda: _given(plan)), whole)
-  places = _places(plan, given)
-  state = meshes.shaped(jax.eval_shape(partial(_start, plan), given, plan.start), places)
-  return _compiled(plan, places).lower(state, meshes.shaped(_first(plan), spread), given)
+  given, state = held_shapes(plan)
+  places = jax.tree.map(lambda x: x.sharding, state)
+  batches = meshes.shaped(_first(plan), meshes.batch_sharding(plan.mesh, axis=0))
+  return _compiled(plan, places).lower(state, batches, given)
+
+
+def lower_evaluation(plan: Train, batch: PyTree) -> jax.stages.Lowered:
+  """The evaluation of a batch or of its shapes, from shapes alone."""
+  whole = meshes.shaped((batch, plan.store), meshes.replicated(plan.mesh))
+  return _evaluating(plan).lower(held_shapes(plan)[1].inner, *whole)
+
+
+def _evaluating(plan: Train) -> Any:
+  """Compiles (state's inner part, batch, store) -> metrics."""
+
+  def evaluate(inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
+    state = inner._replace(opt_state=inner.opt_state.inner)
+    return measure(plan.rule, plan.task, state, fetch(store, batch))
+
+  # The optimizer's state stays on the device even if it is not used, and a plan counts it.
+  return jax.jit(evaluate, keep_unused=True)
 
 
 def _compiled(plan: Train, places: PyTree) -> Any:
@@ -256,10 +272,10 @@ class Evaluation:
   """
 
   def __init__(self, plan: Train, folder: Folder, like: InnerState):
-    self._plan, self._folder = plan, folder
+    self._folder = folder
     self._batch = arrays.put(plan.evaluation, meshes.replicated(plan.mesh))
     self._store = arrays.put(plan.store, meshes.replicated(plan.mesh))
-    self._evaluate = jax.jit(self._measure)
+    self._evaluate = _evaluating(plan)
     self._lowest = self._recorded(like)
 
   def __call__(self, step: int, state: TrainState) -> dict[str, float]:
@@ -301,10 +317,6 @@ class Evaluation:
       raise InputError(f'{path} has no loss; {remedy}')
     return held
 
-  def _measure(self, inner: InnerState, batch: Batch, store: PyTree) -> Metrics:
-    state = inner._replace(opt_state=inner.opt_state.inner)
-    return measure(self._plan.rule, self._plan.task, state, fetch(store, batch))
-
 
 def expand(metrics: Mapping[str, Any], layers: Sequence[str]) -> dict[str, float]:
   """Metrics as numbers; a vector with one entry per layer becomes one number per layer.
@@ -334,20 +346,7 @@ def _given(plan: Train) -> Given:
 def _bind(plan: Train, theta: Theta, kept: reinit.Kept | None) -> Any:
   """The optimizer, with the current horizon if a policy changes it."""
   horizon = plan.num_steps if kept is None else kept.num_steps
-  return _measured(plan.rule.bind(theta, horizon))
-
-
-def _measured(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
-  def init(params: Params) -> Measured:
-    return Measured(tx.init(params), jnp.zeros((), jnp.float32))
-
-  def update(grads: PyTree, state: Measured, params: Params | None = None, **extra: Any) -> tuple:
-    updates, inner = tx.update(grads, state.inner, params, **extra)
-    length, slope = optax.tree.norm(updates), optax.tree.norm(grads)
-    rate = jnp.where(slope > 0, length / jnp.where(slope > 0, slope, 1.0), 0.0)
-    return updates, Measured(inner, rate.astype(jnp.float32))
-
-  return optax.GradientTransformationExtraArgs(init, update)
+  return measured(plan.rule.bind(theta, horizon))
 
 
 def _places(plan: Train, given: Given) -> PyTree:
@@ -359,7 +358,7 @@ def _places(plan: Train, given: Given) -> PyTree:
 def _start(plan: Train, given: Given, pretrained: tuple[Params, PyTree] | None) -> TrainState:
   key = jax.random.fold_in(given.key, 0)  # step k uses k + 1
   params, model_state = plan.task.init(key, pretrained)
-  tx = _measured(plan.rule.bind(given.theta, plan.num_steps))
+  tx = measured(plan.rule.bind(given.theta, plan.num_steps))
   inner = begin(tx, params, model_state)
   return TrainState(jnp.zeros((), jnp.int32), inner, plan.policy.init(inner, plan.num_steps))
 

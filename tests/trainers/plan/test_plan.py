@@ -13,7 +13,7 @@ from tests.tiny_run import SGD, tiny, tiny_job
 from trainers import run
 from trainers.jobs import pipeline, training_job
 from trainers.plan import programs, report, topology
-from trainers.plan.analysis import analyse, size_of
+from trainers.plan.analysis import analyse, size, size_of
 from trainers.resources import meshes
 from trainers.stages import meta_training, training
 
@@ -32,12 +32,12 @@ def test_states_have_the_sizes_that_the_run_has():
   plan = pipeline.build(tiny())
   pretrain, generation, *rows = programs.of_pipeline(plan)
   state = training.prepare(plan.pretrain['main']).state
-  assert report.size(pretrain.saved) == held(state)
-  assert report.size(pretrain.shapes['parameters']) == held(state.inner.params)
-  assert report.size(pretrain.shapes['optimizer state']) == held(state.inner.opt_state)
+  assert size(pretrain.saved) == held(state)
+  assert size(pretrain.shapes['parameters']) == held(state.inner.params)
+  assert size(pretrain.shapes['optimizer state']) == held(state.inner.opt_state)
   state = meta_training.init(plan.meta_train)
-  assert report.size(generation.saved) == held(state)
-  assert report.size(generation.shapes['theta']) == held(state.theta)
+  assert size(generation.saved) == held(state)
+  assert size(generation.shapes['theta']) == held(state.theta)
   assert [row.name.split(',')[0] for row in rows] == ['l3rs', 'sgd_constant']
 
 
@@ -67,7 +67,7 @@ def test_images_that_the_host_feeds_are_planned_by_the_chunk():
   assert (learned.calls, tuning.calls, grid.calls) == (4, 2 * 4, 4)
   assert [p.loop.times for p in (learned, tuning, grid)] == [5.25, 2 * 5.25, 5.25]
   state = meta_training.init(plan.meta_train)
-  assert report.size(generation.saved) == held(state)
+  assert size(generation.saved) == held(state)
   found = analyse(generation.lowered.compile())
   assert not found.collectives
   assert not analyse(learned.lowered.compile()).collectives  # three tasks on two devices
@@ -152,15 +152,15 @@ def test_what_is_compiled_says_what_it_needs(capsys, monkeypatch):
   config = tiny(rule=SGD, cpu_devices=1, **{'meta_train.mesh': mesh})
   plan = pipeline.build(config)
   _, generation, *_ = programs.of_pipeline(plan)
-  lines, operations = report.describe(generation, there=10**9)
+  lines, operations = report.describe(generation, 10**9, 'cpu')
   found = analyse(generation.lowered.compile())
   arguments = (generation.saved, training.trained_shapes(plan.pretrain['main']))
-  assert found.arguments > report.size(arguments)
-  assert found.outputs >= report.size(generation.saved)
+  assert found.arguments > size(arguments)
+  assert found.outputs >= size(generation.saved)
   assert 'between devices: nothing' in '\n'.join(lines)
   body = analyse(generation.loop.lowered.compile()).operations
   assert operations == body * generation.loop.times > found.operations
-  lines, _ = report.describe(generation, there=1000)
+  lines, _ = report.describe(generation, 1000, 'cpu')
   assert 'which it does not have: spread batches (mesh.data)' in '\n'.join(lines)
 
 
