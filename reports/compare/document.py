@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from reports import records, report, results, tables, training, workdir
 from reports.compare import measures, overall
-from reports.compare.runs import Gathered, Group, Run, apart, differing
+from reports.compare.runs import Gathered, Group, Run, apart, differing, labels
 from reports.page.blocks import Document, Drawings, Row, Section, Table, Text, columns, section
 
 CURVES = {  # measure of metrics.jsonl -> its name on an axis
@@ -143,7 +143,10 @@ def _verdict(groups: Sequence[Group]) -> str:
 
 def _overall(found: Gathered) -> list[Section]:
   known = _together(found)
-  return section(known.title, Drawings([known.figure()]), known.table) if known else []
+  if known is None:
+    return []
+  drawn = Drawings([known.figure()]) if len(known.steps) > 1 else None  # one step is no profile
+  return section(known.title, drawn, known.table)
 
 
 @functools.lru_cache(maxsize=1)  # seconds of bootstrap, for the text and for the page
@@ -152,9 +155,12 @@ def _together(found: Gathered) -> overall.Overall | None:
 
 
 def _curves(groups: Sequence[Group]) -> list[Section]:
-  logged = records.gather({group.name: [_logged(run) for run in group.runs] for group in groups})
+  names = labels(groups)
+  logged = records.gather({
+    names[group.name]: [_logged(run) for run in group.runs] for group in groups
+  })  # fmt: skip
   drawn = [
-    _curve(logged, [group.name for group in groups], key)
+    _curve(logged, list(names.values()), key)
     for key in CURVES
     if logged.loc[logged['measure'] == key, 'value'].notna().any()
   ]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from l2o.errors import InputError
 from reports import profiles
 from reports.compare import measures
-from reports.compare.runs import Group
+from reports.compare.runs import Group, labels
 from reports.page.blocks import Row, Table, columns
 from reports.profiles import Profile
 
@@ -31,11 +31,15 @@ class Overall(NamedTuple):
   profiles: Sequence[Profile]
   steps: Sequence[int]  # ticks of the figure
   axis: tuple[str, str]
+  labels: Mapping[str, str]  # of the groups, in the figure
 
   def figure(self) -> Figure:
     """The performance profiles."""
-    name = self.title.lower()
-    return profiles.figure({name: self.profiles}, {name: self.steps}, self.axis)
+    name = self.title.lower().removeprefix('over ')
+    lines = [
+      one._replace(optimizer=self.labels.get(one.optimizer, one.optimizer)) for one in self.profiles
+    ]
+    return profiles.figure({name: lines}, {name: self.steps}, self.axis)
 
 
 def of(groups: Sequence[Group]) -> Overall | None:
@@ -63,7 +67,8 @@ def _pipelines(groups: Sequence[Group]) -> Overall | None:
   rivals = any(not one.learned for one in made)
   note = profiles.NOTE if rivals else profiles.WITHOUT_FAMILIES.format(first)
   table = Table(heads, [Row(row) for row in cells.to_numpy().tolist()], note)
-  return Overall('Over all tasks', table, made, horizons, ('inner steps K', 'tasks at target'))
+  axis = ('inner steps K', 'tasks at target')
+  return Overall('Over all tasks', table, made, horizons, axis, labels(groups))
 
 
 def _jobs(groups: Sequence[Group]) -> Overall | None:
@@ -83,7 +88,7 @@ def _jobs(groups: Sequence[Group]) -> Overall | None:
   ]
   table = Table(columns(*names, numeric=names[1:]), rows, JOBS_NOTE.format(first))
   axis = ('step', 'seeds at target')
-  return Overall('Over all seeds', table, made, ticks.tolist(), axis)
+  return Overall('Over all seeds', table, made, ticks.tolist(), axis, labels(groups))
 
 
 def _job(

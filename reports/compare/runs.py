@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,6 +142,19 @@ def _common_name(runs: Sequence[Run], names: Sequence[str]) -> str:
   parent = runs[0].name.rpartition('/')[0]
   inside = {name for name in names if name.startswith(f'{parent}/')}
   return parent if inside == {run.name for run in runs} else f'{runs[0].name} …'
+
+
+def labels(groups: Sequence[Group]) -> dict[str, str]:
+  """Name of a group -> what a figure, which has little room, calls it: without common folders.
+
+  Example:
+    >>> labels([Group('runs/x/adam', []), Group('runs/y', [])])
+    {'runs/x/adam': 'x/adam', 'runs/y': 'y'}
+  """
+  parts = {group.name: group.name.split('/') for group in groups}
+  levels = zip(*(folders for *folders, _ in parts.values()), strict=False)
+  common = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, levels)))
+  return {name: '/'.join(of_one[common:]) for name, of_one in parts.items()}
 
 
 def differing(groups: Sequence[Group]) -> dict[str, list[str]]:

@@ -69,8 +69,8 @@ def test_the_profile_of_jobs_is_the_share_of_seeds_down_to_the_first_ones_loss(t
   assert np.isfinite(steps['first']).sum() == 4
   [axes] = found.figure().axes
   assert axes.get_ylabel() == 'seeds at target'
-  [line] = [line for name, line in lines(axes).items() if name.endswith('second')]
-  np.testing.assert_allclose(line.get_ydata()[[0, -1]], [0, 2 / 3])
+  assert list(lines(axes)) == ['first', 'second']
+  np.testing.assert_allclose(lines(axes)['second'].get_ydata()[[0, -1]], [0, 2 / 3])
 
 
 def test_a_seed_without_a_finite_loss_counts_as_infinite(tmp_path):
@@ -146,15 +146,14 @@ def test_curves_are_means_over_seeds_with_a_band(tmp_path):
   found = {figure.axes[0].get_ylabel(): figure.axes[0] for figure in figures}
   assert list(found) == ['loss', 'loss in the evaluation', 'effective learning rate']
   rate, loss = lines(found['effective learning rate']), lines(found['loss'])
-  name = str(tmp_path / 'first')
-  assert list(rate) == [name]
-  np.testing.assert_allclose(rate[name].get_xydata(), [[1, 0.375], [2, 0.1875], [3, 0.09375]])
+  assert list(rate) == ['first']
+  np.testing.assert_allclose(rate['first'].get_xydata(), [[1, 0.375], [2, 0.1875], [3, 0.09375]])
   assert found['effective learning rate'].get_yscale() == 'log'
-  np.testing.assert_allclose(loss[name].get_ydata(), [5, 3.5, 4.5])
+  np.testing.assert_allclose(loss['first'].get_ydata(), [5, 3.5, 4.5])
   band = found['loss'].collections[0].get_paths()[0].vertices
   assert {(1, 4), (1, 6), (2, 3), (2, 4), (3, 2), (3, 7)} <= {(x, y) for x, y in band}
-  assert loss[name].get_color() == style.LEARNED  # the first row stands out
-  assert loss[str(other)].get_color() != style.LEARNED
+  assert loss['first'].get_color() == style.LEARNED  # the first row stands out
+  assert loss['other'].get_color() != style.LEARNED
   assert 'mean over the seeds of a row; bands: from the lowest to the highest' in caption
 
 
@@ -178,3 +177,16 @@ def test_mixtures_stand_beside_each_other(tmp_path):
 def test_without_traces_there_is_no_section_of_mixtures(tmp_path):
   document = compare.document(compare.gather([pipeline(tmp_path / 'a', FIRST)]))
   assert [section.title for section in document.sections] == ['Learning curves']
+
+
+def test_at_a_single_horizon_there_is_no_profile_to_draw(tmp_path):
+  runs = [
+    pipeline(tmp_path / 'a', FIRST),
+    pipeline(tmp_path / 'b', SECOND, estimator={'sigma': 0.5}),
+  ]
+  for run in runs:
+    found = records.read(run / records.FILE, '')
+    (run / records.FILE).write_bytes(records.pack(found[found['K'] == 40]))
+  document = compare.document(compare.gather(runs))
+  [section] = [section for section in document.sections if section.title == 'Over all tasks']
+  assert [block.kind for block in section.blocks] == ['table']
