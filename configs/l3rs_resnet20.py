@@ -33,7 +33,7 @@ RATES = {  # optimizer -> the lowest and the highest rate, for all parameters an
   'nadamw': ((3e-4, 3e-2), (3e-3, 1.0)),
   'prodigy': ((3e-1, 1000.0), (3e-1, 3000.0)),
   'schedule_free_adamw': ((1e-3, 1e-1), (1e-2, 3.0)),
-  'sgd': ((1e-2, 1.0), (3e-2, 30.0)),
+  'sgd': ((1e-2, 1.0), (3e-2, 100.0)),
 }
 
 

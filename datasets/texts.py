@@ -105,32 +105,35 @@ def text(
   validation: Share = 0.2,
   tokenizer: str = '',
 ) -> Texts:
-  """Chunks of the user's files, a class for each sub-folder, files in the order of their paths.
+  """Chunks of the user's files, a class for each sub-folder, its files in the order of their paths.
+
+  In a folder without sub-folders each file is a class, and a single file is one class.
 
   Args:
     split: 'train' or 'validation'.
-    path: a folder of sub-folders of text files.
+    path: a folder of sub-folders of text files, a folder of text files, or a text file.
     length: T; a chunk has T + 1 tokens, and chunks do not overlap.
-    fewest: chunks of both splits that a class needs; sub-folders with fewer are left out.
+    fewest: chunks of both splits that a class needs; those with fewer are left out.
     most: chunks that are taken of a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
     tokenizer: a `tokenizer.json` of Hugging Face (extra `tokenizers`); '' for bytes.
 
   Raises:
-    InputError: there is no such split, folder or tokenizer, or no sub-folder has enough text.
+    InputError: there is no such split, path or tokenizer, or no class has enough text.
   """
-  folder = pathlib.Path(path).expanduser()
-  if not folder.is_dir():
-    raise InputError(f'text.path = {path!r} is no folder: name one of sub-folders')
+  where = pathlib.Path(path).expanduser()
+  if not where.exists():
+    raise InputError(f'text.path = {path!r} does not exist: name a folder or a file')
+  inner = sorted(where.iterdir()) if where.is_dir() else [where]
   classes = {
-    inner.name: b''.join(_read(f) for f in sorted(inner.rglob('*')) if f.is_file())
-    for inner in sorted(folder.iterdir())
-    if inner.is_dir()
-  }
+    one.name: b''.join(_read(f) for f in sorted(one.rglob('*')) if f.is_file())
+    for one in inner
+    if one.is_dir()
+  } or {one.name: _read(one) for one in inner}
   found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
-      f'text.path = {path!r} has no sub-folder with {fewest} chunks of {length + 1} tokens: '
+      f'text.path = {path!r} has no class with {fewest} chunks of {length + 1} tokens: '
       f'lower text.length or text.fewest'
     )
   return found

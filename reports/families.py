@@ -103,6 +103,8 @@ def _best(family: str, row: Any) -> str:
 def report(found: pd.DataFrame) -> str:
   """The tables of every seed, and how much faster each learned optimizer is than the families.
 
+  A speed-up has its 95 % bootstrap interval over tasks.
+
   `found` is of `gather`.
   """
   parts = []
@@ -111,7 +113,12 @@ def report(found: pd.DataFrame) -> str:
     parts += [f'Seed {seed}', render(rows)]
     rivals = rows['hand_designed'].any()
     for optimizer in results.learned(rows) if rivals else ():
-      lines = [speedup.line(rows, name, optimizer) for name in results.experiments(rows)]
+      lines = [
+        speedup.line(
+          rows, name, optimizer, speedup.interval(of_seed, rows, name, optimizer, SAMPLES, seed)
+        )
+        for name in results.experiments(rows)
+      ]
       parts += ['\n'.join(lines), speedup.table(rows, optimizer)]
   return '\n\n'.join(parts)
 

@@ -1,11 +1,13 @@
 """The report of a finished run: its table and its figures."""
 
 import pathlib
+import zipfile
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from l2o.errors import InputError
 from reports import figures, results, speedup, table
 
 
@@ -47,10 +49,19 @@ def meta_trained(folder: pathlib.Path) -> dict[str, Figure]:
 def traced(folder: pathlib.Path) -> dict[str, Figure]:
   """The figure of what an L3RS chose at each step, if it was traced."""
   path = folder / 'meta_evaluate' / 'trace.npz'
-  if not path.is_file():
-    return {}
-  with np.load(path) as trace:
-    mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
-    if not mu:
-      return {}
-    return {'mixture': figures.mixture_against_step(mu, trace['lambda'], trace['layers'].tolist())}
+  return of_trace(path) if path.is_file() else {}
+
+
+def of_trace(path: pathlib.Path) -> dict[str, Figure]:
+  """The same from a trace's file.
+
+  Raises:
+    InputError: it is missing or damaged.
+  """
+  try:
+    with np.load(path) as trace:
+      mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
+      norms, layers = trace['lambda'] if mu else None, trace['layers'].tolist() if mu else []
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise InputError(f'{path} is no trace of a run ({error}); give its run again') from error
+  return {'mixture': figures.mixture_against_step(mu, norms, layers)} if mu else {}

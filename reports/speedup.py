@@ -6,6 +6,7 @@ Source: arXiv 2408.09310, experiment F; accuracy is interpolated against the log
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from reports import results, tables
@@ -80,19 +81,82 @@ def _said(ratio: float) -> str:
   return f'{ratio:.1f}x' if 0 < ratio < math.inf else 'inf' if ratio else 'never'
 
 
-def line(rows: pd.DataFrame, experiment: str, optimizer: str) -> str:
-  """One sentence: the steps a learned optimizer needs for the best hand-designed accuracy."""
-  rivals = rows[rows['hand_designed'] & (rows['experiment'] == experiment)]
-  best = rivals.loc[rivals['accuracy_mean'].idxmax()]
+def line(
+  rows: pd.DataFrame,
+  experiment: str,
+  optimizer: str,
+  between: tuple[float, float] | None = None,
+) -> str:
+  """One sentence: the steps a learned optimizer needs for the best hand-designed accuracy.
+
+  Args:
+    rows: from `results.frame`.
+    experiment: one of theirs.
+    optimizer: the learned one.
+    between: the interval of the ratio, from `interval`.
+  """
+  best = _best(rows, experiment)
   ours = results.curve(rows, experiment, optimizer)
   needed, first = steps_to_reach(ours.index, ours.array, best['accuracy_mean']), ours.index[0]
   said = (
     f'Speed-up, experiment {experiment}: {best["optimizer"]} has the best hand-designed accuracy, '
     f'{100 * best["accuracy_mean"]:.1f} % after {best["num_steps"]} steps; '
   )
+  about = f' [{", ".join(map(_said, between))}]' if between else ''
   if math.isinf(needed):
-    return said + f'{optimizer} does not reach it'
+    return said + f'{optimizer} does not reach it{about}'
   ratio = best['num_steps'] / needed
   if needed == first:
     return said + f'{optimizer} is above it at its first horizon, {first}: at least {ratio:.1f}x'
-  return said + f'{optimizer} reaches it after about {needed:.0f} (interpolated): {ratio:.1f}x'
+  return (
+    said + f'{optimizer} reaches it after about {needed:.0f} (interpolated): {ratio:.1f}x{about}'
+  )
+
+
+def interval(
+  records: pd.DataFrame,
+  rows: pd.DataFrame,
+  experiment: str,
+  optimizer: str,
+  samples: int,
+  seed: int,
+) -> tuple[float, float]:
+  """The 95 % bootstrap interval over tasks of the ratio in `line`.
+
+  Tasks are resampled for both optimizers together; the row that is best, and its horizon, are
+  those of all tasks. A resample that does not reach the accuracy counts as a ratio of 0, and one
+  that is above it at the first horizon as at least that ratio.
+
+  Args:
+    records: a table of `reports.records`.
+    rows: what `results` makes of it.
+    experiment: one of theirs.
+    optimizer: the learned one.
+    samples: resamples.
+    seed: seed of the resampling.
+  """
+  best = _best(rows, experiment)
+  measured = records[(records['experiment'] == experiment) & (records['measure'] == 'accuracy')]
+  theirs = measured[
+    (measured['optimizer'] == best['family']) & (measured['K'] == best['num_steps'])
+  ]
+  if pd.isna(best['tuned']):  # all settings of a grid are there
+    names = [results.label(best['family'], setting) for setting in theirs['setting']]
+    theirs = theirs[[name == best['optimizer'] for name in names]]
+  ours = measured[measured['optimizer'] == optimizer].pivot(
+    index='task', columns='K', values='value'
+  )
+  targets = theirs.set_index('task')['value'].reindex(ours.index).to_numpy()
+  chosen = np.random.default_rng(seed).integers(len(ours), size=(samples, len(ours)))
+  curves = ours.to_numpy()[chosen].mean(axis=1)
+  ratios = [
+    best['num_steps'] / steps_to_reach(ours.columns, curve, target)
+    for curve, target in zip(curves, targets[chosen].mean(axis=1), strict=True)
+  ]
+  low, high = np.percentile(ratios, [2.5, 97.5])
+  return float(low), float(high)
+
+
+def _best(rows: pd.DataFrame, experiment: str) -> pd.Series:
+  rivals = rows[rows['hand_designed'] & (rows['experiment'] == experiment)]
+  return rivals.loc[rivals['accuracy_mean'].idxmax()]

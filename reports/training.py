@@ -23,6 +23,7 @@ LABELS = {
   'psnr': 'PSNR in dB',
 }
 RATE = 'effective_learning_rate'
+BAND = 0.2  # opacity
 DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
 REDUCE = {'min': np.min, 'mean': np.mean, 'max': np.max}  # how HUB's weights are summarized
 
@@ -111,15 +112,19 @@ def curves(
   chosen = records[records['measure'] == name].astype({'value': float})
   learned = set(chosen.loc[~chosen['hand_designed'], 'row'])
   own = next((row for row in labels if row in learned), None)
-  lines = style.own_and_others(labels, own)
+  rivals = [row for row in labels if row not in learned] if learned else []
+  lines = style.own_and_others(labels, own, rivals)
   with style.context():
     figure, (axes,) = style.panels(1)
-    ends = [_draw(axes, chosen[chosen['row'] == row], label=row, **lines[row]) for row in labels]
+    band = min(BAND, 1 / len(labels))  # many bands on each other would hide the lines
+    ends = [_draw(axes, chosen[chosen['row'] == row], row, band, **lines[row]) for row in labels]
     axes.set(xlabel='step', ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     if log:
       style.log_values(axes)
-    style.name_ends(axes, [end._replace(bold=end.name == own) for end in ends if end])
+    if 'accuracy' in name:
+      axes.yaxis.set_major_formatter(style.percent())
+    style.name_ends(axes, [end._replace(bold=end.name in learned) for end in ends if end])
   return figure
 
 
@@ -166,7 +171,7 @@ def _summary(row: Row, records: pd.DataFrame) -> dict[str, Any]:
   return found
 
 
-def _draw(axes: Axes, records: pd.DataFrame, label: str, **line: Any) -> End | None:
+def _draw(axes: Axes, records: pd.DataFrame, label: str, band: float, **line: Any) -> End | None:
   """Draws the line of one row and one measure; returns its end, if it has one."""
   if records.empty:
     return None
@@ -175,7 +180,7 @@ def _draw(axes: Axes, records: pd.DataFrame, label: str, **line: Any) -> End | N
   seeds = records[steps == steps.max()].pivot(index='K', columns='seed', values='value')
   mean, low, high = (getattr(seeds, name)(axis=1, skipna=False) for name in ('mean', 'min', 'max'))
   axes.plot(mean, label=label, **line)
-  axes.fill_between(seeds.index, low, high, color=line['color'], alpha=0.2, lw=0)
+  axes.fill_between(seeds.index, low, high, color=line['color'], alpha=band, lw=0)
   known = mean[np.isfinite(mean)]
   if known.empty:
     return None

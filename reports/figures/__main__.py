@@ -3,7 +3,8 @@
 python -m reports.figures RUN… [--out=FOLDER]
 
 A RUN is the workdir of a finished run or sweep, whose `figures/` is written again, or a file of
-records (records.csv.gz), which needs --out: its figures have its name in front of theirs.
+records (records.csv.gz) or of what an L3RS did (trace.npz), which needs --out: its figures have its
+name in front of theirs.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 
 from l2o import atomic
 from l2o.errors import InputError
-from reports import workdir
+from reports import report, workdir
 from reports.figures import of_run
 from reports.figures.style import png
 
@@ -38,10 +39,11 @@ def _draw(run: pathlib.Path, out: pathlib.Path | None) -> None:
     if out:
       prefix = f'{run.resolve().name}_'
   else:
-    figures, folder, prefix = of_run.of_records(run), None, f'{run.name.split(".")[0]}_'
+    draw = report.of_trace if run.suffix == '.npz' else of_run.of_records
+    figures, folder, prefix = draw(run), None, f'{run.name.split(".")[0]}_'
   folder = out or folder
   if folder is None:
-    raise InputError(f'{run} is a file of records: add --out=FOLDER for its figures')
+    raise InputError(f'{run} is a file: add --out=FOLDER for its figures')
   folder.mkdir(parents=True, exist_ok=True)
   for name, figure in figures.items():
     atomic.replace(folder / f'{prefix}{name}.png', png(figure))

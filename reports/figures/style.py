@@ -3,12 +3,13 @@
 import io
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -22,7 +23,7 @@ OTHERS = '#A8A8A8'  # families beyond those with a colour
 NAMES = {'#E69F00': '#946500', '#56B4E9': '#1F7DB3', '#CC79A7': '#A3527F', OTHERS: '#6E6E6E'}
 # Neither its dark nor its light end is lost on white or on a dark page.
 SCALE = mpl.colors.ListedColormap(mpl.colormaps['viridis'](np.linspace(0.15, 0.9, 256)))
-DASHES = ('-', '--', ':', '-.')
+DASHES = ('-', '--', ':', '-.', (0, (6, 2, 1, 2, 1, 2)))
 
 COLUMN = 3.4  # inches: a column of a paper; a figure with two panels in a row has the text's width
 LEFT, RIGHT, BOTTOM, TOP = 0.52, 1.02, 0.42, 0.26  # inches around a panel; names are on the right
@@ -100,13 +101,25 @@ def hand_designed(names: Sequence[str], leading: Sequence[str]) -> dict[str, dic
   }
 
 
-def own_and_others(names: Sequence[str], own: str | None) -> dict[str, dict[str, Any]]:
-  """Name -> its line, where all but one are alike: in the cycle of colours."""
-  cycle = itertools.product(DASHES, COLOURS)
-  return {
-    name: learned(0) if name == own else {'color': colour, 'ls': dash, 'lw': 1.1, 'zorder': 3}
-    for name, (dash, colour) in zip(names, itertools.cycle(cycle), strict=False)
-  }
+def own_and_others(
+  names: Sequence[str], own: str | None, rivals: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+  """Name -> its line: the own one is the thickest, the others are in the cycle of colours.
+
+  Of those, `rivals`, the hand-designed ones beside learned ones, are thin and grey.
+  """
+  coloured = itertools.cycle(itertools.product(DASHES, COLOURS))
+  grey = itertools.cycle(DASHES)
+  lines = {}
+  for name in names:
+    if name == own:
+      lines[name] = learned(0)
+    elif name in rivals:
+      lines[name] = {'color': OTHERS, 'ls': next(grey), 'lw': 1.1, 'zorder': 2}
+    else:
+      dash, colour = next(coloured)
+      lines[name] = {'color': colour, 'ls': dash, 'lw': 1.6 if rivals else 1.1, 'zorder': 3}
+  return lines
 
 
 def name_ends(axes: Axes, ends: Sequence[End]) -> None:
@@ -189,11 +202,15 @@ def log_steps(axes: Axes, steps: Sequence[int]) -> None:
 def log_values(axes: Axes) -> None:
   """A logarithmic y axis after plots, with plain numbers where it spans few powers of ten."""
   axes.set_yscale('log')
-  low, high = axes.get_ylim()
-  axes.yaxis.set_minor_formatter(NullFormatter())
+  log_ticks(axes.yaxis, *axes.get_ylim())
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+  """Plain numbers on a logarithmic axis that spans few powers of ten, and no others between."""
+  axis.set_minor_formatter(NullFormatter())
   if high < DECADES * low:
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter('{x:g}')
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter('{x:g}')
 
 
 def context(legend: bool = False) -> Any:

@@ -64,11 +64,19 @@ def test_the_standard_library_has_many_packages_that_no_split_shares_a_chunk_of(
   assert np.mean([byte < 128 for byte in text]) > 0.99
 
 
+def test_files_alone_are_classes_and_so_is_a_single_one(folder):
+  (folder / 'a' / 'y').write_bytes(b'0123456789abcdef')
+  for path, names in ((folder / 'a', ('x', 'y')), (folder / 'a' / 'y', ('y',))):
+    source = load(path, 'train')
+    assert source.class_names == names
+    assert content(source, 'y') == b'0123456789ab'
+
+
 @pytest.mark.parametrize(
   ('more', 'says'),
   [
-    ({'path': 'nowhere'}, "text.path = 'nowhere' is no folder"),
-    ({'length': 60}, 'has no sub-folder with 2 chunks of 61 tokens'),
+    ({'path': 'nowhere'}, "text.path = 'nowhere' does not exist"),
+    ({'length': 60}, 'has no class with 2 chunks of 61 tokens'),
     ({'length': 0}, 'text.length|length must be at least 1'),
     ({'validation': 1.0}, 'validation must be'),
   ],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from l2o.errors import InputError
-from reports import figures, records, results, workdir
+from reports import figures, records, report, results, workdir
 from reports.figures import of_run, style
 from tests.pictures import is_drawn
 
@@ -99,11 +99,26 @@ def test_figures_are_drawn_from_a_file_of_records(tmp_path, rng):
   file.write_bytes(records.pack(measured(rng)))
   refused = draw(file)
   assert refused.returncode == 1
-  assert refused.stderr == f'error: {file} is a file of records: add --out=FOLDER for its figures\n'
+  assert refused.stderr == f'error: {file} is a file: add --out=FOLDER for its figures\n'
   done = draw(file, f'--out={tmp_path / "out"}')
   assert done.returncode == 0, done.stderr
   for name in ('accuracy', 'speedup'):
     assert is_drawn(tmp_path / 'out' / f'mine_{name}.png')
+
+
+def test_a_figure_is_drawn_from_a_trace(tmp_path, rng):
+  file = tmp_path / 'mine.npz'
+  share, layers = rng.uniform(0, 1, (2, 5, 14)), [f'block{i}/kernel' for i in range(14)]
+  np.savez(file, **{'mu/sgd': share, 'mu/adam': 1 - share, 'lambda': share, 'layers': layers})
+  done = draw(file, f'--out={tmp_path}')
+  assert done.returncode == 0, done.stderr
+  assert is_drawn(tmp_path / 'mine_mixture.png')
+  np.savez(file, **{'mu/sgd': share, 'layers': layers})
+  with pytest.raises(InputError, match=r'mine\.npz is no trace of a run \(.*lambda'):
+    report.of_trace(file)
+  file.write_bytes(b'PK')
+  with pytest.raises(InputError, match=r'mine\.npz is no trace of a run'):
+    report.of_trace(file)
 
 
 def test_a_run_that_has_not_ended_is_refused(tmp_path):

@@ -97,6 +97,32 @@ def test_the_speed_up_line_by_hand(rows):
   assert said.endswith('l3rs reaches it after about 75 (interpolated): 1.3x')
 
 
+def speeds(values):
+  """Records of l3rs and sgd: (optimizer, K) -> accuracies [tasks]; and their rows."""
+  table = pd.concat(
+    records.of_tasks(
+      {'accuracy': accuracy[:, np.newaxis], 'loss': np.ones((30, 1))}, [''], experiment='A',
+      source='x', optimizer=name, hand_designed=name == 'sgd', seed=0, K=steps,
+    )
+    for (name, steps), accuracy in values.items()
+  )  # fmt: skip
+  return table, results.frame(results.summarize(table, 10, 0))
+
+
+def test_the_interval_of_the_speed_up_resamples_the_tasks_of_both(rng):
+  noise = rng.normal(0, 0.1, 30)
+  ours = {('l3rs', 10): 0.6 + noise, ('l3rs', 100): 0.9 + noise}
+  table, rows = speeds(ours | {('sgd', 100): np.full(30, 0.75)})
+  low, high = speedup.interval(table, rows, 'A', 'l3rs', samples=4000, seed=1)
+  means = np.array([rng.choice(noise, 30).mean() for _ in range(4000)])
+  ratios = 100 / 10 ** (1 + (0.15 - means) / 0.3)
+  np.testing.assert_allclose([low, high], np.percentile(ratios, [2.5, 97.5]), rtol=0.03)
+  assert speedup.line(rows, 'A', 'l3rs', (0.0, high)).endswith(f'x [never, {high:.1f}x]')
+  table, rows = speeds(ours | {('sgd', 100): 0.75 + noise})  # hard tasks are hard for both
+  ends = speedup.interval(table, rows, 'A', 'l3rs', samples=100, seed=1)
+  np.testing.assert_allclose(ends, speedup.over(rows, 'A', 'l3rs', 'sgd'), rtol=1e-3)
+
+
 def test_a_learned_optimizer_that_never_gets_there_is_said_to_not(rows):
   rows.loc[rows['optimizer'] == 'l3rs', 'accuracy_mean'] = 0.1
   assert speedup.line(rows, 'A', 'l3rs').endswith('l3rs does not reach it')
@@ -173,6 +199,28 @@ def test_the_mixture_figure_draws_means_and_layers(rng):
   figure = figures.mixture_against_step(shares, norm, ['a', 'b'])
   np.testing.assert_allclose(line_data(figure.axes[0], 'adam'), mu[..., 1].mean(axis=(0, 2)))
   np.testing.assert_allclose(line_data(figure.axes[1], 'b'), mu[:, :, 1, 1].mean(axis=0))
+
+
+def test_the_mixture_of_many_layers_is_a_map_of_the_rarer_directions_by_kind_of_layer(rng):
+  layers = [f'{m}/{kind}' for m in ('head', 'stage1_a', 'stage1_b', 'stem', 'x', 'y', 'z')
+            for kind in ('bias', 'kernel')]  # fmt: skip
+  mu = rng.dirichlet([1.0, 6.0, 2.0], size=(3, 4, len(layers)))
+  norm = rng.uniform(0.1, 1.0, (3, 4, len(layers)))
+  shares = {'adam': mu[..., 0], 'sgd': mu[..., 1], 'muon': mu[..., 2]}
+  figure = figures.mixture_against_step(shares, norm, layers)
+  panels = [axes for axes in figure.axes if axes.images and axes.get_title('left')]
+  maps = {axes.get_title('left'): axes.images[0].get_array() for axes in panels}
+  assert list(maps) == [r'$\mu$ of adam', r'$\mu$ of muon', r'$\lambda$']
+  order = [*range(0, 14, 2), *range(1, 14, 2)]  # biases above kernels
+  np.testing.assert_allclose(maps[r'$\mu$ of muon'], mu[..., 2].mean(axis=0).T[order])
+  np.testing.assert_allclose(maps[r'$\lambda$'], norm.mean(axis=0).T[order])
+  names = [name.get_text() for name in panels[0].get_yticklabels()]
+  assert names == [layers[layer] for layer in order]
+  many = [f'stage{i % 2}_{i // 2}/kernel' for i in range(40)]
+  wide = np.full((1, 4, 40), 0.5)
+  figure = figures.mixture_against_step({'adam': wide, 'sgd': wide}, wide, sorted(many))
+  panel = next(axes for axes in figure.axes if axes.images)
+  assert [x.get_text() for x in panel.get_yticklabels()] == ['stage0 kernel', 'stage1 kernel']
 
 
 def test_a_papers_figures_stand_beside_their_rows(summary):

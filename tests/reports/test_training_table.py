@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from reports import records, training
+from reports.figures import style
 
 
 def seed(losses, **diagnostics):
@@ -93,6 +94,15 @@ def test_the_figure_draws_a_line_for_each_that_ended():
   assert shown == ['adam', 'lgl2o']
   assert [name.get_text() for name in axes.texts] == ['adam', 'lgl2o']
   np.testing.assert_allclose(axes.lines[0].get_ydata(), [4.0, 1.5, 4.0])
+
+
+def test_learned_optimizers_stand_out_of_the_hand_designed_ones():
+  jobs = JOBS.assign(hand_designed=JOBS['row'] != 'lgl2o')
+  (axes,) = training.curves(['adam', 'lgl2o'], jobs, 'loss', 'training loss').axes
+  adam, lgl2o = axes.lines[:2]
+  assert (adam.get_color(), lgl2o.get_color()) == (style.OTHERS, style.LEARNED)
+  assert adam.get_linewidth() < lgl2o.get_linewidth()
+  assert [name.get_weight() for name in axes.texts] == ['normal', 'bold']
 
 
 def test_measures_but_multiples_of_the_loss_have_a_figure_on_a_linear_axis():

@@ -69,10 +69,7 @@ def test_the_horizon_of_reverse_mode_is_traced(problem):
 
 @pytest.mark.parametrize(
   'specs',
-  [
-    pytest.param({'nres': {}, 'pes': {}}, marks=pytest.mark.slow),
-    {'gpes': {'period': 3}, 'truncated_es': {}},
-  ],
+  [{'nres': {}, 'pes': {}}, {'gpes': {'period': 3}, 'truncated_es': {}}],
   ids=','.join,
 )
 def test_the_unbiased_ones_agree_with_reverse_mode(problem, specs):

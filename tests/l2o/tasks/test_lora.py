@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 import l2o
 from l2o.inner.step import InnerState, inner_step
@@ -80,10 +81,23 @@ def test_merged_weights_give_the_same_logits(task, network, trained, batch):
   with_adapters = task.evaluate(state.params, state.model_state, batch)
   alone = task.whole.evaluate(whole, network[1], batch)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), with_adapters, alone)
-  # W' x = W x + alpha / rank * B^T A^T x, without merging.
-  x, own = jnp.arange(16.0) / 16, state.params['block_0']['gate']['kernel']
-  split = x @ network[0]['block_0']['gate']['kernel'] + ALPHA / RANK * (x @ own['a']) @ own['b']
-  np.testing.assert_allclose(x @ whole['block_0']['gate']['kernel'], split, rtol=1e-5, atol=1e-6)
+
+  def add_adapter(layer, args, kwargs, context):
+    """W' x = W x + alpha / rank * B^T A^T x, without merging."""
+    out = layer(*args, **kwargs)
+    if not isinstance(context.module, nn.Dense):
+      return out
+    own = state.params
+    for name in (*context.module.path, 'kernel'):
+      own = own[name]
+    return out + ALPHA / RANK * (args[0] @ own['a']) @ own['b']
+
+  tokens = batch['image'][:, :-1, 0, 0].astype(jnp.int32)
+  with nn.intercept_methods(add_adapter):
+    split = MODEL.apply({'params': network[0]}, tokens, train=False)
+  logits = MODEL.apply({'params': whole}, tokens, train=False)
+  np.testing.assert_allclose(logits, split, rtol=1e-4, atol=1e-5)
+  assert np.abs(logits - MODEL.apply({'params': network[0]}, tokens, train=False)).max() > 0.05
 
 
 def test_only_dense_layers_have_adapters_and_few_numbers(task):
