@@ -178,8 +178,7 @@ def _logged(run: Run) -> pd.DataFrame:
 def _curve(logged: pd.DataFrame, names: Sequence[str], key: str) -> Figure:
   values = logged.loc[logged['measure'] == key, 'value'].dropna()
   positive = bool((values > 0).all()) and key.endswith(('loss', 'rate'))
-  marked = logged.assign(hand_designed=logged['row'] != names[0])  # the first row stands out
-  return training.curves(names, marked, key, CURVES[key], log=positive)
+  return training.curves(names, logged, key, CURVES[key], log=positive)
 
 
 def _mixtures(groups: Sequence[Group]) -> list[Section]:

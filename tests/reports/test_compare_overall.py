@@ -154,8 +154,10 @@ def test_curves_are_means_over_seeds_with_a_band(tmp_path):
   np.testing.assert_allclose(loss['first'].get_ydata(), [5, 3.5, 4.5])
   band = found['loss'].collections[0].get_paths()[0].vertices
   assert {(1, 4), (1, 6), (2, 3), (2, 4), (3, 2), (3, 7)} <= {(x, y) for x, y in band}
-  assert loss['first'].get_color() == style.LEARNED  # the first row stands out
-  assert loss['other'].get_color() != style.LEARNED
+  assert (
+    loss['other'].get_color() == style.LEARNED
+  )  # as in sweeps: the one that is not hand-designed
+  assert loss['first'].get_color() == style.OTHERS
   assert 'mean over the seeds of a row; bands: from the lowest to the highest' in caption
 
 
