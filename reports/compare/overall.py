@@ -19,7 +19,7 @@ JOBS_NOTE = (
   'Lowest loss: interquartile mean over the seeds that have ended (of fewer than four seeds the '
   'mean), lower is better; a seed without a finite loss counts as infinite. Wins: seeds on which '
   'it is below that of {0}, half of one where equal. Figure: seeds whose evaluation loss has come '
-  'down to the lowest loss of {0}. Brackets: 95 % bootstrap interval over seeds.'
+  'down to the interquartile mean of {0}. Brackets: 95 % bootstrap interval over seeds.'
 )
 
 

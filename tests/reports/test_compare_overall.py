@@ -113,6 +113,8 @@ def test_only_seeds_that_all_have_are_counted_and_rivals_of_any_run(tmp_path):
   assert {len(one.steps) for one in found.profiles} == {3}
   assert [one.optimizer for one in found.profiles if not one.learned] == ['sgd']
   assert len(found.table.rows) == 2
+  runs.append(pipeline(tmp_path / 'c1', SECOND, seed=1, estimator={'sigma': 0.25}))
+  assert of(runs) is None  # the first has both seeds, each of the others has one of them
 
 
 def test_the_text_has_the_interquartile_means_too(two, tmp_path):
