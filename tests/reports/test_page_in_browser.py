@@ -17,6 +17,8 @@ from tests.reports import made_run
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(not BROWSER, reason='no Chromium or Chrome is installed')
+WIDTHS = (1280, 400)
+SCHEMES = {'dark': 0, 'light': 1}  # Chromium's numbers
 # Runs in a copy of the page: what it returns becomes the title.
 TEST = """
 <script>
@@ -49,8 +51,25 @@ def run(page, script, tmp_path, *options):
   return json.loads(title[1].replace('&gt;', '>').replace('&lt;', '<').replace('&amp;', '&')), said
 
 
-def test_rows_are_filtered_and_sorted_and_points_show_their_values(tmp_path):
-  page = make(made_run.pipeline(tmp_path / 'run', num_layers=3, num_steps=4))
+@pytest.fixture(scope='module')
+def pages(tmp_path_factory):
+  """A page of each kind, with long names."""
+  root = tmp_path_factory.mktemp('pages')
+  pipeline = made_run.pipeline(root / 'pipeline', num_layers=3, num_steps=4)
+  sweep = made_run.begun(root / 'sweep', made_run.hub_function.get_config('smoke'))
+  adam = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.5}
+  job = made_run.job(sweep / 'adam' / 'seed_0')
+  made_run.job(sweep / 'learned' / 'seed_0', rule=adam, losses=(4.0, 1.0, 0.5))
+  found = compare.gather([sweep, job, pipeline])
+  return {
+    'pipeline': make(pipeline),
+    'job': make(job),
+    'sweep': make(sweep),
+    'comparison': render(compare.document(found)),
+  }
+
+
+def test_rows_are_filtered_and_sorted_and_points_show_their_values(pages, tmp_path):
   script = """
     const table = document.querySelector('.table table');
     const [experiment, , K] = table.closest('figure').querySelectorAll('select');
@@ -70,7 +89,7 @@ def test_rows_are_filtered_and_sorted_and_points_show_their_values(tmp_path):
     return { filtered, count, falling, rising, name, steps, accuracy,
              tip: document.getElementById('tip').textContent };
   """
-  found, said = run(page, script, tmp_path)
+  found, said = run(pages['pipeline'], script, tmp_path)
   assert said == []
   assert len(found['filtered']) == 43
   assert found['count'] == '43 of 430 rows'
@@ -100,28 +119,6 @@ def test_cells_without_a_number_come_last_in_both_directions(tmp_path):
   found, said = run(page, script, tmp_path)
   assert said == []
   assert found == ['cdab', 'adcb']
-
-
-WIDTHS = (1280, 400)
-SCHEMES = {'dark': 0, 'light': 1}  # Chromium's numbers
-
-
-@pytest.fixture(scope='module')
-def pages(tmp_path_factory):
-  """A page of each kind, with long names."""
-  root = tmp_path_factory.mktemp('pages')
-  pipeline = made_run.pipeline(root / 'pipeline')
-  sweep = made_run.begun(root / 'sweep', made_run.hub_function.get_config('smoke'))
-  adam = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 0.5}
-  job = made_run.job(sweep / 'adam' / 'seed_0')
-  made_run.job(sweep / 'learned' / 'seed_0', rule=adam, losses=(4.0, 1.0, 0.5))
-  jobs = compare.gather([sweep, job, pipeline])
-  return {
-    'pipeline': make(pipeline),
-    'job': make(job),
-    'sweep': make(sweep),
-    'comparison': render(compare.document(jobs)),
-  }
 
 
 @pytest.fixture(scope='module', params=SCHEMES)
