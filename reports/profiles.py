@@ -37,6 +37,11 @@ NOTE = (
   'interquartile mean over tasks and K. Wins: tasks on which it is above that family. By K: tasks '
   'on which it has 95 % of what that family reaches. Brackets: 95 % bootstrap interval over tasks.'
 )
+WITHOUT_FAMILIES = (
+  'No hand-designed family was measured: the score is the accuracy itself, interquartile mean over '
+  'tasks and K. Wins: tasks on which it is above {0}. By K: tasks on which it has 95 % of what {0} '
+  'reaches. Brackets: 95 % bootstrap interval over tasks.'
+)
 Statistic = Callable[..., np.ndarray]  # (values, axis) -> values without that axis
 
 
@@ -89,7 +94,9 @@ def stratified(
   return float(low), float(high)
 
 
-def profiles(found: pd.DataFrame, samples: int = SAMPLES) -> list[Profile]:
+def profiles(
+  found: pd.DataFrame, samples: int = SAMPLES, reference: str | None = None
+) -> list[Profile]:
   """The optimizers that were measured on every task of a suite, best score first.
 
   A score is the accuracy on a task over the mean accuracy of the best hand-designed family of its
@@ -100,22 +107,26 @@ def profiles(found: pd.DataFrame, samples: int = SAMPLES) -> list[Profile]:
   Args:
     found: a table of `reports.records`, in which an optimizer has one name in all seeds.
     samples: bootstrap resamples.
+    reference: the optimizer that is the only rival where no hand-designed family was measured;
+      scores are then accuracies.
 
   Raises:
-    InputError: no hand-designed family was measured on every task.
+    InputError: neither a hand-designed family nor the reference was measured on every task.
   """
   cells = _accuracy(found)
   hand = cells.columns[cells.columns.isin(found.loc[found['hand_designed'], 'optimizer'])]
-  if hand.empty:
+  rivals = cells.columns[cells.columns == reference] if hand.empty else hand
+  if rivals.empty:
     raise InputError('no hand-designed family was measured in every experiment and seed')
   column = [*STRATUM, 'K']
   means = cells.groupby(column).mean()
-  best = means[hand].idxmax(axis=1).reindex(cells.droplevel('task').index)
+  best = means[rivals].idxmax(axis=1).reindex(cells.droplevel('task').index)
   rival = np.take_along_axis(
     cells.to_numpy(), cells.columns.get_indexer(best)[:, np.newaxis], axis=1
   )[:, 0]
-  norm = means[hand].max(axis=1).reindex(cells.droplevel('task').index).to_numpy()
-  target = _targets(cells[hand], means[hand])
+  scale = means[rivals].max(axis=1) if len(hand) else pd.Series(1.0, means.index)
+  norm = scale.reindex(cells.droplevel('task').index).to_numpy()
+  target = _targets(cells[rivals], means[rivals])
   made = []
   for name in cells:
     score = _strata(cells[name] / norm)
@@ -200,32 +211,45 @@ def cells(of_suite: Sequence[Profile], horizons: Sequence[int]) -> pd.DataFrame:
   return pd.DataFrame([
     {
       'optimizer': p.optimizer,
-      'score (IQM)': _share(p.score, p.score_interval),
-      'wins': _share(p.wins, p.wins_interval),
+      'score (IQM)': share(p.score, p.score_interval),
+      'wins': share(p.wins, p.wins_interval),
       **{f'by {K}': f'{100 * reached(p.steps, K):.0f} %' for K in horizons},
     }
     for p in of_suite
   ])  # fmt: skip
 
 
-def _share(mean: float, interval: tuple[float, float]) -> str:
+def share(mean: float, interval: tuple[float, float]) -> str:
+  """A fraction and its interval, as they are shown.
+
+  Example:
+    >>> share(0.5, (0.25, 0.625))
+    '50.0 [25.0, 62.5] %'
+  """
   low, high = interval
   return f'{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}] %'
 
 
 def figure(
-  suites: Mapping[str, Sequence[Profile]], horizons: Mapping[str, Sequence[int]]
+  suites: Mapping[str, Sequence[Profile]],
+  horizons: Mapping[str, Sequence[int]],
+  axis: tuple[str, str] = ('inner steps K', 'tasks at target'),
 ) -> Figure:
   """Performance profiles: the fraction of tasks whose target is reached, against inner steps.
 
-  A panel for each suite; arguments as for `render`.
+  A panel for each suite.
+
+  Args:
+    suites: as for `render`.
+    horizons: likewise.
+    axis: the labels of x and y.
   """
   with style.context():
     made, panels = style.panels(len(suites))
     for axes, (suite, of_suite) in zip(panels, suites.items(), strict=True):
       _profile(axes, of_suite, horizons[suite])
-      axes.set(title=suite, xlabel='inner steps K')
-      axes.set_ylabel('tasks at target', labelpad=1)
+      axes.set(title=suite, xlabel=axis[0])
+      axes.set_ylabel(axis[1], labelpad=1)
   return made
 
 

@@ -95,6 +95,11 @@ def of_job(
   return _typed({'experiment': 'train', 'source': '', 'setting': '', 'task': 0, **known, **found})
 
 
+def of_log(logged: Iterable[Mapping[str, Any]], **known: Any) -> pd.DataFrame:
+  """The table of what has been logged so far, without results; arguments as for `of_job`."""
+  return of_job(logged, {'final': {'step': 0}, 'best': None, 'test': None}, **known)
+
+
 def gather(tables: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:
   """The tables of several runs as one, with a column 'row'.
 

@@ -28,9 +28,9 @@ def main() -> None:
   )
   options = parser.parse_args()
   try:
-    groups = compare.gather(options.runs)
-    print(compare.text(groups))
-    atomic.replace(options.out, render(compare.document(groups)).encode())
+    found = compare.gather(options.runs)
+    print(compare.text(found))
+    atomic.replace(options.out, render(compare.document(found)).encode())
   except InputError as error:
     sys.exit(f'error: {error}')
   except OSError as error:

@@ -1,16 +1,15 @@
 """The page and the text of a comparison."""
 
+import functools
 import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from l2o.errors import InputError
-from reports import profiles, report, results, tables, workdir
-from reports.compare import measures
-from reports.compare.runs import Group, apart, differing
-from reports.figures import style
+from reports import records, report, results, tables, training, workdir
+from reports.compare import measures, overall
+from reports.compare.runs import Gathered, Group, Run, apart, differing, labels
 from reports.page.blocks import Document, Drawings, Row, Section, Table, Text, columns, section
 
 CURVES = {  # measure of metrics.jsonl -> its name on an axis
@@ -26,18 +25,27 @@ NOTE = (
   'where equal.'
 )
 
+CURVES_NOTE = (
+  'Lines: mean over the seeds of a row; bands: from the lowest to the highest seed. Seeds that '
+  'have logged fewer steps than others of their row are left out.'
+)
 
-def text(groups: Sequence[Group]) -> str:
-  """Tables of the runs and of their differences, as plain text."""
+
+def text(found: Gathered) -> str:
+  """Tables of the runs, of their differences and of all tasks together, as plain text."""
+  groups = found.groups
   parts = [_plain(_overview(groups))]
-  shown = _differences(groups)
+  shown, together = _differences(groups), _together(found)
   if shown.rows:
     parts += [_plain(shown), NOTE]
-  return '\n\n'.join([*parts, *_sentences(groups)])
+  if together:
+    parts += [_plain(together.table), together.table.note]
+  return '\n\n'.join([*parts, *_sentences(found)])
 
 
-def document(groups: Sequence[Group]) -> Document:
+def document(found: Gathered) -> Document:
   """The page of a comparison."""
+  groups = found.groups
   unfinished = [run.name for group in groups for run in group.runs if run.state != 'ended']
   shown = _differences(groups)
   return Document(
@@ -47,22 +55,22 @@ def document(groups: Sequence[Group]) -> Document:
     verdict=_verdict(groups),
     main=[_overview(groups)],
     sections=[
-      *section('Differences', *([shown] if shown.rows else []), *_said(groups)),
-      *_profiles(groups),
+      *section('Differences', *([shown] if shown.rows else []), *_said(found)),
+      *_overall(found),
       *_curves(groups),
       *_mixtures(groups),
     ],
   )
 
 
-def _said(groups: Sequence[Group]) -> list[Text]:
-  found = _sentences(groups)
-  return [Text(found)] if found else []
+def _said(found: Gathered) -> list[Text]:
+  said = _sentences(found)
+  return [Text(said)] if said else []
 
 
-def _sentences(groups: Sequence[Group]) -> list[str]:
-  first, *others = groups
-  return [why for group in others if (why := apart(first, group))]
+def _sentences(found: Gathered) -> list[str]:
+  first, *others = found.groups
+  return [*(why for group in others if (why := apart(first, group))), *found.left_out]
 
 
 def _comparable(groups: Sequence[Group]) -> list[Group]:
@@ -133,61 +141,52 @@ def _verdict(groups: Sequence[Group]) -> str:
   )
 
 
-def _profiles(groups: Sequence[Group]) -> list[Section]:
-  same = {group.name: group for group in _comparable(groups) if measures.own(group)}
-  if len(same) < 2 or groups[0].runs[0].workdir.is_job:
+def _overall(found: Gathered) -> list[Section]:
+  known = _together(found)
+  if known is None:
     return []
-  found = measures.together(same)
-  try:
-    made = profiles.profiles(found)
-  except InputError:  # without rivals there is nothing to take the targets from
-    return []
-  horizons = sorted(found['K'].unique())
-  kept = [one for one in made if one.learned]
-  cells = profiles.cells(kept, horizons)
-  heads = columns(*cells.columns, numeric=cells.columns[1:])
-  table = Table(heads, [Row(row) for row in cells.to_numpy().tolist()], profiles.NOTE)
-  drawn = profiles.figure({'all tasks': made}, {'all tasks': horizons})
-  return section('Over all tasks', Drawings([drawn]), table)
+  drawn = Drawings([known.figure()]) if len(known.steps) > 1 else None  # one step is no profile
+  return section(known.title, drawn, known.table)
+
+
+@functools.lru_cache(maxsize=1)  # seconds of bootstrap, for the text and for the page
+def _together(found: Gathered) -> overall.Overall | None:
+  return overall.of(_comparable(found.groups))
 
 
 def _curves(groups: Sequence[Group]) -> list[Section]:
-  folder = 'train' if groups[0].runs[0].workdir.is_job else 'meta_train'
-  logged = {
-    group.name: pd.DataFrame(results.read_lines(group.runs[0].workdir / folder / workdir.METRICS))
-    for group in groups
-  }
+  names = labels(groups)
+  logged = records.gather({
+    names[group.name]: [_logged(run) for run in group.runs] for group in groups
+  })  # fmt: skip
   drawn = [
-    _curve({name: of_run for name, of_run in logged.items() if key in of_run}, key, label)
-    for key, label in CURVES.items()
-    if any(key in of_run for of_run in logged.values())
+    _curve(logged, list(names.values()), key)
+    for key in CURVES
+    if logged.loc[logged['measure'] == key, 'value'].notna().any()
   ]
-  caption = 'The first seed of each config.'
-  return section('Learning curves', Drawings(drawn, caption)) if drawn else []
+  return section('Learning curves', Drawings(drawn, CURVES_NOTE)) if drawn else []
 
 
-def _curve(logged: dict[str, pd.DataFrame], key: str, label: str) -> Figure:
-  with style.context():
-    figure, (axes,) = style.panels(1)
-    lines, ends = style.own_and_others(list(logged), next(iter(logged))), []
-    for name, of_run in logged.items():
-      curve = pd.to_numeric(of_run.set_index('step')[key], errors='coerce').dropna()
-      if curve.empty:
-        continue
-      axes.plot(curve, label=name, **lines[name])
-      ends.append(style.End(curve.index[-1], curve.iloc[-1], name, lines[name]['color']))
-    axes.set(xlabel='step', ylabel=label)
-    if key.endswith(('loss', 'rate')) and ends and min(end.y for end in ends) > 0:
-      style.log_values(axes)
-    style.name_ends(axes, ends)
-  return figure
+def _logged(run: Run) -> pd.DataFrame:
+  """What it has measured while it trains or meta-trains."""
+  if run.workdir.is_job:
+    return run.measured
+  rows = results.read_lines(run.workdir / 'meta_train' / workdir.METRICS)
+  return records.of_log(rows, optimizer='', hand_designed=False, seed=run.seed)
+
+
+def _curve(logged: pd.DataFrame, names: Sequence[str], key: str) -> Figure:
+  values = logged.loc[logged['measure'] == key, 'value'].dropna()
+  positive = bool((values > 0).all()) and key.endswith(('loss', 'rate'))
+  return training.curves(names, logged, key, CURVES[key], log=positive)
 
 
 def _mixtures(groups: Sequence[Group]) -> list[Section]:
   drawn = [
-    Drawings(list(figures.values()), group.name)
+    Drawings(list(figures.values()), f'{group.name}, seed {run.seed}')
     for group in groups
-    if (figures := report.traced(group.runs[0].workdir.path))
+    for run in group.runs[:1]
+    if (figures := report.traced(run.workdir.path))
   ]
   return section('Mixture and step norm by layer', *drawn) if drawn else []
 

@@ -11,6 +11,8 @@ from reports.compare.runs import Group
 
 SAMPLES = 10_000  # of the bootstrap
 JOB = 'best/loss'  # what training jobs are compared by
+LOWEST = 'lowest loss'  # its name
+CELL = ['experiment', 'seed', 'K']
 
 
 class Difference(NamedTuple):
@@ -41,7 +43,7 @@ def _of_one(measured: pd.DataFrame, is_job: bool) -> Iterator[tuple[str, np.ndar
   if is_job:
     values = measured.loc[measured['measure'] == JOB, 'value'].to_numpy(float)
     if len(values):
-      yield 'lowest loss', values
+      yield LOWEST, values
     return
   kept = measured[(measured['measure'] == 'accuracy') & ~measured['hand_designed']]
   for (experiment, horizon), cell in kept.groupby(['experiment', 'K']):
@@ -55,6 +57,12 @@ def means(group: Group) -> dict[str, str]:
     name: f'{np.mean([v.mean() for v in seeds.values()]) * (1 if is_job else 100):.4g}'
     for name, seeds in own(group).items()
   }
+
+
+def lowest(group: Group) -> dict[int, float]:
+  """Seed -> lowest evaluation loss of a job that has ended, infinite if none was finite."""
+  found = {run.seed: np.inf for run in group.runs if run.workdir.results is not None}
+  return found | {seed: float(loss) for seed, (loss,) in own(group).get(LOWEST, {}).items()}
 
 
 def differences(first: Group, other: Group) -> list[Difference]:
@@ -92,13 +100,20 @@ def difference(
 
 
 def together(groups: Mapping[str, Group]) -> pd.DataFrame:
-  """Records of all groups' own optimizers, by the groups' names, and of their rivals once."""
-  parts, known = [], set()
+  """Records of all groups' own optimizers, by the groups' names, and of their rivals once.
+
+  Only the experiments, seeds and horizons that all groups have are kept.
+  """
+  mine: list[pd.DataFrame] = []
+  rivals: dict[int, pd.DataFrame] = {}  # of each seed those of the first group that has any
+  common: pd.MultiIndex | None = None
   for name, group in groups.items():
-    for run in group.runs:
-      mine = run.measured[~run.measured['hand_designed']]
-      parts.append(mine.assign(optimizer=name))
-      if run.seed not in known:
-        parts.append(run.measured[run.measured['hand_designed']])
-        known.add(run.seed)
-  return pd.concat(parts)
+    every = pd.concat([run.measured for run in group.runs])
+    ours = every[~every['hand_designed']]
+    mine.append(ours.assign(optimizer=name))
+    cells = pd.MultiIndex.from_frame(ours[CELL].drop_duplicates())
+    common = cells if common is None else common.intersection(cells)
+    for seed, of_seed in every[every['hand_designed']].groupby('seed'):
+      rivals.setdefault(seed, of_seed)
+  found = pd.concat([*mine, *rivals.values()])
+  return found[pd.MultiIndex.from_frame(found[CELL]).isin(common)]

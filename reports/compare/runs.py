@@ -1,6 +1,8 @@
 """The runs to compare: their configs, what they measured, and which of them differ only in seed."""
 
 import collections
+import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,20 +55,52 @@ class Group(NamedTuple):
   runs: Sequence[Run]
 
 
-def gather(paths: Sequence[pathlib.Path]) -> list[Group]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gathered:
+  """What can be shown side by side, and what was given but cannot."""
+
+  groups: Sequence[Group]
+  left_out: Sequence[str]  # a sentence for each workdir
+
+
+def gather(paths: Sequence[pathlib.Path]) -> Gathered:
   """Groups the runs, those inside of sweeps too, by config; what was run twice is two groups.
+
+  Pipelines are not compared with training jobs: the first run decides, and the others are left out,
+  as are sweeps in which nothing has begun.
 
   Args:
     paths: workdirs of runs and sweeps, finished or not.
 
   Raises:
-    InputError: there is no run in one of them, or they are pipelines and training jobs.
+    InputError: one of them is no workdir, or nothing is left.
   """
-  runs = [run for path in paths for run in _inside(path)]
-  kinds = {run.workdir.is_job for run in runs}
-  if len(kinds) > 1:
-    jobs = ', '.join(run.name for run in runs if run.workdir.is_job)
-    raise InputError(f'{jobs} are training jobs and the others pipelines; compare them apart')
+  inside = {path: list(_inside(path)) for path in paths}
+  every = [run for runs in inside.values() for run in runs]
+  if not every:
+    raise InputError(f'no run has begun in {", ".join(map(str, paths))}; give them later')
+  first = every[0]
+  left_out = [
+    said for path, runs in inside.items() if (said := _left_out(path.as_posix(), runs, first))
+  ]
+  return Gathered(_grouped([run for run in every if _kind(run) == _kind(first)]), left_out)
+
+
+def _left_out(path: str, runs: Sequence[Run], first: Run) -> str:
+  if not runs:
+    return f'{path} is left out: it is a sweep in which no run has begun.'
+  kind = _kind(runs[0])
+  if kind == _kind(first):
+    return ''
+  why = f'{first.name} is a {_kind(first)}, and a {kind} cannot be compared with it'
+  return f'{path} is left out: {why}.'
+
+
+def _kind(run: Run) -> str:
+  return 'training job' if run.workdir.is_job else 'pipeline'
+
+
+def _grouped(runs: Sequence[Run]) -> list[Group]:
   grouped: dict[tuple[str, int], list[Run]] = {}
   seen: collections.Counter[tuple[str, int]] = collections.Counter()
   for run in runs:
@@ -74,7 +108,8 @@ def gather(paths: Sequence[pathlib.Path]) -> list[Group]:
     again = seen[config, run.seed]  # a run that was repeated, as with another revision
     seen[config, run.seed] += 1
     grouped.setdefault((config, again), []).append(run)
-  return [Group(_common_name(of_one), of_one) for of_one in grouped.values()]
+  names = [run.name for run in runs]
+  return [Group(_common_name(of_one, names), of_one) for of_one in grouped.values()]
 
 
 def _inside(path: pathlib.Path) -> Iterator[Run]:
@@ -82,10 +117,7 @@ def _inside(path: pathlib.Path) -> Iterator[Run]:
   if not one.is_sweep:
     yield _run(path.as_posix(), one)
     return
-  found = list(one.seeds.items())
-  if not found:
-    raise InputError(f'{path} is a sweep without a run that has begun; give it later')
-  for row, seeds in found:
+  for row, seeds in one.seeds.items():
     for inner in seeds.values():
       yield _run(f'{path.as_posix()}/{row}/{inner.name}', workdir.load(inner))
 
@@ -103,11 +135,26 @@ def _evaluated(one: Workdir) -> pd.DataFrame:
   return found[found['hand_designed'] | (found['optimizer'] == own)].assign(row='')
 
 
-def _common_name(runs: Sequence[Run]) -> str:
+def _common_name(runs: Sequence[Run], names: Sequence[str]) -> str:
+  """The folder of the runs if no other of these names lies in it."""
   if len(runs) == 1:
     return runs[0].name
-  parents = {run.name.rpartition('/')[0] for run in runs}
-  return parents.pop() if len(parents) == 1 and '' not in parents else f'{runs[0].name} …'
+  parent = runs[0].name.rpartition('/')[0]
+  inside = {name for name in names if name.startswith(f'{parent}/')}
+  return parent if inside == {run.name for run in runs} else f'{runs[0].name} …'
+
+
+def labels(groups: Sequence[Group]) -> dict[str, str]:
+  """Name of a group -> what a figure, which has little room, calls it: without common folders.
+
+  Example:
+    >>> labels([Group('runs/x/adam', []), Group('runs/y', [])])
+    {'runs/x/adam': 'x/adam', 'runs/y': 'y'}
+  """
+  parts = {group.name: group.name.split('/') for group in groups}
+  levels = zip(*(folders for *folders, _ in parts.values()), strict=False)
+  common = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, levels)))
+  return {name: '/'.join(of_one[common:]) for name, of_one in parts.items()}
 
 
 def differing(groups: Sequence[Group]) -> dict[str, list[str]]:

@@ -176,13 +176,15 @@ def spread(wanted: Sequence[float], heights: Sequence[float]) -> np.ndarray:
 
 
 def wrapped(name: str) -> str:
-  """A name in lines of at most `NAME` characters where it has words to break between.
+  """A name in lines of at most `NAME` characters, between words where it can be.
 
   Example:
     >>> wrapped('schedule_free_adamw_constant')
     'schedule free\\nadamw constant'
+    >>> wrapped('rule.directions=adam')
+    'rule.directions=a\\ndam'
   """
-  return '\n'.join(textwrap.wrap(name.replace('_', ' '), NAME, break_long_words=False))
+  return '\n'.join(textwrap.wrap(name.replace('_', ' '), NAME))
 
 
 def percent(digits: int = 4) -> FuncFormatter:

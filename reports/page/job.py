@@ -50,10 +50,9 @@ def records_of(run: Workdir) -> pd.DataFrame:
   if run.results is not None and (run / records.FILE).is_file():
     return records.gather({name: [records.read(run / records.FILE, of_run.AGAIN)]})
   so_far = results.read_lines(run / 'train' / workdir.METRICS)
-  last = {'final': {'step': 0}, 'best': None, 'test': None}
   by_hand = run.config['rule']['name'] == 'hand_designed'
   known = {'optimizer': name, 'hand_designed': by_hand, 'seed': run.config['seed']}
-  return records.gather({name: [records.of_job(so_far, last, **known)]})
+  return records.gather({name: [records.of_log(so_far, **known)]})
 
 
 def _verdict(found: Mapping[str, Any], steps: int) -> str:

@@ -68,27 +68,29 @@ def pipeline(folder, num_layers=60, num_steps=50):
   return folder
 
 
-def job(folder, config=None, rule=None, losses=(4.0, 1.5, 2.5), ended=True):
-  """A training job of three logged steps."""
+def job(folder, config=None, rule=None, losses=(4.0, 1.5, 2.5), ended=True, seed=0, **logged):
+  """A training job of three logged steps; `logged`: a further measure -> its values."""
   c = config or hub_function.get_config('smoke')
   with c.unlocked():
     c.sweep, c.rule = (), rule or c.rule
-    c.train.num_steps = 3
+    c.train.num_steps, c.seed = 3, seed
   begun(folder, c)
   rows = [
     {'step': k, 'loss': x, 'eval_loss': x + 0.25, 'x_1': x, 'x_2': -x}
+    | {name: values[k - 1] for name, values in logged.items()}
     for k, x in enumerate(losses, 1)
   ]
   log(folder / 'train', rows)
   if ended:
-    at = int(np.argmin(losses))
+    known = np.isfinite(losses).any()
+    at = int(np.nanargmin(losses)) if known else 0
     found = {
       'final': {'step': 3, 'eval_loss': losses[-1] + 0.25},
-      'best': {'step': at + 1, 'loss': losses[at] + 0.25},
+      'best': {'step': at + 1, 'loss': losses[at] + 0.25} if known else None,
       'test': None,
       'restarts': 0,
     }
-    known = {'optimizer': c.rule['name'], 'hand_designed': rule is None, 'seed': 0}
+    known = {'optimizer': c.rule['name'], 'hand_designed': rule is None, 'seed': seed}
     (folder / 'records.csv.gz').write_bytes(records.pack(records.of_job(rows, found, **known)))
     (folder / 'results.json').write_text(json.dumps(found))
   return folder

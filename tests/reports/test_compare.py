@@ -1,4 +1,3 @@
-import copy
 import json
 import pathlib
 
@@ -53,9 +52,9 @@ def columns(table):
 
 def test_runs_that_differ_only_in_seed_are_one_row(runs, tmp_path):
   other = pipeline(tmp_path / 'a1', FIRST + 0.1, seed=1)
-  groups = compare.gather([*runs, other])
-  assert [len(group.runs) for group in groups] == [2, 1]
-  overview, *_ = compare.document(groups).main
+  found = compare.gather([*runs, other])
+  assert [len(group.runs) for group in found.groups] == [2, 1]
+  overview, *_ = compare.document(found).main
   assert overview.rows[0].cells[columns(overview).index('A, K = 40')] == '75'  # of 70 and 80
 
 
@@ -157,21 +156,45 @@ def test_jobs_of_a_sweep_are_compared_by_their_lowest_loss(tmp_path):
   assert '-0.25 [-0.25, -0.25]' in said
   assert '100 %' in said
   titles = [section.title for section in compare.document(compare.gather([root])).sections]
-  assert titles == ['Differences', 'Learning curves']
+  assert titles == ['Differences', 'Over all seeds', 'Learning curves']
 
 
-@pytest.mark.parametrize('what', ['nothing', 'mixed', 'empty sweep'])
-def test_what_cannot_be_compared_is_refused_with_a_sentence(what, runs, tmp_path):
+def test_runs_of_the_other_kind_and_empty_sweeps_are_left_out_in_a_sentence(runs, tmp_path):
   job = made_run.job(tmp_path / 'job')
-  sweep = copy.deepcopy(made_run.hub_function.get_config('smoke'))
-  made_run.begun(tmp_path / 'sweep', sweep)
-  paths, said = {
-    'nothing': ([tmp_path / 'none'], 'holds no run'),
-    'mixed': ([*runs, job], 'are training jobs and the others pipelines; compare them apart'),
-    'empty sweep': ([tmp_path / 'sweep'], 'is a sweep without a run that has begun'),
-  }[what]
+  sweep = made_run.begun(tmp_path / 'sweep', made_run.hub_function.get_config('smoke'))
+  found = compare.gather([sweep, *runs, job])
+  assert [group.name for group in found.groups] == [str(run) for run in runs]
+  said = [
+    f'{sweep} is left out: it is a sweep in which no run has begun.',
+    f'{job} is left out: {runs[0]} is a pipeline, and a training job cannot be compared with it.',
+  ]
+  assert compare.text(found).endswith('\n\n'.join(said))
+  differences, *_ = compare.document(found).sections
+  assert differences.blocks[-1].paragraphs == said
+  found = compare.gather([job, runs[0]])
+  assert [group.name for group in found.groups] == [str(job)]
+  assert found.left_out == [
+    f'{runs[0]} is left out: {job} is a training job, and a pipeline cannot be compared with it.'
+  ]
+
+
+@pytest.mark.parametrize(
+  ('name', 'said'),
+  [('none', 'holds no run'), ('sweep', 'no run has begun in .*sweep; give them later')],
+)
+def test_without_any_run_it_is_refused_with_a_sentence(name, said, tmp_path):
+  made_run.begun(tmp_path / 'sweep', made_run.hub_function.get_config('smoke'))
   with pytest.raises(InputError, match=said):
-    compare.gather(paths)
+    compare.gather([tmp_path / name])
+
+
+def test_groups_of_seeds_in_one_folder_have_different_names(runs, tmp_path):
+  more = [
+    pipeline(tmp_path / 'a1', FIRST, seed=1),
+    pipeline(tmp_path / 'b1', SECOND, seed=1, estimator={'sigma': 0.5}),
+  ]
+  names = [group.name for group in compare.gather([*runs, *more]).groups]
+  assert names == [f'{runs[0]} …', f'{runs[1]} …']
 
 
 def test_the_command_writes_a_page_and_prints_the_table(runs, tmp_path, capsys, monkeypatch):
