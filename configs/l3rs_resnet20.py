@@ -23,13 +23,13 @@ WEIGHTS = 'resnet20_cifar10.safetensors'
 SERIES = tuple(float(f'{m}e{n}') for n in range(-4, 4) for m in (1, 3))
 RATES = {  # optimizer -> the lowest and the highest rate, for all parameters and for the head
   'adafactor': ((1e-3, 1.0), (1e-2, 10.0)),
-  'adam': ((3e-4, 3e-2), (3e-3, 3.0)),
-  'adamw': ((3e-4, 3e-2), (3e-3, 3.0)),
-  'ademamix': ((1e-4, 1e-2), (1e-3, 1.0)),
+  'adam': ((3e-4, 3e-2), (3e-3, 30.0)),
+  'adamw': ((3e-4, 3e-2), (3e-3, 30.0)),
+  'ademamix': ((1e-4, 1e-2), (1e-3, 30.0)),
   'lamb': ((3e-4, 1e-1), (3e-3, 1.0)),
   'lion': ((1e-4, 1e-2), (1e-3, 1.0)),
   'momentum': ((1e-3, 3e-1), (3e-3, 10.0)),
-  'muon': ((3e-4, 1e-1), (3e-3, 3.0)),
+  'muon': ((3e-4, 1e-1), (3e-3, 30.0)),
   'nadamw': ((3e-4, 3e-2), (3e-3, 1.0)),
   'prodigy': ((3e-1, 1000.0), (3e-1, 3000.0)),
   'schedule_free_adamw': ((1e-3, 1e-1), (1e-2, 3.0)),
