@@ -25,7 +25,8 @@ from l2o.estimators import ONLINE
 from l2o.inner.unroll import unroll
 from l2o.registry import build
 from l2o.types import OnlineEstimator, TaskBatch, Theta, Unroll
-from reports.figures.style import COLOURS, LEARNED, context, png
+from reports.figures import style
+from reports.figures.style import COLOURS, End, png
 from tests.l2o.estimators import closed_forms, small_mlp
 
 _SAMPLES = flags.DEFINE_integer('samples', 1000, 'Particles of each estimator.', lower_bound=2)
@@ -124,20 +125,19 @@ def measure(spec: Mapping[str, Any], problem: Problem, window: int, true: np.nda
 
 def figure(results: Mapping[str, Mapping[str, Mapping[int, Measured]]]) -> Figure:
   """Variance against inner steps, a panel for each problem; those that are biased are dashed."""
-  with context(legend=True):
-    drawn = Figure(figsize=(3.6 * len(results), 3.0))
-    panels = drawn.subplots(1, len(results), squeeze=False)[0]
+  with style.context():
+    drawn, panels = style.panels(len(results))
     for axes, (problem, rows) in zip(panels, results.items(), strict=True):
-      for colour, (name, row) in zip((*COLOURS, LEARNED), rows.items(), strict=False):
+      ends = []
+      for colour, (name, row) in zip(COLOURS, rows.items(), strict=False):
         biased = name in ('truncated_es', 'reverse_mode')
-        seen = [(m.steps, m.variance) for m in row.values() if m.variance > 1e-9]
-        if seen:
-          style = {'ls': '--', 'marker': 's'} if biased else {'marker': 'o'}
-          label = f'{name} (biased)' if biased else name
-          axes.loglog(*zip(*seen, strict=True), ms=4, color=colour, label=label, **style)
+        if seen := [(m.steps, m.variance) for m in row.values() if m.variance > 1e-9]:
+          look = {'ls': '--', 'marker': 's'} if biased else {'marker': 'o'}
+          axes.loglog(*zip(*seen, strict=True), ms=4, color=colour, **look)
+          ends.append(End(*seen[-1], f'{name} (biased)' if biased else name, colour))
       axes.set(title=problem, xlabel='inner steps of an estimate')
+      style.name_ends(axes, ends)
     panels[0].set_ylabel('variance / |g|²')
-    drawn.legend(*panels[0].get_legend_handles_labels(), loc='outside right center')
   return drawn
 
 
