@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from reports.figures import style
 
-COLUMNS = 3
+COLUMNS = 5
+TITLE = 0.4  # inches
 PEAK = 2.0  # the width of the values' range
 
 
@@ -29,11 +30,12 @@ def compared(pictures: Mapping[str, Picture]) -> Figure:
   shown = {'original': first.target}
   for label, picture in pictures.items():
     error = float(np.mean((picture.output - picture.target) ** 2))
-    shown[f'{label}: {10 * np.log10(PEAK**2 / error):.1f} dB'] = picture.output
-  rows = -(-len(shown) // COLUMNS)
+    shown[f'{label}\n{10 * np.log10(PEAK**2 / error):.1f} dB'] = picture.output
+  columns = min(len(shown), COLUMNS)
+  rows = -(-len(shown) // columns)
   with style.context(legend=True):
-    figure = Figure(figsize=(2 * style.COLUMN, 2.4 * rows))
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    figure = Figure(figsize=(2 * style.COLUMN, (2 * style.COLUMN / columns + TITLE) * rows))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
       axes.axis('off')
     for axes, (title, values) in zip(panels, shown.items(), strict=False):
