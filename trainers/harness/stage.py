@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from checkpoints import Checkpoints
 from trainers.checks import blocks
 from trainers.harness import loop, signals, writers
@@ -60,7 +62,8 @@ def run(
 
   Args:
     step: (state, input) -> (state, metrics []), compiled.
-    state: the initial state; a checkpoint must match its shapes, dtypes and shardings.
+    state: the initial state; a checkpoint must match its shapes, dtypes and shardings. Its arrays
+      are given up, to the first step or for those of the checkpoint.
     feed: step number -> its input.
     stop: total number of steps.
     check: (steps done, metrics), called for every step; raises to end the run.
@@ -72,7 +75,10 @@ def run(
     evaluate: the periodic evaluation, if any.
   """
   saved = _checkpoints(folder, options)
-  state, start = saved.restore_or(state)
+  initial = state
+  state, start = saved.restore_or(initial)
+  if start:
+    _free(initial)  # the caller still has it, and it is as large as the restored one
   writer = writers.create_writer(folder, start)
   if options.of_data and not start:
     writer.write_scalars(0, options.of_data)
@@ -118,6 +124,12 @@ def following(work: Mapping[str, float], stage: str, num_steps: int) -> float:
     return 0.0
   later = sum(work[name] for name in names[names.index(stage) + 1 :])
   return num_steps * later / work[stage]
+
+
+def _free(state: Any) -> None:
+  for leaf in jax.tree.leaves(state):
+    if isinstance(leaf, jax.Array):
+      leaf.delete()
 
 
 def _checkpoints(folder: Folder, options: Options) -> Checkpoints:
