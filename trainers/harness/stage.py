@@ -62,8 +62,7 @@ def run(
 
   Args:
     step: (state, input) -> (state, metrics []), compiled.
-    state: the initial state; a checkpoint must match its shapes, dtypes and shardings. Its arrays
-      are given up, to the first step or for those of the checkpoint.
+    state: the initial state, given up; a checkpoint must match its shapes, dtypes and shardings.
     feed: step number -> its input.
     stop: total number of steps.
     check: (steps done, metrics), called for every step; raises to end the run.
@@ -75,10 +74,7 @@ def run(
     evaluate: the periodic evaluation, if any.
   """
   saved = _checkpoints(folder, options)
-  initial = state
-  state, start = saved.restore_or(initial)
-  if start:
-    _free(initial)  # the caller still has it, and it is as large as the restored one
+  state, start = _restored(saved, state)
   writer = writers.create_writer(folder, start)
   if options.of_data and not start:
     writer.write_scalars(0, options.of_data)
@@ -126,10 +122,13 @@ def following(work: Mapping[str, float], stage: str, num_steps: int) -> float:
   return num_steps * later / work[stage]
 
 
-def _free(state: Any) -> None:
-  for leaf in jax.tree.leaves(state):
-    if isinstance(leaf, jax.Array):
-      leaf.delete()
+def _restored(saved: Checkpoints, initial: Any) -> tuple[Any, int]:
+  state, start = saved.restore_or(initial)
+  if start:  # the caller still has the initial state, which is as large
+    for leaf in jax.tree.leaves(initial):
+      if isinstance(leaf, jax.Array):
+        leaf.delete()
+  return state, start
 
 
 def _checkpoints(folder: Folder, options: Options) -> Checkpoints:
