@@ -10,8 +10,8 @@ CIFAR-100, and evaluated on 25 others (experiment A) and on Tiny-ImageNet (exper
 times the longest horizon of meta-training, against every hand-designed optimizer: with a constant
 learning rate and with a cosine, on all parameters and on the head, their rates tuned at each
 horizon on 10 other tasks. Data as for
-configs/l3rs_experiments.py. Images have 16 instead of 32 pixels, so that a meta-training takes no
-more than an hour on two cores; `size=32` is the weights' own.
+configs/l3rs_experiments.py. Images have 16 instead of 32 pixels, so that a meta-training takes
+about an hour on two cores; `size=32` is the weights' own.
 """
 
 from ml_collections import ConfigDict
@@ -61,7 +61,7 @@ def get_config(arg: str = '') -> ConfigDict:
     c.episodes.batch_size = 16
     c.meta_train.update(meta_batch=2, max_steps=100)
     if c.meta_train.num_generations:  # not with the rule from a file
-      c.meta_train.num_generations = 180  # about 50 minutes
+      c.meta_train.num_generations = 180  # somewhat more than an hour on two cores
     c.meta_evaluate.num_steps = (10, 25, 50, 100, 250)
     c.meta_evaluate.draw_steps = 250  # the same tasks if a run evaluates some of these horizons
     c.meta_evaluate.tuning_tasks = 10  # a grid on all 50 would take days
