@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 SHIPPED = 'l3rs-quickstart'  # in l2o/artifacts/zoo, made with this config
-# Of three seeds, the best rate of a family that trains all parameters is inside at every horizon.
+# With three seeds, every family that trains all parameters has its best rate inside its grid.
 ADAM = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 ADAM_HEAD = (3.0, 1.0, 3e-1, 1e-1, 3e-2, 1e-2)
 SGD = (1.0, 5e-1, 2e-1, 1e-1, 5e-2, 2e-2)

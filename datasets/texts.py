@@ -107,7 +107,8 @@ def text(
 ) -> Texts:
   """Chunks of the user's files, a class for each sub-folder, its files in the order of their paths.
 
-  In a folder without sub-folders each file is a class, and a single file is one class.
+  In a folder without sub-folders each file is a class, and a single file is one class. Hidden
+  files and folders in `path` are left out.
 
   Args:
     split: 'train' or 'validation'.
@@ -124,7 +125,9 @@ def text(
   where = pathlib.Path(path).expanduser()
   if not where.exists():
     raise InputError(f'text.path = {path!r} does not exist: name a folder or a file')
-  inner = sorted(where.iterdir()) if where.is_dir() else [where]
+  inner = [where]
+  if where.is_dir():
+    inner = sorted(one for one in where.iterdir() if not one.name.startswith('.'))
   classes = {
     one.name: b''.join(_read(f) for f in sorted(one.rglob('*')) if f.is_file())
     for one in inner

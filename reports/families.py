@@ -111,15 +111,21 @@ def report(found: pd.DataFrame) -> str:
   for seed, of_seed in found.groupby('seed'):
     rows = results.frame(results.summarize(of_seed, SAMPLES, seed))
     parts += [f'Seed {seed}', render(rows)]
-    rivals = rows['hand_designed'].any()
-    for optimizer in results.learned(rows) if rivals else ():
+    for optimizer in results.learned(rows):
+      both = [
+        name
+        for name, of_one in rows.groupby('experiment', sort=False)
+        if of_one['hand_designed'].any() and (of_one['optimizer'] == optimizer).any()
+      ]
       lines = [
         speedup.line(
           rows, name, optimizer, speedup.interval(of_seed, rows, name, optimizer, SAMPLES, seed)
         )
-        for name in results.experiments(rows)
+        for name in both
       ]
-      parts += ['\n'.join(lines), speedup.table(rows, optimizer)]
+      if both:
+        shared = rows[rows['experiment'].isin(both)]
+        parts += ['\n'.join(lines), speedup.table(shared, optimizer)]
   return '\n\n'.join(parts)
 
 

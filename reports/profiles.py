@@ -38,9 +38,9 @@ NOTE = (
   'on which it has 95 % of what that family reaches. Brackets: 95 % bootstrap interval over tasks.'
 )
 WITHOUT_FAMILIES = (
-  'No hand-designed family was measured: the score is the accuracy itself, interquartile mean over '
-  'tasks and K. Wins: tasks on which it is above {0}. By K: tasks on which it has 95 % of what {0} '
-  'reaches. Brackets: 95 % bootstrap interval over tasks.'
+  'No hand-designed family was measured on all of these tasks: the score is the accuracy itself, '
+  'interquartile mean over tasks and K. Wins: tasks on which it is above {0}. By K: tasks on which '
+  'it has 95 % of what {0} reaches. Brackets: 95 % bootstrap interval over tasks.'
 )
 Statistic = Callable[..., np.ndarray]  # (values, axis) -> values without that axis
 

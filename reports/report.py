@@ -2,6 +2,7 @@
 
 import pathlib
 import zipfile
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ from matplotlib.figure import Figure
 
 from l2o.errors import InputError
 from reports import figures, results, speedup, table
+
+DAMAGE = (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)  # of an npz file
 
 
 def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Figure]]:
@@ -62,6 +65,6 @@ def of_trace(path: pathlib.Path) -> dict[str, Figure]:
     with np.load(path) as trace:
       mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
       norms, layers = trace['lambda'] if mu else None, trace['layers'].tolist() if mu else []
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-    raise InputError(f'{path} is no trace of a run ({error}); give its run again') from error
+  except (*DAMAGE, OSError, KeyError) as error:
+    raise InputError(f'{path} is no trace of a run ({error}); run it again') from error
   return {'mixture': figures.mixture_against_step(mu, norms, layers)} if mu else {}

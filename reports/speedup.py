@@ -140,9 +140,8 @@ def interval(
   theirs = measured[
     (measured['optimizer'] == best['family']) & (measured['K'] == best['num_steps'])
   ]
-  if pd.isna(best['tuned']):  # all settings of a grid are there
-    names = [results.label(best['family'], setting) for setting in theirs['setting']]
-    theirs = theirs[[name == best['optimizer'] for name in names]]
+  in_name = best['optimizer'].removeprefix(best['family']).strip()
+  theirs = theirs[theirs['setting'] == (in_name if pd.isna(best['tuned']) else best['tuned'])]
   ours = measured[measured['optimizer'] == optimizer].pivot(
     index='task', columns='K', values='value'
   )

@@ -17,7 +17,8 @@ from reports.profiles import Profile
 TICKS = 5  # of the profile of training jobs
 JOBS_NOTE = (
   'Lowest loss: interquartile mean over the seeds that have ended (of fewer than four seeds the '
-  'mean), lower is better; a seed without a finite loss counts as infinite. Wins: seeds on which '
+  'mean), lower is better; a seed without a finite loss counts as infinite here, and is left out '
+  'of the differences. Wins: seeds on which '
   'it is below that of {0}, half of one where equal. Figure: seeds whose evaluation loss has come '
   'down to the interquartile mean of {0}. Brackets: 95 % bootstrap interval over seeds.'
 )
@@ -110,7 +111,7 @@ def _job(
 
 
 def _interval(values: np.ndarray, statistic: profiles.Statistic) -> tuple[float, float]:
-  if not len(values) or not np.isfinite(values).all():
+  if len(values) < 2 or not np.isfinite(values).all():  # one seed says nothing of others
     return np.nan, np.nan
   return profiles.stratified([values[:, np.newaxis]], statistic, profiles.SAMPLES, 0)
 
@@ -129,4 +130,6 @@ def _loss(one: Profile) -> str:
 
 
 def _wins(one: Profile) -> str:
-  return '' if np.isnan(one.wins) else profiles.share(one.wins, one.wins_interval)
+  if np.isnan(one.wins_interval).any():
+    return '' if np.isnan(one.wins) else f'{100 * one.wins:.1f} %'
+  return profiles.share(one.wins, one.wins_interval)

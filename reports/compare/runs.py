@@ -141,7 +141,7 @@ def _common_name(runs: Sequence[Run], names: Sequence[str]) -> str:
     return runs[0].name
   parent = runs[0].name.rpartition('/')[0]
   inside = {name for name in names if name.startswith(f'{parent}/')}
-  return parent if inside == {run.name for run in runs} else f'{runs[0].name} …'
+  return parent if parent and inside == {run.name for run in runs} else f'{runs[0].name} …'
 
 
 def labels(groups: Sequence[Group]) -> dict[str, str]:
@@ -179,7 +179,7 @@ def apart(first: Group, other: Group) -> str:
   of_job = first.runs[0].workdir.is_job
   keys = [key for key in differing([first, other]) if _of_tasks(key, of_job)]
   if not of_job and _drawn_steps(first) != _drawn_steps(other):
-    keys.append('the longest of meta_evaluate.num_steps, without draw_steps')
+    keys.append('meta_evaluate.draw_steps (if 0, the longest of num_steps)')
   if keys:
     return (
       f'{other.name} cannot be compared with {first.name}: they differ in {", ".join(keys)}, so '

@@ -41,6 +41,8 @@ def _draw(run: pathlib.Path, out: pathlib.Path | None) -> None:
   else:
     draw = report.of_trace if run.suffix == '.npz' else of_run.of_records
     figures, folder, prefix = draw(run), None, f'{run.name.split(".")[0]}_'
+    if not figures:
+      raise InputError(f'{run} has no numbers for a figure; give a run or its records')
   folder = out or folder
   if folder is None:
     raise InputError(f'{run} is a file: add --out=FOLDER for its figures')

@@ -21,8 +21,8 @@ def mixture_against_step(
 ) -> Figure:
   """The choices of an L3RS: mu and lambda against the step, averaged and by layer.
 
-  Of many layers, a heat map has the share of each direction but the prevailing one, whose share is
-  what is left of 1.
+  With many layers, heat maps show the share of each direction except the prevailing one, which has
+  the rest.
 
   Args:
     mu: direction -> its share [tasks, K, layers].
@@ -80,7 +80,7 @@ def _maps(shares: Mapping[str, np.ndarray], norms: np.ndarray, layers: Sequence[
     bar = figure.colorbar(shown, cax=figure.add_subplot(grid[1, :-1]), orientation='horizontal')
     bar.set_label(f'mixture $\\mu$; {most} has the rest')
     bar.formatter = style.percent(2)
-  positive = norms[norms > 0]
+  positive = norms[(norms > 0) & np.isfinite(norms)]
   ends = (positive.min(), positive.max()) if positive.size else (1, 10)
   shown = _map(panels[-1], norms[:, order], mpl.colors.LogNorm(*ends), '$\\lambda$')
   bar = figure.colorbar(shown, cax=figure.add_subplot(grid[1, -1]), orientation='horizontal')

@@ -66,6 +66,7 @@ def test_the_standard_library_has_many_packages_that_no_split_shares_a_chunk_of(
 
 def test_files_alone_are_classes_and_so_is_a_single_one(folder):
   (folder / 'a' / 'y').write_bytes(b'0123456789abcdef')
+  (folder / 'a' / '.git').mkdir()
   for path, names in ((folder / 'a', ('x', 'y')), (folder / 'a' / 'y', ('y',))):
     source = load(path, 'train')
     assert source.class_names == names

@@ -49,6 +49,26 @@ def lines(text):
   return {row[0]: row[1:] for row in found if row}
 
 
+def test_an_experiment_without_rivals_has_no_speed_up(runs, save):
+  alone = measured('l3rs', [[0.5], [0.75]]).assign(experiment='B')
+  found, _ = families.gather([*runs, save('alone', alone)])
+  said = families.report(found)
+  assert '**Experiment B**' in said
+  assert 'Speed-up, experiment A: adam 0.01 has' in said
+  assert 'Speed-up, experiment B' not in said
+
+
+def test_a_tuned_cell_that_was_measured_twice_has_a_speed_up(save):
+  """Another grid may choose another rate for the cell."""
+  tried = measured('sgd', [[0.25, 0.5], [0.25, 0.5]], RATES[:2])
+  tried['measure'] = 'tuning/' + tried['measure'].str.removeprefix('tuning/')
+  first = measured('sgd', [[0.25], [0.625]], RATES[:1])
+  again = measured('sgd', [[0.25], [0.5]], RATES[1:2])
+  learned = measured('l3rs', [[0.5], [0.75]])
+  found, _ = families.gather([save('a', learned, first, tried), save('b', learned, again)])
+  assert 'l3rs reaches it after about 32 (interpolated): 3.2x [' in families.report(found)
+
+
 def test_each_family_is_compared_with_the_best_of_all_runs(runs):
   found, apart = families.gather(runs)
   rows = lines(families.report(found))

@@ -116,9 +116,17 @@ def test_a_figure_is_drawn_from_a_trace(tmp_path, rng):
   np.savez(file, **{'mu/sgd': share, 'layers': layers})
   with pytest.raises(InputError, match=r'mine\.npz is no trace of a run \(.*lambda'):
     report.of_trace(file)
-  file.write_bytes(b'PK')
-  with pytest.raises(InputError, match=r'mine\.npz is no trace of a run'):
-    report.of_trace(file)
+  with file.open('wb') as array:
+    np.save(array, share)
+  damaged = [b'PK', b'', file.read_bytes()]
+  for content in damaged:
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r'mine\.npz is no trace of a run'):
+      report.of_trace(file)
+  np.savez(file, layers=layers)
+  assert draw(file, f'--out={tmp_path}').stderr.endswith(
+    'mine.npz has no numbers for a figure; give a run or its records\n'
+  )
 
 
 def test_a_run_that_has_not_ended_is_refused(tmp_path):

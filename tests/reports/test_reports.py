@@ -206,6 +206,7 @@ def test_the_mixture_of_many_layers_is_a_map_of_the_rarer_directions_by_kind_of_
             for kind in ('bias', 'kernel')]  # fmt: skip
   mu = rng.dirichlet([1.0, 6.0, 2.0], size=(3, 4, len(layers)))
   norm = rng.uniform(0.1, 1.0, (3, 4, len(layers)))
+  norm[0, 1, 3] = np.inf  # it diverged
   shares = {'adam': mu[..., 0], 'sgd': mu[..., 1], 'muon': mu[..., 2]}
   figure = figures.mixture_against_step(shares, norm, layers)
   panels = [axes for axes in figure.axes if axes.images and axes.get_title('left')]
