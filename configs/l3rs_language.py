@@ -6,8 +6,8 @@ python main.py --config=configs/l3rs_language.py:smoke --workdir=runs/smoke     
 
 A decoder of bytes is pretrained on the sources of 75 packages and modules of the standard library.
 L3RS is meta-trained to fine-tune it on one of 35 others, a task, and evaluated on 35 that it never
-saw, against AdamW, schedule-free AdamW and Muon, their rates tuned at each horizon on other tasks;
-with `celo2=FILE` against the released Celo2, too. Accuracy is that of the next byte.
+saw, against AdamW, schedule-free AdamW and Muon and, with `celo2=FILE`, the released Celo2, their
+rates tuned at each horizon on other tasks. Accuracy is that of the next byte.
 """
 
 from ml_collections import ConfigDict
@@ -21,6 +21,8 @@ RATES = {  # optimizer, schedule -> for all parameters, and for adapters
   ('schedule_free_adamw', 'constant'): (SERIES, SERIES),
   ('muon', 'constant'): (SERIES, SERIES),
 }
+
+CELO2_RATES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -66,7 +68,8 @@ def get_config(arg: str = '') -> ConfigDict:
   c.meta_evaluate = _meta_evaluate(adapters=bool(args.lora))
   common.set_rules(c, args)
   if args.celo2:
-    c.meta_evaluate.baselines.celo2_released = {'rule': {'name': 'celo2', 'weights': args.celo2}}
+    celo2 = {'name': 'celo2', 'weights': args.celo2, 'schedule': 'linear'}
+    c.meta_evaluate.baselines.celo2_linear = {'rule': celo2, 'learning_rates': CELO2_RATES}
   if args.smoke:
     _smoke(c)
   return c

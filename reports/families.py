@@ -60,9 +60,10 @@ def _apart(found: pd.DataFrame) -> str:
 def render(rows: pd.DataFrame) -> str:
   """A Markdown table for each experiment.
 
-  Learned optimizers have mean ± standard deviation over tasks in %, and their paired difference to
-  the best hand-designed setting of the column; a family shows its best accuracy, with its
-  setting (of a tuned grid, the chosen one) and '<' where that is at an edge of the family's grid.
+  Learned optimizers have mean ± standard deviation over tasks in %, with the chosen rate of a tuned
+  grid, and their paired difference to the best hand-designed setting of the column; a family shows
+  its best accuracy, with its setting (of a tuned grid, the chosen one) and '<' where that is at an
+  edge of the family's grid.
   The best family is bold.
 
   Args:
@@ -89,15 +90,19 @@ def _experiment(rows: pd.DataFrame) -> str:
 
 
 def _learned(row: Any) -> str:
-  return f'{100 * row.accuracy_mean:.1f} ± {100 * row.accuracy_std:.1f}'
+  accuracy = f'{100 * row.accuracy_mean:.1f} ± {100 * row.accuracy_std:.1f}'
+  return accuracy if pd.isna(row.tuned) else f'{accuracy} ({row.tuned}{_edge(row)})'
+
+
+def _edge(row: Any) -> str:
+  return '' if pd.isna(row.at_edge) else '<'
 
 
 def _best(family: str, row: Any) -> str:
   setting = row.optimizer.removeprefix(family).strip() if pd.isna(row.tuned) else row.tuned
-  edge = '' if pd.isna(row.at_edge) else '<'
   accuracy = f'{100 * row.accuracy_mean:.1f}'
   shown = f'**{accuracy}**' if row.best_hand_designed else accuracy
-  return f'{shown} ({setting}{edge})' if setting else shown
+  return f'{shown} ({setting}{_edge(row)})' if setting else shown
 
 
 def report(found: pd.DataFrame) -> str:

@@ -69,6 +69,19 @@ def test_a_tuned_cell_that_was_measured_twice_has_a_speed_up(save):
   assert 'l3rs reaches it after about 32 (interpolated): 3.2x [' in families.report(found)
 
 
+def test_a_tuned_learned_optimizer_has_its_rate(save):
+  tried = measured('celo2', [[0.25, 0.5, 0.25], [0.25, 0.25, 0.5]], RATES)
+  tried['measure'] = 'tuning/' + tried['measure'].str.removeprefix('tuning/')
+  chosen = pd.concat(
+    measured('celo2', [[0.5], [0.5]], (rate,)).query(f'K == {steps}')
+    for rate, steps in (('0.01', 10), ('0.001', 100))
+  )
+  celo2 = pd.concat([tried, chosen]).assign(hand_designed=False)
+  found, _ = families.gather([save('celo2', celo2)])
+  rows = lines(families.report(found))
+  assert rows['celo2'] == ['50.0 ± 12.5 (0.01)', '50.0 ± 12.5 (0.001<)']
+
+
 def test_each_family_is_compared_with_the_best_of_all_runs(runs):
   found, apart = families.gather(runs)
   rows = lines(families.report(found))

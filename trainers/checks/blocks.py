@@ -139,7 +139,9 @@ class Baseline:
   """An optimizer to compare with: one row, or one for each learning rate."""
 
   rule: Annotated[Spec, 'the optimizer, a rule']
-  learning_rates: Annotated[Sequence[Positive], 'a grid, for a hand-designed rule'] = ()
+  learning_rates: Annotated[
+    Sequence[Positive], 'a grid, for hand_designed, celo2 and celo2_base'
+  ] = ()
 
 
 @block

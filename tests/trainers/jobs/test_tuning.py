@@ -88,3 +88,14 @@ def test_the_results_name_the_chosen_setting_and_mark_edges_of_the_tuning_grid(t
     assert row['tuned'] == chosen
     assert row.get('at_edge', False) == (chosen in ('1', '0.03'))
   assert not any('tuned' in row for row in rows if not row['hand_designed'])
+
+
+def test_a_learned_optimizer_is_tuned_as_a_hand_designed_one(tmp_path):
+  celo2 = {'rule': {'name': 'celo2'}, 'learning_rates': (3e-2, 1e-6)}
+  more = {'baselines.celo2': celo2, 'tuning_tasks': 5, 'num_steps': (5,)}
+  table, rows = run(tmp_path / 'celo2', **{f'meta_evaluate.{k}': v for k, v in more.items()})
+  tried, found = (means(table, name, 'celo2') for name in ('tuning/accuracy', 'accuracy'))
+  assert tried[5, '0.03'] > tried[5, '1e-06']
+  assert found.index.tolist() == [(5, '0.03')]
+  (row,) = (row for row in rows if row['family'] == 'celo2')
+  assert (row['tuned'], row['at_edge'], row['hand_designed']) == ('0.03', True, False)
