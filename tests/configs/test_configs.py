@@ -139,7 +139,8 @@ def test_released_celo2_adds_rows_to_the_sweeps_of_hub(tmp_path):
   held = hub.init(jax.random.key(0), {'x': jax.ShapeDtypeStruct((1000,), np.float32)})
   jax.tree.map(np.testing.assert_array_equal, held['learned'], theta)
   language = load(pathlib.Path('configs/l3rs_language.py'), f'smoke,celo2={path}')
-  *_, tuned = pipeline.build(language).meta_evaluate.baselines
+  baselines = pipeline.build(language).meta_evaluate.baselines
+  (tuned,) = (row for row in baselines if row.family == 'celo2_linear')
   assert (tuned.family, tuned.settings) == ('celo2_linear', ['0.01', '0.003'])
   jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[1], y), tuned.thetas['rule'], theta)
 
