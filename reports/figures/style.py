@@ -31,6 +31,7 @@ HEIGHT = 2.5  # inches of a panel with its margins
 COLUMNS = 2  # panels in a row
 NAME = 17  # characters of a line of a name
 NAME_SIZE = 6.5  # points
+SMALLEST = 0.6  # of that, where many names stand beside a panel
 LINE = 1.2  # of the size of a name: the distance of its lines
 DPI = 160
 DECADES = 100  # above this ratio of its ends, a logarithmic axis has powers of ten
@@ -136,15 +137,17 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
   )
   names = [wrapped(end.name) for end in ends]
   inches = axes.get_position().height * axes.figure.get_figheight()
-  heights = [LINE * NAME_SIZE * (1 + name.count('\n')) / (72 * inches) for name in names]
-  for (x, y), middle, name, end in zip(at, spread(at[:, 1], heights), names, ends, strict=True):
+  heights = np.array([LINE * NAME_SIZE * (1 + name.count('\n')) / (72 * inches) for name in names])
+  smaller = max(SMALLEST, min(1.0, 1 / heights.sum()))  # so that all fit beside the panel
+  middles = spread(at[:, 1], smaller * heights)
+  for (x, y), middle, name, end in zip(at, middles, names, ends, strict=True):
     axes.plot(
       [x, 1.02, 1.05], [y, middle, middle],
       transform=axes.transAxes, color=end.colour, lw=0.4, alpha=0.7, clip_on=False, label='_',
     )  # fmt: skip
     axes.text(
       1.06, middle, name,
-      transform=axes.transAxes, color=NAMES.get(end.colour, end.colour), size=NAME_SIZE,
+      transform=axes.transAxes, color=NAMES.get(end.colour, end.colour), size=smaller * NAME_SIZE,
       va='center', linespacing=1.0, weight='bold' if end.bold else 'normal',
     )  # fmt: skip
 

@@ -63,6 +63,20 @@ def test_names_do_not_overlap_and_stay_beside_the_panel(rows):
   assert at[-1] <= 1
 
 
+def test_many_names_are_written_smaller_so_that_all_fit_beside_the_panel():
+  _, (axes,) = style.panels(1)
+  axes.plot([0, 1], [0.2, 0.7])
+  names = [f'optimizer {number}' for number in range(24)]
+  style.name_ends(axes, [style.End(1, 0.7, name, 'black') for name in names])
+  inches = axes.get_position().height * axes.figure.get_figheight()
+  at = sorted(text.get_position()[1] for text in axes.texts)
+  assert at[0] >= 0
+  assert at[-1] <= 1
+  (size,) = {text.get_size() for text in axes.texts}
+  assert size >= 3.5
+  assert np.all(np.diff(at) * inches * 72 >= size)
+
+
 def test_the_band_is_the_interval_of_the_learned_ones_mean(rows):
   (axes,) = figures.accuracy_against_steps(rows).axes
   (band,) = axes.collections
