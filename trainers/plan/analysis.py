@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from l2o.types import PyTree
+from trainers.plan.hlo import repeated
 
 KINDS = ('all-gather', 'all-reduce', 'all-to-all', 'collective-permute', 'reduce-scatter')
 # XLA writes `%name = SHAPE KIND(operands)`; on TPUs in halves, `KIND-start` and `KIND-done`.
@@ -26,8 +27,8 @@ class Analysis(NamedTuple):
   outputs: int
   temporaries: int
   peak: int  # arguments, outputs and temporaries at once; a donated argument is an output, too
-  operations: float  # the body of a loop counts once
-  accessed: float  # bytes read and written
+  operations: float  # a loop of unknown length counts once
+  accessed: float  # bytes read and written; a loop counts once
   collectives: Mapping[tuple[str, str], int]  # (kind, shape of what it makes) -> how often
 
 
@@ -35,13 +36,14 @@ def analyse(compiled: jax.stages.Compiled) -> Analysis:
   """What the compiler says of a program."""
   memory: Any = compiled.memory_analysis()
   cost: Any = compiled.cost_analysis() or {}
+  text = compiled.as_text() or ''
   sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
   return Analysis(
     *sizes,
     sum(sizes) - memory.alias_size_in_bytes,
-    cost.get('flops', 0.0),
+    cost.get('flops', 0.0) + repeated(text),
     cost.get('bytes accessed', 0.0),
-    collectives(compiled.as_text() or ''),
+    collectives(text),
   )
 
 

@@ -1,0 +1,89 @@
+"""Loops of known length are counted in full."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from l2o.models.lstm import LSTM
+from l2o.rules.mlp_lopt import mlp_lopt
+from trainers.plan.analysis import analyse
+from trainers.plan.hlo import executions, repeated
+
+
+def counted(function, *shapes):
+  """The operations of a call, as a plan has them."""
+  given = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+  return analyse(jax.jit(function).lower(*given).compile()).operations
+
+
+def test_loops_in_loops_multiply():
+  def inner(x):
+    return jax.lax.scan(lambda y, _: (y @ y, None), x, length=5)[0]
+
+  def outer(x):
+    return jax.lax.scan(lambda y, _: (inner(y), None), x, length=7)[0]
+
+  assert counted(outer, (48, 48)) == pytest.approx(35 * 2 * 48**3, rel=0.02)
+
+
+def test_what_is_beside_a_loop_counts_once():
+  def loss(x, w, v):
+    y = jax.lax.map(lambda row: row @ w, x)
+    return y @ v
+
+  expected = 2 * 12 * (64 * 32 + 32 * 512)
+  assert counted(loss, (12, 64), (64, 32), (32, 512)) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_convolution_in_a_loop():
+  def loss(images, kernel):
+    convolve = lambda x: jax.lax.conv(x[None], kernel, (1, 1), 'VALID')  # noqa: E731
+    return jnp.sum(jax.lax.map(convolve, images))
+
+  expected = 6 * 2 * 3 * 8 * 5**2 * 12**2
+  assert counted(loss, (6, 3, 16, 16), (8, 3, 5, 5)) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_loop_of_unknown_length_counts_once():
+  loop = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, y: y @ y, x))
+  compiled = loop.lower(jnp.ones((64, 64)), 5).compile()
+  assert repeated(compiled.as_text()) == 0
+  assert analyse(compiled).operations == pytest.approx(2 * 64**3, rel=0.02)
+
+
+def test_every_computation_of_a_program_is_executed():
+  def loss(x):
+    step = lambda y, _: (jax.lax.cond(y[0, 0] > 0, jnp.sin, lambda y: y @ y, y), None)  # noqa: E731
+    return jax.lax.scan(step, x, length=9)[0]
+
+  text = jax.jit(loss).lower(jnp.ones((8, 8))).compile().as_text()
+  times = {one.kind: count for one, count, _ in executions(text) if one.kind in ('dot', 'sine')}
+  assert times == {'dot': 9, 'sine': 9}
+  assert not [one for one, count, _ in executions(text) if not count]
+
+
+def test_a_text_that_is_no_program_has_no_instructions():
+  assert not list(executions(''))
+  assert repeated('HloModule x') == 0
+
+
+@pytest.mark.parametrize('length', [6, 24])
+def test_the_steps_of_a_recurrent_network_all_count(length):
+  model, width, inputs, batch = LSTM(num_outputs=1, features=32), 32, 8, 16
+  x = jnp.ones((batch, length, inputs))
+  params = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+  step = jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, x, train=False) ** 2)))
+  found = analyse(step.lower(params).compile()).operations
+  forward = 2 * batch * length * 4 * width * (inputs + width)
+  assert found == pytest.approx(3 * forward, rel=0.3)  # the output layer and the gates besides
+
+
+def test_all_blocks_of_a_network_for_each_parameter_count():
+  params = {'w': jax.ShapeDtypeStruct((512, 600), np.float32)}
+  rule = mlp_lopt(hidden_size=32)
+  tx = rule.bind(rule.init(jax.random.key(0), params), 10)
+  update = jax.jit(tx.update).lower(params, jax.eval_shape(tx.init, params), params)
+  found = analyse(update.compile()).operations
+  network = 2 * (8 * 32 + 32 * 32 + 32 * 2)
+  assert found == pytest.approx(512 * 600 * network, rel=0.1)

@@ -1,0 +1,149 @@
+"""Reads the text of a compiled program: how often each instruction is executed, and what it does.
+
+The compiler's own counts take the body of a loop once. Where it knows how often a loop runs, it
+writes that into the program.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+HEAD = re.compile(r'^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$')
+INSTRUCTION = re.compile(r'^\s+(?:ROOT )?%?([\w.-]+) = (.+?) ([\w-]+)\((.*)$')
+LAYOUT = re.compile(r'\{[^{}]*\}')
+SIDES = re.compile(r'\[([\d,]*)\]')
+OPERAND = re.compile(r'%([\w.-]+)')
+CALLED = re.compile(r'(?:calls|to_apply|body|condition)=%?([\w.-]+)')
+BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
+TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+CONTRACTED = re.compile(r'lhs_contracting_dims=\{([\d,]*)\}')
+LABELS = re.compile(r'dim_labels=\w+_(\w+)->')
+# What XLA counts as one operation an entry; functions such as exp have a count of their own.
+ARITHMETIC = {
+  'abs', 'add', 'and', 'clamp', 'compare', 'divide', 'floor', 'maximum', 'minimum', 'multiply',
+  'negate', 'not', 'or', 'remainder', 'round-nearest-even', 'select', 'sign', 'subtract', 'xor',
+}  # fmt: skip
+
+
+class Instruction(NamedTuple):
+  """One line of a program."""
+
+  name: str
+  shape: str
+  kind: str
+  rest: str  # operands and attributes
+
+
+Computations = dict[str, list[Instruction]]
+
+
+def executions(text: str) -> Iterator[tuple[Instruction, int, Mapping[str, str]]]:
+  """The instructions of a program, each with how often a call executes it.
+
+  A loop of unknown length counts once, and so does each branch of a choice.
+
+  Args:
+    text: the program, as `jax.stages.Compiled.as_text` has it.
+
+  Returns:
+    An iterator over (instruction, times, name -> shape of the instructions beside it).
+  """
+  found, entry = _computations(text)
+  for name, times in _times(found, entry).items():
+    shapes = {one.name: one.shape for one in found[name]}
+    for one in found[name]:
+      yield one, times, shapes
+
+
+def repeated(text: str) -> float:
+  """Operations of a program's loops beyond the first step of each, which the compiler counts.
+
+  Example:
+    >>> import jax
+    >>> def powers(x):
+    ...   return jax.lax.scan(lambda y, _: (y @ y, None), x, length=7)[0]
+    >>> program = jax.jit(powers).lower(jax.numpy.ones((64, 64))).compile()
+    >>> round(repeated(program.as_text()) / (2 * 64**3), 2)
+    6.0
+  """
+  return float(
+    sum((times - 1) * _operations(one, shapes) for one, times, shapes in executions(text))
+  )
+
+
+def _computations(text: str) -> tuple[Computations, str]:
+  """The computations by name, and the name of the one that is called."""
+  found: Computations = {}
+  entry = name = ''
+  for line in text.splitlines():
+    if head := HEAD.match(line):
+      name = head[2]
+      entry = name if head[1] else entry
+      found[name] = []
+    elif (match := INSTRUCTION.match(line)) and name:
+      found[name].append(Instruction(*match.groups()))
+  return found, entry
+
+
+def _times(found: Computations, entry: str) -> dict[str, int]:
+  """How often a call of the program executes each computation; callers come first."""
+  times = dict.fromkeys(found, 0)
+  if not entry:
+    return times
+  times[entry] = 1
+  for name in _callers_first(found, entry):
+    for one in found[name]:
+      trips = TRIPS.search(one.rest) if one.kind == 'while' else None
+      for called in _called(one):
+        times[called] += times[name] * (int(trips[1]) if trips else 1)
+  return times
+
+
+def _callers_first(found: Computations, entry: str) -> list[str]:
+  order: list[str] = []
+  seen: set[str] = set()
+
+  def visit(name: str) -> None:
+    if name in seen:
+      return
+    seen.add(name)
+    for one in found[name]:
+      for called in _called(one):
+        visit(called)
+    order.append(name)
+
+  visit(entry)
+  return order[::-1]
+
+
+def _called(one: Instruction) -> list[str]:
+  named = CALLED.findall(one.rest)
+  for branches in BRANCHES.findall(one.rest):
+    named += OPERAND.findall(branches)
+  return named
+
+
+def _operations(one: Instruction, shapes: Mapping[str, str]) -> int:
+  """Multiplications and additions of an instruction by itself."""
+  if one.kind in ARITHMETIC:
+    return math.prod(_sides(one.shape))
+  if one.kind not in ('dot', 'convolution', 'reduce'):
+    return 0
+  operands = [_sides(shapes.get(name, '')) for name in OPERAND.findall(one.rest)[:2]]
+  if one.kind == 'reduce':
+    return math.prod(operands[0])
+  out = 2 * math.prod(_sides(one.shape))
+  if one.kind == 'dot':
+    contracted = CONTRACTED.search(one.rest)
+    axes = contracted[1].split(',') if contracted and contracted[1] else []
+    return out * math.prod(operands[0][int(axis)] for axis in axes)
+  labels, kernel = LABELS.search(one.rest), operands[1]
+  features = kernel[labels[1].index('o')] if labels else 1
+  return out * math.prod(kernel) // features
+
+
+def _sides(shape: str) -> list[int]:
+  """Of an array; a scalar has none."""
+  match = SIDES.search(LAYOUT.sub('', shape))
+  return [int(side) for side in match[1].split(',')] if match and match[1] else []
