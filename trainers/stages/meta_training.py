@@ -329,6 +329,7 @@ def _descend(
 def _check(generation: int, metrics: Mapping[str, float]) -> None:
   if metrics['nonfinite'] >= metrics['candidates']:
     raise RunError(
-      f'meta-training: no candidate of generation {generation} ended with a finite loss; '
-      f'lower rule.log_step_norm, estimator.sigma or meta_train.optimizer.learning_rate'
+      f'meta-training: no candidate of generation {generation} ended with a finite loss and, in '
+      f'reverse mode, a finite gradient; lower rule.log_step_norm, estimator.sigma, '
+      f'estimator.window or meta_train.optimizer.learning_rate'
     )
