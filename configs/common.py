@@ -138,14 +138,15 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
       weights, evaluated on all parameters and on the head.
 
   Raises:
-    InputError: `velo_ft` or `celo_ft` is given without weights.
+    InputError: `velo_ft` or `celo_ft` is given without weights, which only a plan, `blank`, can do
+      without.
   """
   weights = {'velo': args.velo, 'celo': args.celo}
   if args.rule in RULES:
     c.rule = RULES[args.rule]
   elif args.rule in ('velo_ft', 'celo_ft'):
     name = args.rule.removesuffix('_ft')
-    if not weights[name]:
+    if not weights[name] and not args.get('blank'):
       raise InputError(f'rule={args.rule} starts from released weights; add {name}=FILE')
     c.rule = {'name': name, 'weights': weights[name]}
   else:

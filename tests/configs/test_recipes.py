@@ -152,6 +152,7 @@ def test_the_experiments_of_l3rs_build_without_data_beside_all_of_the_papers_row
   config = common.freeze(l3rs_paper.get_config(f'blank,rule=velo_ft,velo={velo}'))
   shown = config['meta_evaluate']['paper']
   assert {e: len(rows) for e, rows in shown.items()} == {'A': 15, 'B': 8, 'C': 8, 'D': 8, 'E': 8}
+  assert l3rs_paper.get_config('blank,rule=velo_ft').rule.name == 'velo'  # to plan without it
   config = common.freeze(l3rs_paper.get_config('blank,only=D'))
   assert config['meta_evaluate']['paper']['D']['l3rs'][0] == 72.15
   assert config['meta_evaluate']['paper']['D']['adam_constant 1e-5'][-1] == 84.49
