@@ -1,7 +1,8 @@
 """Reads the text of a compiled program: how often each instruction is executed, and what it does.
 
-The compiler's own counts take the body of a loop once. Where it knows how often a loop runs, it
-writes that into the program.
+The compiler's own counts take the body of a loop once. How often a loop of known length runs is in
+the program: as a remark of the compiler's or, on TPUs, as the bound of its counter, which begins at
+0 in loops that JAX makes.
 """
 
 import math
@@ -15,8 +16,10 @@ LAYOUT = re.compile(r'\{[^{}]*\}')
 SIDES = re.compile(r'\[([\d,]*)\]')
 OPERAND = re.compile(r'%([\w.-]+)')
 CALLED = re.compile(r'(?:calls|to_apply|body|condition)=%?([\w.-]+)')
+CONDITION = re.compile(r'condition=%?([\w.-]+)')
 BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+BOUND = re.compile(r'^(\d+)\)')
 CONTRACTED = re.compile(r'lhs_contracting_dims=\{([\d,]*)\}')
 LABELS = re.compile(r'dim_labels=\w+_(\w+)->')
 # What XLA counts as one operation an entry; functions such as exp have a count of their own.
@@ -94,10 +97,24 @@ def _times(found: Computations, entry: str) -> dict[str, int]:
   times[entry] = 1
   for name in _callers_first(found, entry):
     for one in found[name]:
-      trips = TRIPS.search(one.rest) if one.kind == 'while' else None
+      trips = _trips(found, one) if one.kind == 'while' else 1
       for called in _called(one):
-        times[called] += times[name] * (int(trips[1]) if trips else 1)
+        times[called] += times[name] * trips
   return times
+
+
+def _trips(found: Computations, loop: Instruction) -> int:
+  """How often a loop runs; 1 if that is not known."""
+  if remark := TRIPS.search(loop.rest):
+    return int(remark[1])
+  (condition,) = CONDITION.findall(loop.rest)
+  kinds = {one.name: one for one in found[condition]}
+  compared = [one for one in found[condition] if one.kind == 'compare']
+  if len(compared) != 1 or 'direction=LT' not in compared[0].rest:
+    return 1
+  bound = kinds.get(OPERAND.findall(compared[0].rest)[1])
+  number = BOUND.match(bound.rest) if bound and bound.kind == 'constant' else None
+  return int(number[1]) if number else 1
 
 
 def _callers_first(found: Computations, entry: str) -> list[str]:

@@ -63,6 +63,44 @@ def test_every_computation_of_a_program_is_executed():
   assert not [one for one, count, _ in executions(text) if not count]
 
 
+PROGRAM = """
+%condition (at: (s32[], f32[4,6])) -> pred[] {
+  %bound = s32[]{:T(128)} constant(40)
+  %at = (s32[]{:T(128)}, f32[4,6]{1,0:T(8,128)S(1)}) parameter(0)
+  %counter = s32[]{:T(128)} get-tuple-element(%at), index=0
+  ROOT %less = pred[]{:T(512)} compare(%counter, %bound), direction=LT, backend_config={"x":[]}
+}
+
+%product (left: f32[4,6], right: f32[6,6]) -> f32[4,6] {
+  %left = f32[4,6]{1,0} parameter(0)
+  %right = f32[6,6]{1,0} parameter(1)
+  ROOT %dense = f32[4,6]{1,0:T(8,128)} convolution(%left, %right), dim_labels=bf_io->bf
+}
+
+%body (now: (s32[], f32[4,6])) -> (s32[], f32[4,6]) {
+  %now = (s32[]{:T(128)}, f32[4,6]{1,0:T(8,128)S(1)}) parameter(0)
+  %old = f32[4,6]{1,0} get-tuple-element(%now), index=1
+  %same = f32[6,6]{1,0} constant({...})
+  %new = f32[4,6]{1,0} fusion(%old, %same), kind=kOutput, calls=%product
+  %step = s32[] get-tuple-element(%now), index=0
+  ROOT %next = (s32[], f32[4,6]{1,0}) tuple(%step, %new)
+}
+
+ENTRY %main (first: (s32[], f32[4,6])) -> (s32[], f32[4,6]) {
+  %first = (s32[]{:T(128)}, f32[4,6]{1,0:T(8,128)S(1)}) parameter(0)
+  ROOT %loop = (s32[], f32[4,6]{1,0}) while(%first), condition=%condition, body=%body
+}
+"""
+
+
+def test_on_a_tpu_the_length_is_the_bound_of_the_counter():
+  step = 2 * 4 * 6 * 6
+  assert repeated(PROGRAM) == 39 * step + 39  # and the comparisons
+  assert repeated(PROGRAM.replace('direction=LT', 'direction=NE')) == 0
+  unknown = PROGRAM.replace('constant(40)', 'get-tuple-element(%at), index=0')
+  assert repeated(unknown) == 0
+
+
 def test_a_text_that_is_no_program_has_no_instructions():
   assert not list(executions(''))
   assert repeated('HloModule x') == 0
