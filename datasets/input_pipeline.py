@@ -129,7 +129,8 @@ def fed(source: Source, split: str, feed: Feed) -> Fed | None:
     feed: the config's block.
 
   Raises:
-    InputError: a transform that cannot be built, or transforms of images on the device.
+    InputError: a transform that cannot be built, one to evaluate with that draws at random, or
+      transforms of images on the device.
   """
   key = {'train': 'train', 'validation': 'evaluation'}[split]
   specs = getattr(feed, key)
@@ -138,6 +139,8 @@ def fed(source: Source, split: str, feed: Feed) -> Fed | None:
       raise InputError(f'feed.{key} is for images that the host feeds: set feed.chunk_steps')
     return None
   transform = transforms.build(specs, f'feed.{key}') if specs else None
+  if key == 'evaluation':
+    transforms.check_fixed(specs, 'feed.evaluation')
   read = Reader(source, transform, f'feed.{key}')
   return Fed(read, Reading(feed.chunk_steps, feed.threads, feed.workers))
 

@@ -87,10 +87,15 @@ def python_library(
     files = sorted((folder / name).rglob('*.py')) or [folder / f'{name}.py']
     kept = [f for f in files if f.is_file() and 'test' not in f.relative_to(folder).parts[1:-1]]
     classes[name] = b''.join(_read(f) for f in kept)
+  if not any(classes.values()):
+    raise InputError(
+      f"this Python has no sources of its standard library in {folder}: take the source 'text'"
+    )
   found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
-      f"this Python has no sources of its standard library in {folder}: take the source 'text'"
+      f'python_library has no class with {fewest} chunks of {length + 1} tokens, of which it takes '
+      f'{most or "all"}: lower python_library.length or fewest, or raise most'
     )
   return found
 
@@ -108,7 +113,7 @@ def text(
   """Chunks of the user's files, a class for each sub-folder, its files in the order of their paths.
 
   In a folder without sub-folders each file is a class, and a single file is one class. Hidden
-  files and folders in `path` are left out.
+  files and folders are left out.
 
   Args:
     split: 'train' or 'validation'.
@@ -129,17 +134,21 @@ def text(
   if where.is_dir():
     inner = sorted(one for one in where.iterdir() if not one.name.startswith('.'))
   classes = {
-    one.name: b''.join(_read(f) for f in sorted(one.rglob('*')) if f.is_file())
-    for one in inner
-    if one.is_dir()
+    one.name: b''.join(_read(f) for f in _files(one)) for one in inner if one.is_dir()
   } or {one.name: _read(one) for one in inner}
   found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
       f'text.path = {path!r} has no class with {fewest} chunks of {length + 1} tokens: '
-      f'lower text.length or text.fewest'
+      f'lower text.length or fewest, or raise most'
     )
   return found
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """All files below a folder but hidden ones and those in hidden folders, in order."""
+  found = (f for f in sorted(folder.rglob('*')) if f.is_file())
+  return [f for f in found if not any(p.startswith('.') for p in f.relative_to(folder).parts)]
 
 
 def _read(file: pathlib.Path) -> bytes:

@@ -22,6 +22,7 @@ TRANSFORMS = {
   'random_resized_crop': 'datasets.transforms.random_resized_crop:random_resized_crop',
   'resize': 'datasets.transforms.resize:resize',
 }
+RANDOM = {'autoaugment', 'flip', 'random_crop', 'random_resized_crop'}
 
 # An image of mode 'RGB' or 'L' -> another one of the same mode.
 Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -51,6 +52,17 @@ def build(specs: Sequence[Mapping[str, Any]], where: str) -> Transform:
   if not isinstance(specs, Sequence) or isinstance(specs, str):
     raise InputError(f"{where} must be a list of blocks like {{'name': 'flip'}}, not {specs!r}")
   return partial(_chain, transforms=tuple(_one(s, f'{where}[{n}]') for n, s in enumerate(specs)))
+
+
+def check_fixed(specs: Sequence[Mapping[str, Any]], where: str) -> None:
+  """Raises InputError if a transform draws at random, so that it is none to evaluate with."""
+  for number, spec in enumerate(specs):
+    if spec.get('name') in RANDOM:
+      fixed = ', '.join(sorted(TRANSFORMS.keys() - RANDOM))
+      raise InputError(
+        f'{where}[{number}]: {spec["name"]} draws at random, and all optimizers are evaluated on '
+        f'the same images; choose from {fixed}'
+      )
 
 
 def _one(spec: Mapping[str, Any], where: str) -> Transform:

@@ -44,6 +44,14 @@ def test_classes_are_folders_and_chunks_their_files_one_after_another(folder):
   assert len(content(validation, 'a')) == 3 * 4
 
 
+def test_hidden_files_are_no_text(folder):
+  before = content(load(folder, 'train'), 'b')
+  (folder / 'b' / '.git').mkdir()
+  for file in ('.git/0', '.hidden'):
+    (folder / 'b' / file).write_bytes(b'0123456789abcdef')
+  assert content(load(folder, 'train'), 'b') == before
+
+
 def test_a_class_may_be_limited_and_must_be_long_enough(folder):
   assert content(load(folder, 'train', most=3), 'b') == b'abcdefgh'
   assert load(folder, 'train', fewest=7).class_names == ('a',)
@@ -67,6 +75,7 @@ def test_the_standard_library_has_many_packages_that_no_split_shares_a_chunk_of(
 def test_files_alone_are_classes_and_so_is_a_single_one(folder):
   (folder / 'a' / 'y').write_bytes(b'0123456789abcdef')
   (folder / 'a' / '.git').mkdir()
+  (folder / 'a' / '.git' / 'z').write_bytes(b'0123456789abcdef')
   for path, names in ((folder / 'a', ('x', 'y')), (folder / 'a' / 'y', ('y',))):
     source = load(path, 'train')
     assert source.class_names == names
@@ -140,6 +149,12 @@ def test_a_python_without_sources_is_told_to_take_a_folder(monkeypatch, tmp_path
   monkeypatch.setattr(texts.sysconfig, 'get_paths', lambda: {'stdlib': str(tmp_path)})
   with pytest.raises(InputError, match=r"has no sources of its standard library in .*'text'"):
     texts.python_library('train')
+
+
+@pytest.mark.parametrize('more', [{'fewest': 500}, {'length': 65_536}])
+def test_a_library_whose_packages_are_too_short_says_what_to_lower(more):
+  with pytest.raises(InputError, match=r'no class with .* chunks of .*: lower python_library\.le'):
+    texts.python_library('train', **more)
 
 
 def test_an_unknown_split_is_refused(folder):

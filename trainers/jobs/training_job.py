@@ -25,7 +25,7 @@ from trainers.harness import stage, weights, writers
 from trainers.harness.folder import CONFIG, METRICS, PICTURE, RECORDS, Folder
 from trainers.jobs import shown
 from trainers.processes import agreement, store
-from trainers.resources import given_weights, meshes, run_data, saved_model
+from trainers.resources import given_weights, meshes, run_data, saved_model, seen_classes
 from trainers.stages import reinit, training
 
 HERE = Folder(pathlib.Path())
@@ -154,7 +154,8 @@ def _ended(config: blocks.JobConfig, folder: Folder) -> tuple[Start, weights.Abo
   old, new = before.batch_source, config.batch_source
   # As lists: classes are assigned in the order of the parts.
   splits = [(c.seed, [*c.batch_source.get('split', {}).items()]) for c in (before, config)]
-  if old.get('source') == new.get('source') is not None and splits[0] != splits[1]:
+  sources = [seen_classes.identity(s) for s in (old.get('source'), new.get('source')) if s]
+  if len(sources) == 2 and sources[0] == sources[1] and splits[0] != splits[1]:
     raise InputError(
       f'start: {where} has seed and class split {splits[0]}, this job {splits[1]}, so that classes '
       f'of the one may be in the other; make them equal'

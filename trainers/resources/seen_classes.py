@@ -4,15 +4,17 @@ Results on them say nothing about unseen classes, so a run that has such classes
 `meta_evaluate.allow_seen_classes`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from datasets import idx
 from l2o.artifacts.artifact import read
 from reports.results import Results
 from trainers.checks import blocks
 from trainers.resources import run_data
 
-IDENTITY = ('name', 'dataset', 'path', 'folder')  # keys that identify a source's data set
+FOLDERS = {'idx': idx.VARIABLE}  # source without a path -> the variable that names it
 
 Classes = tuple[tuple, frozenset[str]]  # a data set, and the names of some of its classes
 
@@ -48,7 +50,7 @@ def find(
   """
 
   def classes(source: str, part: str) -> Classes:
-    return _identity(config.sources[source]), frozenset(run_data.class_names(data, source, part))
+    return identity(config.sources[source]), frozenset(run_data.class_names(data, source, part))
 
   starts = {
     name: classes(start.source, start.classes)
@@ -91,8 +93,22 @@ def _common(a: Classes, b: Classes) -> frozenset[str]:
   return a[1] & b[1] if a[0] == b[0] else frozenset()
 
 
-def _identity(source: Mapping[str, Any]) -> tuple:
-  return tuple(source.get(key) for key in IDENTITY)
+def identity(source: Mapping[str, Any]) -> tuple[str, ...]:
+  """What two sources have in common if their classes of one name are the same classes.
+
+  Example:
+    >>> cifar = {'name': 'tfds', 'dataset': 'cifar100'}
+    >>> identity(cifar) == identity({**cifar, 'dataset': 'cifar100:3.0.2', 'size': 16})
+    True
+    >>> identity(cifar) == identity({'name': 'tfds', 'dataset': 'cifar10'})
+    False
+  """
+  name = source['name']
+  if name == 'tiny_imagenet':  # there is one, wherever it lies
+    return (name,)
+  dataset, _, _ = source.get('dataset', '').partition(':')  # without a version
+  path = source.get('path') or source.get('folder') or os.environ.get(FOLDERS.get(name, ''), '')
+  return name, dataset, os.path.realpath(path) if path else ''
 
 
 def cards(spec: Any) -> Iterator[Mapping[str, Any]]:
@@ -116,4 +132,4 @@ def _meta_trained(spec: Any) -> Iterator[Classes]:
       source, names = config['sources'][main], card['classes'][main][part]
     except (KeyError, TypeError):
       continue  # not recorded in the card
-    yield _identity(source), frozenset(names)
+    yield identity(source), frozenset(names)

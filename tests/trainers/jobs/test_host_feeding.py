@@ -107,6 +107,10 @@ def test_an_optimizer_is_evaluated_on_what_the_host_feeds_without_meta_training(
     ({'feed.train': AUGMENT}, 'feed.train is for images that the host feeds: set feed.chunk_steps'),
     ({**FED, 'feed.train': ({'name': 'flop'},)}, r"feed\.train\[0\].*no transform 'flop'"),
     (
+      {**FED, 'feed.evaluation': ({'name': 'resize', 'size': 20}, {'name': 'flip'})},
+      r'feed\.evaluation\[1\]: flip draws at random.* choose from centre_crop, resize',
+    ),
+    (
       {**FED, 'feed.train': ({'name': 'centre_crop', 'size': 20},)},
       r'feed.train gives images of \(20, 20, 1\), feed.evaluation of \(28, 28, 1\)',
     ),

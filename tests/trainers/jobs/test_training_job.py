@@ -152,6 +152,14 @@ def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
     (ended, {'model.features': ()}, 'params/Dense_0/bias, the model here has nothing'),
     (ended, {'seed': 1}, 'so that classes of the one may be in the other'),
     (ended, {'batch_source.split': {'new': 4, 'old': 5}}, 'so that classes of the one may'),
+    (
+      ended,
+      {
+        'batch_source.source': {'name': 'digits', 'size': 8, 'validation': 0.3},
+        'batch_source.split': {'new': 4, 'old': 5},
+      },
+      'so that classes of the one may',
+    ),
     (ended, {'model.num_classes': 5}, 'model.num_classes must be 4'),
   ]:
     with pytest.raises(InputError, match=says):
