@@ -117,8 +117,8 @@ def blank(dataset: str, size: int) -> dict[str, Any]:
   return {'name': 'blank', 'size': size, 'prefix': f'{dataset} ', **dict(counts)}
 
 
-# name -> a rule to meta-train; any other name is a learned optimizer to evaluate.
 CELO2_RATES = (1e-2, 1e-3, 1e-4)
+# name -> a rule to meta-train; any other name is a learned optimizer to evaluate.
 RULES = {
   'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
   # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.

@@ -160,6 +160,7 @@ def _steering(c: ConfigDict, args: ConfigDict, recurrent: dict, paper: Mapping[s
   length, batch = (2, 1) if args.smoke else (11, 4)  # (ours)
   c.batch_source = {
     'name': 'lane_keeping', 'path': '', 'num_steps': length, 'batch_size': batch, 'unit': UNIT,
+    'wheel': 'radians', 'on_bad_record': 'error',
   }  # fmt: skip
   if args.smoke or args.blank:
     shapes = {'frames': (batch, length, 66, 200, 3), 'target': (batch, length, 1)}
@@ -183,7 +184,8 @@ def compression(c: ConfigDict, args: ConfigDict) -> None:
   if args.smoke:
     c.batch_source = {'name': 'photograph', 'crop': 32, 'batch_size': batch}
   elif args.blank:
-    c.batch_source = {'name': 'noise', 'shapes': {'coordinates': (batch, 3), 'target': (batch, 1)}}
+    shapes = {'coordinates': (batch, 3), 'target': (batch, 1)}
+    c.batch_source = {'name': 'noise', 'shapes': shapes, 'evaluated': side**3}
   else:
     path = args.volume or VOLUME
     c.batch_source = {'name': 'volume', 'path': path, 'crop': side, 'batch_size': batch}
@@ -269,6 +271,7 @@ def _images(c: ConfigDict, args: ConfigDict, data: str, size: int) -> None:
   source: dict[str, Any] = {'name': 'tfds', 'dataset': data, 'download': False}
   if data == 'tiny_imagenet':
     source = {'name': 'tiny_imagenet', 'path': ''}
+  source |= {'on_bad_record': 'error'}
   if data == 'imagenet2012':
     source |= {'validation_split': 'validation', 'in_memory': False}
   if args.blank:  # without a test, whose images are read even for a plan

@@ -22,7 +22,7 @@ RATES = {  # optimizer, schedule -> for all parameters, and for adapters
   ('muon', 'constant'): (SERIES, SERIES),
 }
 
-CELO2_RATES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+RATES_OF_CELO2 = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -69,7 +69,7 @@ def get_config(arg: str = '') -> ConfigDict:
   common.set_rules(c, args)
   if args.celo2:
     celo2 = {'name': 'celo2', 'weights': args.celo2, 'schedule': 'linear'}
-    c.meta_evaluate.baselines.celo2_linear = {'rule': celo2, 'learning_rates': CELO2_RATES}
+    c.meta_evaluate.baselines.celo2_linear = {'rule': celo2, 'learning_rates': RATES_OF_CELO2}
   if args.smoke:
     _smoke(c)
   return c

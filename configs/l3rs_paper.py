@@ -173,6 +173,7 @@ def _images(dataset: str, validation_split: str) -> dict:
     'size': 256,
     'in_memory': False,
     'download': False,
+    'on_bad_record': 'error',
   }
 
 

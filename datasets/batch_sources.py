@@ -69,24 +69,30 @@ def nothing() -> BatchSource:
 
 
 @checked
-def noise(seed: Whole, shapes: Mapping[str, Sequence[Count]]) -> BatchSource:
+def noise(seed: Whole, shapes: Mapping[str, Sequence[Count]], evaluated: Whole = 0) -> BatchSource:
   """Batches of normal random numbers, to plan or to try a job whose data are not here.
 
   Args:
     seed: of the numbers.
     shapes: name of an array -> its shape in a batch.
+    evaluated: examples to evaluate on, all alike so that they take no memory; 0 for a batch.
 
   Example:
-    >>> source = noise(0, {'coordinates': (7, 3), 'target': (7, 1)})
+    >>> source = noise(0, {'coordinates': (7, 3), 'target': (7, 1)}, evaluated=10**9)
     >>> source.sample(4)['coordinates'].shape, source.evaluation['target'].shape
-    ((7, 3), (7, 1))
+    ((7, 3), (1000000000, 1))
   """
 
   def drawn(*key: int) -> Arrays:
     rng = np.random.default_rng((seed, *key))
     return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
 
-  return BatchSource(lambda number: drawn(1, number), drawn(0), drawn(1, 0))
+  evaluation = drawn(0)
+  if evaluated:
+    evaluation = {
+      name: np.broadcast_to(x[:1], (evaluated, *x.shape[1:])) for name, x in evaluation.items()
+    }
+  return BatchSource(lambda number: drawn(1, number), evaluation, drawn(1, 0))
 
 
 @checked

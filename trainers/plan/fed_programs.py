@@ -100,5 +100,13 @@ def _chunk(
   name = f'{tasks} tasks x {count} candidates' if count > 1 else f'{tasks} tasks'
   held = {'parameters': one[1].params, 'theta': one[0]}
   return Program(
-    '', name, lowered, plan.mesh, calls, math.ceil(times * size), held, {}, Loop(body, times)
+    '',
+    name,
+    lowered,
+    plan.mesh,
+    calls,
+    math.ceil(times / count * size),
+    held,
+    {},
+    Loop(body, times),
   )

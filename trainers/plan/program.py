@@ -31,7 +31,7 @@ class Program(NamedTuple):
   lowered: jax.stages.Lowered
   mesh: Mesh
   calls: int
-  examples: int  # that a call trains on
+  examples: int  # that a call trains on; candidates share those that the host feeds
   shapes: Shapes  # the parts of what is saved, and others of interest
   saved: PyTree  # shapes of the state in a checkpoint
   loop: Loop | None = None

@@ -37,7 +37,7 @@ def make(programs: Iterable[Program], device: jax.Device) -> None:
     if operations is None:
       whole = False
     else:
-      total += operations * program.calls * sharing(program.mesh)
+      total += operations * program.calls * program.mesh.size  # copies are busy, too
   what = 'in all' if whole else 'of those that fit'
   print(f'[plan] {what}: {_count(total)} operations{_hours(total, device.device_kind)}')
 

@@ -62,7 +62,7 @@ def test_images_that_the_host_feeds_are_planned_by_the_chunk():
   _, generation, learned, tuning, grid = programs.of_pipeline(plan)
   assert generation.calls == round(3 * 2.2)
   assert generation.loop.times == pytest.approx(4 * 4 * 4 / 2.2)  # candidates, tasks, mean steps
-  assert generation.examples == np.ceil(32 * 4 * 4 * 4 / 2.2)
+  assert generation.examples == np.ceil(32 * 4 * 4 / 2.2), 'all candidates have the same images'
   # One, and for tuning two, groups of three tasks; two settings are tried and one is reported.
   assert (learned.calls, tuning.calls, grid.calls) == (4, 2 * 4, 4)
   assert [p.loop.times for p in (learned, tuning, grid)] == [5.25, 2 * 5.25, 5.25]
@@ -211,3 +211,14 @@ def test_a_mesh_may_be_of_devices_that_are_not_here():
     with pytest.raises(InputError, match='needs 17 devices, but there are 16'):
       meshes.make_mesh(population=17)
   assert meshes.make_mesh(population=-1).shape['population'] == jax.device_count()
+
+
+def test_copies_of_a_small_mesh_are_devices_that_are_busy(capsys):
+  """A step on one of two devices, which the other repeats, counts twice."""
+  config = tiny_job(cpu_devices=2)
+  (step, *_) = programs.of_job(training_job.build(config))
+  alone = jax.sharding.Mesh(np.array(jax.devices()[:2]).reshape(2, 1, 1, 1), step.mesh.axis_names)
+  _, operations = report.describe(step, 10**9, 'cpu')
+  report.make([step._replace(mesh=alone)], jax.devices()[0])
+  said = f'[plan] in all: {report._count(operations * step.calls * 2)} operations'
+  assert said in capsys.readouterr().out
