@@ -83,7 +83,10 @@ def begin(
 
 
 def weight(clock: Clock, window: int, policy: str) -> jax.Array:
-  """What the sum of a window's losses is multiplied by, so that windows average to J."""
+  """What the sum of a window's losses is multiplied by, so that windows average to J.
+
+  Of episodes of one horizon: where horizons differ, longer ones have more windows.
+  """
   if policy == 'roll':
     return jnp.asarray(1.0 / window, jnp.float32)
   return weight_of_the_last(clock, window) / clock.horizon
