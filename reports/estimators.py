@@ -1,16 +1,18 @@
 """The meta-loss that estimators of the meta-gradient reach, against inner steps.
 
-python -m reports.estimators ROOT… [--out=FIGURE.png] [--measure=eval_loss]
+python -m reports.estimators ROOT… [--out=FIGURE.png] [--measure=eval_loss] [--records=FILE.csv.gz]
 
 A ROOT is the workdir of a sweep whose `meta_train.eval_every` is not 0, such as one of
-configs/estimators.py. Roots are pooled: they may hold other seeds of the same estimators. Runs
-whose meta-training has not ended are left out and named.
+configs/estimators.py, or a file that `--records` wrote. Roots are pooled: they may hold other seeds
+of the same estimators. Runs whose meta-training has not ended are left out and named; one that
+stopped since nothing was finite any more has no finite value from there on.
 """
 
 import argparse
+import contextlib
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from matplotlib.figure import Figure
 
 from l2o import atomic
 from l2o.errors import InputError
-from reports import results, tables, training, workdir
+from reports import records, results, tables, training, workdir
 from reports.figures.style import png
 
 MEASURES = {  # of an evaluation of theta -> what an axis calls it
@@ -27,7 +29,11 @@ MEASURES = {  # of an evaluation of theta -> what an axis calls it
   'eval_loss': 'final evaluation loss',
   'eval_accuracy': 'final accuracy',
 }
+MEASURE = next(iter(MEASURES))
 PARTS = {'start': 0.0, 'a quarter': 0.25, 'half': 0.5, 'end': 1.0}  # column -> share of the steps
+
+# Where it lies, estimator and seed, and 'K' and 'value' of its evaluations; None if it goes on.
+Run = tuple[str, tuple[str, int], pd.DataFrame | None]
 
 
 def label(estimator: Mapping[str, Any]) -> str:
@@ -41,7 +47,7 @@ def label(estimator: Mapping[str, Any]) -> str:
   return f'{estimator["name"]}, W={window}' if window else estimator['name']
 
 
-def gather(roots: Sequence[pathlib.Path], measure: str) -> tuple[pd.DataFrame, list[str]]:
+def gather(roots: Sequence[pathlib.Path], measure: str = MEASURE) -> tuple[pd.DataFrame, list[str]]:
   """The evaluations of theta in all runs, and the folders of those that have not ended.
 
   Returns:
@@ -49,25 +55,20 @@ def gather(roots: Sequence[pathlib.Path], measure: str) -> tuple[pd.DataFrame, l
     'measure', 'value' (NaN if it was not finite), 'hand_designed' (True: no line stands out).
 
   Raises:
-    InputError: a root is no sweep, a run is there twice, or none has ended.
+    InputError: a root is neither a sweep nor a file of records, a run is there twice, or none has
+      ended.
   """
   parts: dict[tuple[str, int], pd.DataFrame] = {}
   unfinished = []
   for root in roots:
-    run = workdir.load(root)
-    if not run.is_sweep:
-      raise InputError(f'{root} holds a single run; give the workdirs of sweeps')
-    for seeds in run.seeds.values():
-      for seed, path in seeds.items():
-        config = workdir.load(path).config
-        found = _evaluations(path, config, measure)
-        if found is None:
-          unfinished.append(str(path))
-          continue
-        key = label(config['estimator']), seed
-        if key in parts:
-          raise InputError(f'{path}: there are two runs of {key[0]} with seed {seed}; give one')
-        parts[key] = found.assign(row=key[0], seed=seed, measure=measure, hand_designed=True)
+    runs = _read(root, measure) if root.is_file() else _of_sweep(root, measure)
+    for where, key, found in runs:
+      if found is None:
+        unfinished.append(where)
+      elif key in parts:
+        raise InputError(f'{where}: there are two runs of {key[0]} with seed {key[1]}; give one')
+      else:
+        parts[key] = found.assign(row=key[0], seed=key[1], measure=measure, hand_designed=True)
   if not parts:
     raise InputError(
       f'{", ".join(map(str, roots))}: no run has evaluated {measure} up to its last generation; '
@@ -76,19 +77,50 @@ def gather(roots: Sequence[pathlib.Path], measure: str) -> tuple[pd.DataFrame, l
   return pd.concat([parts[key] for key in sorted(parts)], ignore_index=True), unfinished
 
 
+def _of_sweep(root: pathlib.Path, measure: str) -> Iterator[Run]:
+  run = workdir.load(root)
+  if not run.is_sweep:
+    raise InputError(f'{root} holds a single run; give the workdirs of sweeps')
+  for seeds in run.seeds.values():
+    for seed, path in seeds.items():
+      config = workdir.load(path).config
+      yield str(path), (label(config['estimator']), seed), _evaluations(path, config, measure)
+
+
+def _read(file: pathlib.Path, measure: str) -> Iterator[Run]:
+  held = records.read(file, 'write it again with --records')
+  for (row, seed), of_run in held[held['measure'] == measure].groupby(['optimizer', 'seed']):
+    yield str(file), (row, seed), of_run[['K', 'value']].astype(float)
+
+
+def keep(roots: Sequence[pathlib.Path]) -> bytes:
+  """The bytes of a file with the evaluations in all runs that have ended, by every measure."""
+  parts = []
+  for measure in MEASURES:
+    with contextlib.suppress(InputError):  # not every task has an accuracy
+      parts.append(gather(roots, measure)[0])
+  known = {'experiment': 'meta_train', 'source': '', 'setting': '', 'task': 0}
+  return records.pack(pd.concat(parts).rename(columns={'row': 'optimizer'}).assign(**known))
+
+
 def _evaluations(
   path: pathlib.Path, config: Mapping[str, Any], measure: str
 ) -> pd.DataFrame | None:
-  """'K' and 'value' of each of a run's evaluations; None if the last one is not there."""
-  spec, steps, found = config['meta_train'], {0: 0}, {}
+  """'K' and 'value' of each of a run's evaluations; None if it goes on."""
+  spec, steps, found, lost = config['meta_train'], {0: 0}, {}, False
   for row in results.read_lines(path / 'meta_train' / workdir.METRICS):
     if measure in row:
       found[row['step']] = row[measure]
     elif 'num_steps' in row:  # a generation
       whole = row['candidates'] * row['num_steps'] * spec['meta_batch']
       steps[row['step']] = row.get('inner_steps', whole)
-  if spec['num_generations'] not in found:
+      lost = row.get('nonfinite', 0) >= row['candidates']
+  last = spec['num_generations']
+  if last not in found and not lost:
     return None
+  steps |= dict.fromkeys(range(max(steps) + 1, last + 1), max(steps.values()))
+  never = dict.fromkeys(range(spec['eval_every'], last + 1, spec['eval_every']), np.nan)
+  found = dict(sorted((never | found).items()))
   done = [sum(n for step, n in steps.items() if step <= at) for at in found]
   return pd.DataFrame({'K': np.round(done).astype(int), 'value': [*found.values()]}, dtype=float)
 
@@ -132,12 +164,16 @@ def draw(found: pd.DataFrame, measure: str) -> Figure:
 def main() -> None:
   """Prints the table, and draws the figure if asked to."""
   parser = argparse.ArgumentParser(prog='python -m reports.estimators', description=__doc__)
-  parser.add_argument('roots', nargs='+', type=pathlib.Path, help='workdirs of sweeps')
+  parser.add_argument(
+    'roots', nargs='+', type=pathlib.Path, help='workdirs of sweeps, or files of records'
+  )
   parser.add_argument('--out', type=pathlib.Path, help='the figure, a PNG file')
-  parser.add_argument('--measure', choices=list(MEASURES), default='eval_mean_loss')
+  parser.add_argument('--measure', choices=list(MEASURES), default=MEASURE)
+  parser.add_argument('--records', type=pathlib.Path, help='a file to keep the evaluations in')
   options = parser.parse_args()
   try:
     found, unfinished = gather(options.roots, options.measure)
+    kept = keep(options.roots) if options.records else b''
   except InputError as error:
     sys.exit(f'error: {error}')
   print(render(found))
@@ -146,6 +182,8 @@ def main() -> None:
     print(f'Not ended, and left out: {", ".join(unfinished)}.')
   if options.out:
     atomic.replace(options.out, png(draw(found, options.measure)))
+  if options.records:
+    atomic.replace(options.records, kept)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,9 @@
 """The table and the figure of estimators, of workdirs made by hand."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from configs import estimators
@@ -16,7 +19,7 @@ def made(folder, name, seed, losses, generations=None):
   blocks = {'pes': {'name': 'pes', 'window': 5}, 'nes': {'name': 'nes', 'population': 3}}
   c.estimator = blocks[name]
   last = 2 * (len(losses) - 1)
-  c.meta_train.update(num_generations=generations or last, meta_batch=2)
+  c.meta_train.update(num_generations=generations or last, meta_batch=2, eval_every=2)
   c.sweep, c.seed = [], seed
   if not (folder / 'config.json').exists():
     begun(folder, estimators.get_config('smoke'))
@@ -85,6 +88,38 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path):
   row = lines(report.render(found))['pes, W=5']
   assert (row[2], row[-1]) == ('4.000 ± 0.000', 'not finite (1 of 2)')
   assert png(report.draw(found, 'eval_mean_loss'))
+
+
+def test_a_run_that_stopped_has_no_finite_value_from_there_on(tmp_path):
+  root = made(tmp_path / 'a', 'pes', 0, [4.0, 3.0], generations=8)
+  log = root / 'row of pes' / 'seed_0' / 'meta_train' / 'metrics.jsonl'
+  lost = {
+    'step': 3,
+    'loss': None,
+    'candidates': 3,
+    'nonfinite': 3,
+    'inner_steps': 30,
+    'num_steps': 5,
+  }
+  log.write_text(f'{log.read_text()}{json.dumps(lost)}\n')
+  found, unfinished = report.gather([root])
+  assert not unfinished
+  assert found['K'].tolist() == [0, 60, 120, 180, 240]
+  np.testing.assert_array_equal(found['value'], [4, 3, np.nan, np.nan, np.nan])
+  assert lines(report.render(found))['pes, W=5'][-1] == 'not finite (1 of 1)'
+
+
+def test_records_stand_in_place_of_the_runs(roots, tmp_path, monkeypatch, capsys):
+  kept = tmp_path / 'kept.csv.gz'
+  tables = []
+  for given in ([*map(str, roots), f'--records={kept}'], [str(kept)]):
+    monkeypatch.setattr('sys.argv', ['x', *given, '--measure=eval_loss'])
+    report.main()
+    tables.append(capsys.readouterr().out)
+  assert tables[0] == tables[1]
+  pd.testing.assert_frame_equal(report.gather([kept])[0], report.gather(roots)[0])
+  with pytest.raises(InputError, match=r'kept\.csv\.gz: there are two runs of nes with seed 0'):
+    report.gather([kept, kept])
 
 
 def test_unfinished_runs_are_left_out(tmp_path):
