@@ -93,15 +93,8 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path):
 def test_a_run_that_stopped_has_no_finite_value_from_there_on(tmp_path):
   root = made(tmp_path / 'a', 'pes', 0, [4.0, 3.0], generations=8)
   log = root / 'row of pes' / 'seed_0' / 'meta_train' / 'metrics.jsonl'
-  lost = {
-    'step': 3,
-    'loss': None,
-    'candidates': 3,
-    'nonfinite': 3,
-    'inner_steps': 30,
-    'num_steps': 5,
-  }
-  log.write_text(f'{log.read_text()}{json.dumps(lost)}\n')
+  lost = {'step': 3, 'loss': None, 'candidates': 3, 'nonfinite': 3, 'num_steps': 5}
+  log.write_text(f'{log.read_text()}\n{json.dumps(lost | {"inner_steps": 30})}')
   found, unfinished = report.gather([root])
   assert not unfinished
   assert found['K'].tolist() == [0, 60, 120, 180, 240]

@@ -21,7 +21,8 @@ BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 BOUND = re.compile(r'^(\d+)\)')
 CONTRACTED = re.compile(r'lhs_contracting_dims=\{([\d,]*)\}')
-LABELS = re.compile(r'dim_labels=\w+_(\w+)->')
+LABELS = re.compile(r'dim_labels=(\w+)_(\w+)->(\w+)')
+WINDOW = re.compile(r'window=\{([^}]*)\}')
 # What XLA counts as one operation an entry; functions such as exp have a count of their own.
 ARITHMETIC = {
   'abs', 'add', 'and', 'clamp', 'compare', 'divide', 'floor', 'maximum', 'minimum', 'multiply',
@@ -70,9 +71,8 @@ def repeated(text: str) -> float:
     >>> round(repeated(program.as_text()) / (2 * 64**3), 2)
     6.0
   """
-  return float(
-    sum((times - 1) * _operations(one, shapes) for one, times, shapes in executions(text))
-  )
+  looped = ((one, times, shapes) for one, times, shapes in executions(text) if times > 1)
+  return float(sum((times - 1) * _operations(one, shapes) for one, times, shapes in looped))
 
 
 def _computations(text: str) -> tuple[Computations, str]:
@@ -150,14 +150,44 @@ def _operations(one: Instruction, shapes: Mapping[str, str]) -> int:
   operands = [_sides(shapes.get(name, '')) for name in OPERAND.findall(one.rest)[:2]]
   if one.kind == 'reduce':
     return math.prod(operands[0])
-  out = 2 * math.prod(_sides(one.shape))
-  if one.kind == 'dot':
-    contracted = CONTRACTED.search(one.rest)
-    axes = contracted[1].split(',') if contracted and contracted[1] else []
-    return out * math.prod(operands[0][int(axis)] for axis in axes)
-  labels, kernel = LABELS.search(one.rest), operands[1]
-  features = kernel[labels[1].index('o')] if labels else 1
-  return out * math.prod(kernel) // features
+  if one.kind == 'convolution':
+    return _convolution(one, *operands)
+  contracted = CONTRACTED.search(one.rest)
+  axes = contracted[1].split(',') if contracted and contracted[1] else []
+  return 2 * math.prod(_sides(one.shape)) * math.prod(operands[0][int(axis)] for axis in axes)
+
+
+def _convolution(one: Instruction, image: list[int], kernel: list[int]) -> int:
+  """Margins and the zeros between dilated entries are no operations.
+
+  So a product of stacks of matrices, which a TPU writes as a convolution along them, counts right.
+  """
+  labels, window = LABELS.search(one.rest), WINDOW.search(one.rest)
+  if labels is None:
+    return 0
+  sizes = [
+    dict(zip(*pair, strict=False))
+    for pair in zip(labels.groups(), (image, kernel, _sides(one.shape)), strict=True)
+  ]
+  of_image, of_kernel, out = sizes
+  fields = dict(field.split('=') for field in window[1].split()) if window else {}
+  total = 2 * out['b'] * out['f'] * of_kernel['i']
+  for axis in sorted(name for name in out if name.isdigit()):
+    total *= _met(fields, int(axis), of_image[axis], of_kernel[axis], out[axis])
+  return total
+
+
+def _met(fields: Mapping[str, str], axis: int, image: int, kernel: int, out: int) -> int:
+  """Pairs of an output and an entry of the kernel that meet an entry of the image, on one axis."""
+
+  def field(name: str, default: str) -> str:
+    return fields[name].split('x')[axis] if name in fields else default
+
+  stride, apart = int(field('stride', '1')), int(field('rhs_dilate', '1'))
+  spread, before = int(field('lhs_dilate', '1')), int(field('pad', '0_0').split('_')[0])
+  last = (image - 1) * spread
+  places = (o * stride + k * apart - before for o in range(out) for k in range(kernel))
+  return sum(0 <= place <= last and place % spread == 0 for place in places)
 
 
 def _sides(shape: str) -> list[int]:

@@ -1,5 +1,7 @@
 """Loops of known length are counted in full."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,13 +38,35 @@ def test_what_is_beside_a_loop_counts_once():
   assert counted(loss, (12, 64), (64, 32), (32, 512)) == pytest.approx(expected, rel=0.02)
 
 
-def test_a_convolution_in_a_loop():
-  def loss(images, kernel):
-    convolve = lambda x: jax.lax.conv(x[None], kernel, (1, 1), 'VALID')  # noqa: E731
-    return jnp.sum(jax.lax.map(convolve, images))
+@pytest.mark.parametrize(
+  ('padding', 'stride', 'apart'), [('SAME', 2, 1), ('VALID', 3, 2), (3, 1, 2)]
+)
+def test_convolutions_in_a_loop_count_as_one_alone(padding, stride, apart):
+  """With their gradients, whose images and kernels are dilated."""
+  padding = padding if isinstance(padding, str) else [(padding, 0), (0, padding)]
 
-  expected = 6 * 2 * 3 * 8 * 5**2 * 12**2
-  assert counted(loss, (6, 3, 16, 16), (8, 3, 5, 5)) == pytest.approx(expected, rel=0.05)
+  def step(kernel, image):
+    convolve = lambda kernel, image: jax.lax.conv_general_dilated(  # noqa: E731
+      image, kernel, (stride, stride), padding, rhs_dilation=(apart, 1)
+    )
+    found = jax.grad(lambda *both: jnp.sum(convolve(*both) ** 2), argnums=(0, 1))(kernel, image)
+    return kernel + found[0], found[1]
+
+  shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((8, 3, 5, 5), (6, 2, 3, 13, 16))]
+  loop = jax.jit(lambda kernel, images: jax.lax.scan(step, kernel, images)).lower(*shapes)
+  one = jax.ShapeDtypeStruct((2, 3, 13, 16), np.float32)
+  alone = analyse(jax.jit(step).lower(shapes[0], one).compile()).operations
+  assert analyse(loop.compile()).operations == pytest.approx(6 * alone, rel=0.02)
+
+
+def test_a_product_of_stacks_that_a_tpu_writes_as_a_convolution():
+  """Of 5 x 3 pairs of matrices [7, 8] and [8, 9]: each meets one entry along the stacks."""
+  rest = 'window={size=5x3 stride=4x2 lhs_dilate=5x3}, dim_labels=01bf_01io->01bf'
+  line = f'ROOT %dense = f32[5,3,7,9]{{3,2,1,0}} convolution(%left, %right), {rest}'
+  text = PROGRAM.replace('left = f32[4,6]', 'left = f32[5,3,7,8]')
+  text = text.replace('right = f32[6,6]', 'right = f32[5,3,8,9]')
+  text = re.sub(r'ROOT %dense = .*', line, text)
+  assert repeated(text) == 39 * (2 * 5 * 3 * 7 * 8 * 9 + 1)
 
 
 def test_a_loop_of_unknown_length_counts_once():
