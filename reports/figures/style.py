@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
@@ -34,6 +34,7 @@ NAME_SIZE = 6.5  # points
 SMALLEST = 0.6  # of that, where many names stand beside a panel
 LINE = 1.2  # of the size of a name: the distance of its lines
 DPI = 160
+FEW = 5  # below this ratio, evenly spaced numbers
 DECADES = 100  # above this ratio of its ends, a logarithmic axis has powers of ten
 STYLE = {
   'axes.edgecolor': INK,
@@ -212,7 +213,8 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
   """Plain numbers on a logarithmic axis that spans few powers of ten, and no others between."""
   axis.set_minor_formatter(NullFormatter())
   if high < DECADES * low:
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    few = high < FEW * low  # 1, 2 and 5 would leave one number or none
+    axis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter('{x:g}')
 
 

@@ -63,6 +63,15 @@ def test_names_do_not_overlap_and_stay_beside_the_panel(rows):
   assert at[-1] <= 1
 
 
+@pytest.mark.parametrize(('low', 'high'), [(0.66, 1.6), (0.3, 2.0), (2e-4, 9e-3)])
+def test_a_logarithmic_axis_has_numbers_however_short_it_is(low, high):
+  _, (axes,) = style.panels(1)
+  axes.plot([0, 1], [low, high])
+  style.log_values(axes)
+  shown = [tick for tick in axes.get_yticks() if low <= tick <= high]
+  assert 3 <= len(shown) <= 7
+
+
 def test_many_names_are_written_smaller_so_that_all_fit_beside_the_panel():
   _, (axes,) = style.panels(1)
   axes.plot([0, 1], [0.2, 0.7])
