@@ -41,7 +41,8 @@ def rated(rule: Mapping[str, Any]) -> LearnedRule:
     0.01
   """
   if rule.get('name') not in PROPORTIONAL:
-    raise InputError(f'the learning rate of {rule.get("name")!r} is no factor of its updates')
+    names = ', '.join(('hand_designed', *PROPORTIONAL))
+    raise InputError(f'learning_rates are for these rules alone: {names}')
   one = build(RULES, {**rule, 'learning_rate': 1.0}, 'rule')
 
   def init(key: jax.Array, params: Params) -> Theta:

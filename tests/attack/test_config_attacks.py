@@ -68,7 +68,7 @@ def set_key(config, key, value):
     (
       'meta_evaluate.baselines.l3rs_grid',
       {'rule': L3RS, 'learning_rates': [0.1]},
-      'learning_rates are for these rules alone: hand_designed, celo2',
+      'baselines.l3rs_grid: learning_rates are for these rules alone: hand_designed, celo2',
     ),
     ('model.features', 'wide', 'features must be a list'),
     ('seeds', 3, "config has no 'seeds'"),

@@ -11,7 +11,7 @@ from l2o.errors import InputError
 from l2o.registry import build as build_from
 from l2o.registry import call
 from l2o.rules import RULES
-from l2o.rules.rated import PROPORTIONAL, rated
+from l2o.rules.rated import rated
 from l2o.types import LearnedRule, Params, Theta
 from reports import results
 from trainers.checks import blocks
@@ -82,14 +82,14 @@ def baseline(name: str, block: blocks.Baseline, params: Params, seed: int) -> Ro
   if not rates:
     theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
     return Row(name, [''], rule, jax.tree.map(lambda x: x[None], theta), by_hand)
-  if not by_hand and block.rule.get('name') not in PROPORTIONAL:
-    names = ', '.join(('hand_designed', *PROPORTIONAL))
-    raise InputError(f'{where}.learning_rates are for these rules alone: {names}')
   if 'learning_rate' in block.rule:
     raise InputError(f'{where} has learning_rates, so its rule has no learning_rate')
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
   if not by_hand:
-    rule = rated(block.rule)
+    try:
+      rule = rated(block.rule)
+    except InputError as error:
+      raise InputError(f'{where}: {error}') from error
     own = jax.jit(lambda key: rule.init(key, params)['rule'])(jax.random.key(seed))
     thetas['rule'] = jax.tree.map(lambda x: np.broadcast_to(x, (len(rates), *x.shape)), own)
   return Row(name, [f'{rate:g}' for rate in rates], rule, thetas, by_hand)
