@@ -28,8 +28,8 @@ class SweepRow:
   table: Annotated[str, 'the table it belongs to; for training jobs, its label']
   paper: Annotated[
     float | Mapping[str, float | None] | None,
-    'reported by a paper: the accuracy in %; for training jobs, measure -> value in its unit here, '
-    'None for one that was not finite',
+    'what a paper reports: the accuracy in %; for training jobs, measure -> value in the unit used '
+    'here, None if it was not finite',
   ] = None
   diff: Annotated[Mapping[str, Any], 'dotted key -> value']
 
@@ -44,7 +44,7 @@ class Run:
   ]
   log_every_secs: Annotated[Positive, 'seconds between progress lines']
   checkpoint_every_secs: Annotated[NotNegative, 'seconds between checkpoints']
-  keep_checkpoints: Annotated[Count, 'how many of the newest to keep']
+  keep_checkpoints: Annotated[Count, 'how many of the newest checkpoints to keep']
   sweep: Annotated[Sequence[SweepRow], 'runs that differ from this config']
   sweep_seeds: Annotated[Sequence[Whole], 'seeds of each row of the sweep']
   first: Annotated[Sequence[SweepRow], 'at most one training job, whose model the rows start from']
@@ -54,20 +54,20 @@ class Run:
 class Feed:
   """How images reach the device."""
 
-  chunk_steps: Annotated[Whole, 'steps that the host reads ahead; 0: all images on the device']
+  chunk_steps: Annotated[Whole, 'steps that the host reads ahead; 0: all images are on the device']
   tasks_at_once: Annotated[Count, 'evaluation tasks whose states are on the device at once']
   threads: Annotated[Count, 'threads that read images, in this process or in each worker']
-  workers: Annotated[Whole, 'processes that read images; 0: this one alone'] = 0
-  train: Annotated[Sequence[Spec], 'transforms of training images, one after another'] = ()
-  evaluation: Annotated[Sequence[Spec], 'transforms of the images that are evaluated on'] = ()
+  workers: Annotated[Whole, 'processes that read images; 0: only this process'] = 0
+  train: Annotated[Sequence[Spec], 'transforms of training images, applied in this order'] = ()
+  evaluation: Annotated[Sequence[Spec], 'transforms of evaluation images'] = ()
 
 
 @block
 class Episodes:
   """Few-way classification tasks, drawn anew for each episode."""
 
-  num_ways: Annotated[Count, 'classes of a task; at least 2 in classification']
-  batch_size: Annotated[Count, 'examples of a training batch']
+  num_ways: Annotated[Count, 'classes per task; at least 2 in classification']
+  batch_size: Annotated[Count, 'examples per training batch']
   eval_size: Annotated[Count, 'examples of the evaluation batch']
 
 
@@ -77,11 +77,11 @@ class Start:
 
   source: Annotated[str, 'what it is pretrained on, one of sources'] = ''
   classes: Annotated[str, "a part of the source's class split, or 'all'"] = ''
-  number: Annotated[Whole, 'of its random draws: each number gives another network'] = 0
+  number: Annotated[Whole, 'number of its random draws: each gives a different network'] = 0
   weights: Annotated[
     str,
-    'alone, in place of the other keys: a safetensors file of pretrained weights, relative to the '
-    'current directory',
+    'in place of all other keys: a safetensors file of pretrained weights, relative to the current '
+    'directory',
   ] = ''
 
 
@@ -89,10 +89,10 @@ class Start:
 class Pretrain:
   """Supervised training of the networks that tasks start from."""
 
-  num_steps: Annotated[Count, 'steps in all']
-  batch_size: Annotated[Count, 'examples of a batch']
+  num_steps: Annotated[Count, 'total number of steps']
+  batch_size: Annotated[Count, 'examples per batch']
   rule: Annotated[Spec, 'the optimizer, a rule']
-  mesh: Annotated[Mesh, "devices per axis; -1: all that are left. Batches are split over 'data'"]
+  mesh: Annotated[Mesh, "devices per axis; -1: all remaining. Batches are split over 'data'"]
   log_every: Annotated[Count, 'steps between two rows of metrics']
   starts: Annotated[Mapping[str, Start], 'name -> network']
 
@@ -104,8 +104,8 @@ class MetaTrain:
   source: Annotated[str, 'where its tasks come from, one of sources']
   classes: Annotated[str, "a part of the source's class split, or 'all'"]
   start: Annotated[str, 'the network they start from, one of pretrain.starts']
-  num_generations: Annotated[Whole, 'generations in all; 0: theta stays as it is']
-  meta_batch: Annotated[Count, 'tasks of a generation, the same for all candidates']
+  num_generations: Annotated[Whole, 'total number of generations; 0: theta stays as it is']
+  meta_batch: Annotated[Count, 'tasks per generation, the same for all candidates']
   min_steps: Annotated[Count, 'lower bound of K, drawn uniformly for each generation']
   max_steps: Annotated[Count, 'upper bound of K, inclusive']
   optimizer: Annotated[Spec, 'for theta: any optax optimizer, its learning_rate and schedule']
@@ -115,14 +115,14 @@ class MetaTrain:
   objective: Annotated[
     str,
     "the loss that nes and full_es minimize: 'final', on evaluation data after K steps, or the "
-    "'mean' of the K training losses; the estimators of windows have an objective of their own",
+    "'mean' of the K training losses; estimators that use windows have their own objective",
   ] = 'final'
   eval_every: Annotated[
     Whole,
-    'generations between evaluations of theta on tasks of the same classes that stay the same, '
-    'over max_steps steps, also before the first and after the last; 0: none',
+    'generations between evaluations of theta on fixed tasks of the same classes, over max_steps '
+    'steps; also before the first generation and after the last; 0: none',
   ] = 0
-  eval_tasks: Annotated[Count, 'tasks of such an evaluation'] = 8
+  eval_tasks: Annotated[Count, 'tasks per evaluation of theta'] = 8
 
 
 @block
@@ -149,9 +149,9 @@ class MetaEvaluate:
   """Meta-evaluation: every optimizer on the same unseen tasks, at every horizon."""
 
   num_steps: Annotated[Sequence[Count], 'horizons K']
-  num_tasks: Annotated[int, Range(at_least=2), 'tasks of an experiment']
-  trace_tasks: Annotated[Count, 'tasks to record the diagnostics of the learned rule on']
-  trace_steps: Annotated[Count, 'steps of each to record']
+  num_tasks: Annotated[int, Range(at_least=2), 'tasks per experiment']
+  trace_tasks: Annotated[Count, "tasks on which the learned rule's diagnostics are recorded"]
+  trace_steps: Annotated[Count, 'recorded steps of each of these tasks']
   mapping: Annotated[str, "how a device runs its tasks: 'vectorized', 'sequential', 'auto'"]
   setting_mapping: Annotated[str, 'how a task runs the settings of a baseline: the same choices']
   mesh: Annotated[Mesh, "devices per axis; tasks are spread over 'population'"]
@@ -165,18 +165,18 @@ class MetaEvaluate:
   allow_seen_classes: Annotated[bool, 'allow evaluation on classes seen in training'] = False
   tuning_tasks: Annotated[
     Whole,
-    'other tasks of the same classes, to choose the learning rate of each baseline and horizon on; '
-    '0: the best of a grid on the evaluated tasks counts, in hindsight',
+    'other tasks of the same classes, on which the learning rate of each baseline and horizon is '
+    'chosen; 0: the best of a grid on the evaluated tasks counts, in hindsight',
   ] = 0
   draw_steps: Annotated[
     Whole,
-    'steps that batches are drawn for: with the same number, runs with other `num_steps` have the '
-    'same tasks; 0: the longest of `num_steps`',
+    'steps to draw batches for: runs with the same value have the same tasks even if their '
+    '`num_steps` differ; 0: the longest of `num_steps`',
   ] = 0
 
   @property
   def drawn_steps(self) -> int:
-    """Steps that the batches of each task are drawn for."""
+    """The number of steps for which batches of each task are drawn."""
     return self.draw_steps or max(self.num_steps)
 
 
@@ -203,10 +203,10 @@ class PipelineConfig(Run):
 class Train:
   """The steps of a training job."""
 
-  num_steps: Annotated[Count, 'steps in all']
+  num_steps: Annotated[Count, 'total number of steps']
   log_every: Annotated[Count, 'steps between two rows of metrics']
   eval_every: Annotated[Whole, 'steps between evaluations; 0: only at the end']
-  comparisons: Annotated[Whole, 'batches that LGL2O compares its proposals on']
+  comparisons: Annotated[Whole, 'batches on which LGL2O compares its proposals']
   nonfinite: Annotated[Spec, 'what to do when the loss is not finite, a policy']
   mesh: Annotated[Mesh, "devices per axis; batches are split over 'data'"]
   placement: Annotated[
@@ -256,7 +256,7 @@ def pipeline(config: Any) -> PipelineConfig:
   """The config of a pipeline, typed.
 
   Raises:
-    InputError: as `typed`; also a start that is neither pretrained nor a file, or both.
+    InputError: see `typed`; also a start that is neither pretrained nor a file, or both.
   """
   found = parse(PipelineConfig, config, 'config')
   for name, start in found.pretrain.starts.items():

@@ -73,7 +73,7 @@ def _block(kind: type, prefix: str) -> Iterator[str]:
 
 
 def _place(hint: Any) -> str:
-  """The placeholder between a block and its inner blocks, when the user names those."""
+  """The placeholder between a block and its inner blocks, if the user names the inner blocks."""
   bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
   return 'NAME.' if typing.get_origin(bare) is Mapping else ''
 

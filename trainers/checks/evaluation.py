@@ -1,4 +1,4 @@
-"""What the block `meta_evaluate` of a config must fulfil, beyond the type of each key."""
+"""Checks of a config's block `meta_evaluate`, beyond the type of each key."""
 
 from collections.abc import Sequence
 

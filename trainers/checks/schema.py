@@ -16,7 +16,7 @@ def parse(kind: type[T], block: Any, where: str) -> T:
 
   Args:
     kind: a dataclass whose annotations define what each key may be, see `l2o.arguments`; a field
-      may be another such dataclass, or a mapping or sequence of them.
+      may be another such dataclass, or a mapping or sequence of such dataclasses.
     block: the keys.
     where: the dotted key of the block, for the error message.
 

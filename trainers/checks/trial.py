@@ -33,14 +33,14 @@ def said_of(what: str) -> Iterator[None]:
 def try_rule(
   rule: LearnedRule, theta: Theta | None, params: Params, what: str, compares: bool = True
 ) -> None:
-  """One update of a rule on parameters of these shapes.
+  """Traces one update of a rule on parameters of these shapes.
 
   Args:
     rule: the optimizer.
     theta: its meta-parameters or their shapes; None to use `init`.
     params: shapes of the parameters.
     what: name of the rule, for the error message.
-    compares: whether the loop can evaluate the losses of proposals, which LGL2O needs.
+    compares: whether the loop can evaluate the loss of each proposal, which LGL2O needs.
 
   Raises:
     InputError: the rule does not fit these parameters.
