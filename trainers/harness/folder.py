@@ -24,7 +24,7 @@ CONFIG = 'config.json'
 DIFF = 'diff.txt'  # the config against its file's default
 OVERRIDES = 'overrides.json'
 VERSIONS = 'versions.json'
-WEIGHTS = 'weights.json'  # what is known of the files of weights that the run starts from
+WEIGHTS = 'weights.json'  # about the weight files that the run starts from
 LOCK = '.lock'
 RESULTS = 'results.json'  # written last: its presence marks a finished run
 DIGESTS = 'digests.json'  # of the files below, when the run finished
@@ -32,7 +32,7 @@ RECORDS = 'records.csv.gz'  # every measurement, as one long table
 TABLE = 'table.txt'
 HUB_WEIGHTS = 'hub_weights.txt'  # second table of a sweep, if it uses HUB
 FIGURES = 'figures'
-PAGE = 'report.html'  # all of it for a reader
+PAGE = 'report.html'  # the whole run, for a reader
 OPTIMIZER = 'optimizer.safetensors'  # the learned optimizer of a pipeline
 MODEL = 'model.safetensors'  # the network of a training job
 PICTURE = 'picture.npz'  # its reconstruction of a picture
@@ -97,13 +97,13 @@ class Folder:
     self.write(name, _json(value))
 
   def finish(self, results: Any) -> None:
-    """Writes `results.json`, after the digests of all that a finished run consists of."""
+    """Writes the digests of a finished run's files, then `results.json`."""
     if self.writes:
       self.write_json(DIGESTS, self._digests() | {RESULTS: _digest(_json(results))})
       self.write_json(RESULTS, results)
 
   def changed(self) -> list[str]:
-    """The files that are not what `finish` found.
+    """The files that have changed or disappeared since `finish`.
 
     Example:
       >>> import tempfile

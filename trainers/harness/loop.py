@@ -63,12 +63,12 @@ def progress(
   """An action that prints the rate and the time left, every `every_secs` and at the end.
 
   Args:
-    name: the stage's.
+    name: the stage's name.
     unit: name of a step.
-    start: steps done before.
+    start: steps already done.
     stop: total number of steps.
     every_secs: seconds between lines.
-    follows: what the run has to do after this stage, in steps of this one.
+    follows: the work left after this stage, in steps of this stage.
   """
   begun = time.monotonic()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from trainers.harness import signals
 from trainers.processes import agreement, store
 
-ASK_SECS = 1.0  # between agreements of several processes; one process asks itself at every step
+ASK_SECS = 1.0  # between agreements of several processes; a single process asks at every step
 
 
 class Pause:
@@ -34,7 +34,7 @@ class Pause:
     return done >= self._next and self.ask(done)
 
   def ask(self, done: int) -> bool:
-    """Agrees on it now, and on the step at which to ask next."""
+    """Agrees on whether to save or to end now, and on the step at which to ask next."""
     mine = {'ends': self._request.made, 'due': self._is_due(), 'next': self._proposed(done)}
     answers = agreement.gathered(mine)
     self.ends = any(answer['ends'] for answer in answers)

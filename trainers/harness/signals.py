@@ -31,9 +31,9 @@ _active: list[Request] = []
 
 @contextlib.contextmanager
 def on_sigterm() -> Iterator[Request]:
-  """Turns SIGTERM into a stop request inside the context; an inner context has the outer's request.
+  """Turns SIGTERM into a stop request inside the context; nested contexts share one request.
 
-  Python handles signals only in the main thread; in any other, the request is never set.
+  Python handles signals only in the main thread; in other threads the request is never set.
   """
   if threading.current_thread() is not threading.main_thread():
     yield Request()
@@ -52,9 +52,9 @@ def on_sigterm() -> Iterator[Request]:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-  """Delivers a SIGTERM after the context instead, to the handler that was set before it.
+  """Defers a SIGTERM to the end of the context, for the handler that was set before it.
 
-  JAX sets a handler of its own when processes connect.
+  JAX sets its own handler when processes connect.
   """
   handler = signal.getsignal(signal.SIGTERM)
   before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

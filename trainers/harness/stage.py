@@ -16,13 +16,13 @@ from trainers.processes import agreement, arrays, parent
 
 
 class Options(NamedTuple):
-  """How often a run reports and saves, and what is known of its data."""
+  """How often a run reports and saves, and what is known about its data."""
 
   log_every_secs: float
   checkpoint_every_secs: float
   keep_checkpoints: int
   of_data: Mapping[str, int] = {}  # for the metrics, at step 0, and for the results
-  work: Mapping[str, float] = {}  # folder of each stage -> what it has to do, in one unit
+  work: Mapping[str, float] = {}  # folder of each stage -> its amount of work, in a common unit
 
 
 def options(config: blocks.Run, of_data: Mapping[str, int]) -> Options:
@@ -62,7 +62,7 @@ def run(
 
   Args:
     step: (state, input) -> (state, metrics []), compiled.
-    state: the initial state, given up; a checkpoint must match its shapes, dtypes and shardings.
+    state: the initial state, consumed; a checkpoint must match its shapes, dtypes and shardings.
     feed: step number -> its input.
     stop: total number of steps.
     check: (steps done, metrics), called for every step; raises to end the run.
@@ -107,7 +107,7 @@ def run(
 
 
 def following(work: Mapping[str, float], stage: str, num_steps: int) -> float:
-  """What follows a stage, in steps of its own.
+  """The work left after a stage, in steps of that stage.
 
   Example:
     >>> following({'pretrain': 600.0, 'meta_train': 4000.0, 'meta_evaluate': 500.0}, 'pretrain', 20)
@@ -138,7 +138,7 @@ def _checkpoints(folder: Folder, options: Options) -> Checkpoints:
 
 @contextlib.contextmanager
 def _closing(saved: Checkpoints) -> Iterator[None]:
-  """Waits for what is being saved, but not after a Ctrl-C: it may have left a save half begun."""
+  """Waits for pending saves, but not after a Ctrl-C, which may have interrupted one."""
   try:
     yield
   except Exception:

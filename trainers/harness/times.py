@@ -12,7 +12,7 @@ class Times:
   """Writes `times.json`: for each start of a stage its first and last step, seconds and devices.
 
   Args:
-    folder: the stage's.
+    folder: the stage's folder.
     start: steps already done.
   """
 
@@ -21,7 +21,7 @@ class Times:
     self._before = _read(folder)
 
   def write(self, done: int) -> None:
-    """Notes that `done` steps are done by now; nothing, where this start has done none."""
+    """Records that `done` steps are done by now, unless this start has done none."""
     if done > self._start:
       seconds = round(time.monotonic() - self._begun, 3)
       now = {'start': self._start, 'stop': done, 'seconds': seconds, 'devices': _devices()}
@@ -34,7 +34,7 @@ def _devices() -> str:
 
 
 def _read(folder: Folder) -> list[object]:
-  """What earlier starts have noted; nothing if it is damaged."""
+  """The records of earlier starts; empty if the file is damaged."""
   try:
     found = folder.read_json(TIMES, '')
   except InputError:

@@ -1,4 +1,4 @@
-"""Files of weights that a config names: which they are, and whether they are still the same."""
+"""The weight files that a config names, and whether they are still the same."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ SHOWN = 12  # digits of a digest in a message
 
 
 class About(NamedTuple):
-  """What the workdir, and an optimizer's card, keep of a file of weights."""
+  """What the workdir and an optimizer's card record about a weight file."""
 
   file: str  # its name, without its folder
   sha256: str
@@ -28,7 +28,7 @@ Abouts = Mapping[str, About]  # key of the config -> the file that it names
 
 
 def is_file(start: str) -> bool:
-  """Whether the `start` of a training job names a file of weights, not a workdir.
+  """Whether the `start` of a training job names a weight file, not a workdir.
 
   Example:
     >>> is_file('resnet50.safetensors'), is_file('../pretrained')
@@ -43,7 +43,7 @@ def key_of(start: str) -> str:
 
 
 def named(config: blocks.PipelineConfig | blocks.JobConfig) -> dict[str, str]:
-  """The files of weights that a config names: its key -> path."""
+  """The weight files that a config names: its key -> path."""
   if isinstance(config, blocks.JobConfig):
     return {'start': config.start} if is_file(config.start) else {}
   starts = config.pretrain.starts
@@ -68,23 +68,23 @@ def digest(key: str, path: str) -> str:
 
 
 def refuse_others(folder: Folder, config: Mapping[str, Any]) -> None:
-  """Raises InputError if a config names other files than the run in the folder began with."""
+  """Raises InputError if a config's files differ from those the run in the folder began with."""
   files = named(blocks.typed(config))
   _compare(folder, {key: digest(key, path) for key, path in files.items()})
 
 
 def keep(folder: Folder, abouts: Abouts) -> None:
-  """Records the files of a run; raises InputError as `refuse_others`."""
+  """Records the files of a run; raises InputError like `refuse_others`."""
   _compare(folder, {key: about.sha256 for key, about in abouts.items()})
   if abouts:
     folder.write_json(WEIGHTS, {key: about._asdict() for key, about in abouts.items()})
 
 
 def held(folder: Folder, remedy: str = 'delete it') -> dict[str, About]:
-  """What `keep` recorded, nothing without a record.
+  """What `keep` recorded; empty if there is no record.
 
   Raises:
-    InputError: it is damaged; the message ends with the remedy.
+    InputError: the record is damaged; the message ends with the remedy.
   """
   if not os.path.lexists(folder / WEIGHTS):
     return {}

@@ -136,9 +136,9 @@ def is_finished(folder: Folder, config: Mapping[str, Any]) -> bool:
 
 
 def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-  """Raises InputError, naming the first keys that differ, unless both configs are of one run.
+  """Raises InputError, naming the first keys that differ, unless both configs are of the same run.
 
-  They are if they differ in devices alone; then results agree to rounding instead of bit for bit.
+  They are if they differ only in devices; results then agree to rounding, not bit for bit.
   """
   try:
     found = common.diff(held, config)
@@ -168,7 +168,7 @@ class InUseError(InputError):
 def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
   """Locks the workdir, creating it if needed; released however the process ends.
 
-  Of several processes of one run, process 0 holds the lock for all.
+  If a run has several processes, process 0 holds the lock for all.
 
   Args:
     folder: the workdir.
@@ -215,7 +215,7 @@ def describe(
   default: Mapping[str, Any],
   overrides: Mapping[str, Any],
 ) -> None:
-  """Records the run: config, overrides, diff to the file's default, versions, revision.
+  """Records the run: config, overrides, diff from the file's default, versions, revision.
 
   Raises:
     InputError: `versions.json` of an earlier start is damaged.

@@ -28,9 +28,8 @@ class JsonLinesWriter:
   """Writes scalars as lines `{"step": …, name: value, …}`.
 
   Args:
-    path: the file. Lines past step `start` are dropped, since a resumed run rewrites them; all are
-      at 0.
-    start: steps already done.
+    path: the file. Lines past step `start` are dropped, since a resumed run rewrites them.
+    start: steps already done; 0 drops all lines.
   """
 
   def __init__(self, path: pathlib.Path, start: int = 0):
@@ -80,7 +79,7 @@ def show(folder: Folder, texts: Mapping[str, str], images: Mapping[str, np.ndarr
   """Writes a run's texts and images as TensorBoard events, if clu's writer can be imported.
 
   Args:
-    folder: the run's.
+    folder: the run's folder.
     texts: name -> Markdown.
     images: name -> [H, W, 3], uint8.
   """
