@@ -1,1 +1,1 @@
-"""The jobs main.py runs: a pipeline of stages, a training job, or a sweep of either."""
+"""The jobs that main.py runs: a pipeline of stages, a training job, or a sweep of either."""

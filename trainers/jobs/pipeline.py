@@ -44,7 +44,7 @@ class Pipeline(NamedTuple):
   """All stages, ready to run."""
 
   pretrain: Mapping[str, training.Train]  # by name of the start
-  given: Mapping[str, given_weights.Given]  # likewise, of the starts with weights
+  given: Mapping[str, given_weights.Given]  # likewise, for the starts with weights
   meta_train: meta_training.MetaTrain
   meta_evaluate: meta_evaluation.MetaEvaluate
   options: stage.Options
@@ -117,7 +117,7 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
 def _by_start(
   config: blocks.PipelineConfig, found: Mapping[str, given_weights.Given]
 ) -> dict[str, given_weights.Given]:
-  """The weights of each start that has some, by its name."""
+  """The weights of each start that names a weight file, by the start's name."""
   given = {name: found.get(weights.key_of(name)) for name in config.pretrain.starts}
   return {
     name: own._replace(about=given_weights.applied(own.about, config.task))
@@ -227,5 +227,5 @@ def _save_optimizer(
 
 
 def _pretrain_folder(first: str, start: str) -> str:
-  """Where a start is pretrained; `first` is that of meta-training."""
+  """The folder in which a start is pretrained; `first` is the start of meta-training."""
   return 'pretrain' if start == first else f'pretrain_{start}'

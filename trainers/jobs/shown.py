@@ -1,6 +1,6 @@
 """What a run shows beside its results: its page, and texts and figures for TensorBoard.
 
-None of it may cost a run its results: what cannot be made is told of and left out.
+None of it may cost a run its results: what cannot be made is reported and left out.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from trainers.harness.folder import CONFIG, DIFF, FIGURES, PAGE, Folder
 
 
 def config(folder: Folder) -> None:
-  """The config and its difference to the file's default, as texts for TensorBoard."""
+  """The config and its difference from the file's default, as texts for TensorBoard."""
   found = {name: folder / name for name in (CONFIG, DIFF) if (folder / name).is_file()}
 
   def show() -> None:
-    # Indented, Markdown shows them as they are.
+    # Markdown shows indented text as it is.
     texts = {name: path.read_text().replace('\n', '\n    ') for name, path in found.items()}
     writers.show(folder, texts={name: f'    {text}' for name, text in texts.items()}, images={})
 
@@ -28,10 +28,10 @@ def config(folder: Folder) -> None:
 
 
 def ended(folder: Folder, results: Any) -> None:
-  """The figures for TensorBoard, and the page of a run that has all but its results.json.
+  """Writes TensorBoard's figures and the page of a run that lacks only its results.json.
 
   Args:
-    folder: the run's, with all its other files.
+    folder: the run's folder, with all its other files.
     results: what will be in results.json.
   """
 

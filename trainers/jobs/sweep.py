@@ -51,7 +51,7 @@ def run(
     build: builds one config without running it; every row is built before the first one runs.
     default: the config file's own values, to record the differences.
     overrides: values set on the command line.
-    only: number of the single run to do, without a table; 'list' to print all numbers.
+    only: the number of the only run to do, without a table; 'list' to print all numbers.
 
   Raises:
     InputError: before any row runs: a row cannot be built, two rows share a name, an override is
@@ -75,7 +75,7 @@ def run(
     with files.lock(folder, WAIT_SECS):
       agreement.decided(lambda: _compare(plan, folder, failed))
   if only and failed:
-    raise RunError(list(failed.values())[-1])  # the run's own, after that of what it starts from
+    raise RunError(list(failed.values())[-1])  # its own error; the run it starts from comes first
   if len(failed) == len(runs):
     raise RunError(
       f'every run of the sweep failed, the first one so: {next(iter(failed.values()))}'
@@ -117,7 +117,7 @@ def _run(runs: Sequence[sweep_plan.Run], folder: Folder, runner: Runner) -> dict
 
 
 def _time_left(run: sweep_plan.Run, to_do: Sequence[Folder], begun: float) -> str:
-  """How long the runs from this one on will take, from the second that is done here."""
+  """The time left for this run and the rest; '' while that is unknown."""
   done = to_do.index(run.folder) if run.folder in to_do else 0
   if not done:
     return ''
@@ -128,7 +128,7 @@ def _time_left(run: sweep_plan.Run, to_do: Sequence[Folder], begun: float) -> st
 def _done(
   run: sweep_plan.Run, number: str, folder: Folder, runner: Runner, failed: dict[Folder, str]
 ) -> bool:
-  """Does a run, noting a failure in `failed`; False if another process holds it."""
+  """Does a run, recording a failure in `failed`; False if another process holds it."""
   if files.is_in_use(run.folder):  # before its data are loaded
     return False
   try:
@@ -179,7 +179,7 @@ def _try(plan: sweep_plan.Plan, build: Builder) -> None:
 
 
 def _buildable(plan: sweep_plan.Plan, run: sweep_plan.Run) -> Mapping[str, Any]:
-  """A run's config; while the first job has no model yet, with what that job starts from."""
+  """A run's config; while the first job has no model, it starts where that job starts."""
   start = run.config['start'] if plan.first else ''
   if not start or weights.is_file(start):
     return run.config

@@ -38,7 +38,7 @@ class Planned(NamedTuple):
   """A row and its runs, one per seed. Rows that resolve to the same run share a folder."""
 
   row: blocks.SweepRow
-  name: str  # of the folder with its seeds
+  name: str  # of the folder that holds its seeds
   runs: Sequence[Run]
 
 

@@ -29,7 +29,7 @@ from trainers.resources import given_weights, meshes, run_data, saved_model, see
 from trainers.stages import reinit, training
 
 HERE = Folder(pathlib.Path())
-POINTS = 1 << 20  # of a picture that are computed at a time
+POINTS = 1 << 20  # of a picture, computed at a time
 
 
 class Job(NamedTuple):
@@ -40,7 +40,7 @@ class Job(NamedTuple):
   batch_source: batch_sources.BatchSource
   model: nn.Module | None
   known: Mapping[str, Any]  # columns that are constant in its records
-  abouts: weights.Abouts  # the file that its network comes from, if it was not trained here
+  abouts: weights.Abouts  # the weight file that its network comes from, if any
 
 
 def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
@@ -102,7 +102,7 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
 
 
 def _compare(batch_source: batch_sources.BatchSource) -> None:
-  """Raises InputError if other processes of the run have other data."""
+  """Raises InputError if the processes of the run have different data."""
   if store.count() > 1:
     parts = {'example': batch_source.example, 'evaluation': batch_source.evaluation}
     found = {f'{name} of batch_source': digests.of_arrays(part) for name, part in parts.items()}
@@ -123,7 +123,7 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
 
 
 def _image_shape(batch_source: batch_sources.BatchSource) -> tuple[int, ...] | None:
-  """(H, W, C) of a batch's images or frames, None if it has neither."""
+  """(H, W, C) of a batch's images or frames; None if it has neither."""
   example = batch_source.example
   images = example.get('image', example.get('frames'))
   return None if images is None else images.shape[-3:]
@@ -132,7 +132,7 @@ def _image_shape(batch_source: batch_sources.BatchSource) -> tuple[int, ...] | N
 def _start(
   config: blocks.JobConfig, folder: Folder, model: nn.Module | None, image_shape: Any
 ) -> tuple[Start | None, weights.Abouts]:
-  """The network to start from, and the file of weights that it comes from, if any."""
+  """The network to start from, and the weight file that it comes from, if any."""
   if not config.start:
     return None, {}
   if weights.is_file(config.start):
@@ -142,8 +142,8 @@ def _start(
 
 
 def _ended(config: blocks.JobConfig, folder: Folder) -> tuple[Start, weights.Abouts]:
-  """The same from the workdir of a job that has ended."""
-  # '..' in a path that does not exist yet
+  """The same as `_start`, from the workdir of a finished job."""
+  # normpath: the path has '..' after a folder that may not exist yet
   where = Folder(pathlib.Path(os.path.normpath(folder / config.start)))
   start = saved_model.load(where)
   held = where.read_json(CONFIG, 'run its job again')
@@ -164,7 +164,7 @@ def _ended(config: blocks.JobConfig, folder: Folder) -> tuple[Start, weights.Abo
 
 
 def run(job: Job, folder: Folder) -> None:
-  """Trains, and writes results.json: the last and the best evaluation, test and restarts.
+  """Trains, and writes results.json: the last and best evaluations, the test and the restarts.
 
   Also writes the records, the best model and, if the data are a picture, its reconstruction.
   """
@@ -211,7 +211,7 @@ def _test(job: Job, params: Params, model_state: PyTree) -> dict[str, float | No
 
 
 def lower_test(job: Job, batch: PyTree) -> jax.stages.Lowered:
-  """The test on a batch or on its shapes, from shapes alone: one device computes all of it."""
+  """The test on a batch or on its shapes, lowered from shapes; it runs on one device."""
   alone = meshes.replicated(meshes.first_of(job.plan.mesh))
   shapes = meshes.shaped((*training.trained_shapes(job.plan), batch), alone)
   return jax.jit(job.plan.task.evaluate).lower(*shapes)

@@ -1,4 +1,4 @@
-"""How much each stage of a pipeline has to do, for the time that a whole run will take."""
+"""How much work each stage of a pipeline has, to estimate the time of a whole run."""
 
 from collections.abc import Mapping
 
@@ -14,10 +14,10 @@ def of_stages(
 ) -> dict[str, float]:
   """Name of a stage's folder -> examples that it trains on, in the order of the stages.
 
-  An example costs about the same in all of them, since their networks are alike.
+  An example costs about the same in every stage, since their networks are alike.
 
   Args:
-    config: the pipeline's.
+    config: the pipeline's config.
     pretrain: folder -> the pretraining.
     meta_train: the meta-training.
     meta_evaluate: the evaluation.
@@ -42,8 +42,8 @@ def _evaluated(spec: blocks.MetaTrain) -> int:
 
 
 def _episodes(plan: meta_evaluation.MetaEvaluate) -> int:
-  """Those of all experiments, rows and settings, for each K."""
-  spec, count = plan.spec, plan.spec.num_tasks  # those of the learned optimizer
+  """The number of episodes of all experiments, rows and settings, for each K."""
+  spec, count = plan.spec, plan.spec.num_tasks  # the learned optimizer's
   for row in plan.baselines:
     if plan.tunes(row):
       count += spec.tuning_tasks * len(row.settings) + spec.num_tasks
