@@ -1,1 +1,1 @@
-"""What a run would take, from its compiled programs, without running it."""
+"""What a run would need, from its compiled programs, without running it."""

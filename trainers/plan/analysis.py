@@ -13,7 +13,7 @@ from l2o.types import PyTree
 from trainers.plan.hlo import repeated
 
 KINDS = ('all-gather', 'all-reduce', 'all-to-all', 'collective-permute', 'reduce-scatter')
-# XLA writes `%name = SHAPE KIND(operands)`; on TPUs in halves, `KIND-start` and `KIND-done`.
+# XLA writes `%name = SHAPE KIND(operands)`; on TPUs split into `KIND-start` and `KIND-done`.
 COLLECTIVE = re.compile(rf'= (.+?) ({"|".join(KINDS)})(?:-start)?\(')
 LAYOUT = re.compile(r'\{[^{}]*\}')
 ARRAY = re.compile(r'\b([a-z]+[0-9]+|pred)\[([\d,]*)\]')
@@ -21,19 +21,19 @@ BITS = re.compile(r'\d+')
 
 
 class Analysis(NamedTuple):
-  """Of one device; bytes and operations."""
+  """What a program needs of one device, in bytes and operations."""
 
   arguments: int
   outputs: int
   temporaries: int
-  peak: int  # arguments, outputs and temporaries at once; a donated argument is an output, too
+  peak: int  # arguments, outputs and temporaries together; a donated argument is also an output
   operations: float  # a loop of unknown length counts once
   accessed: float  # bytes read and written; a loop counts once
-  collectives: Mapping[tuple[str, str], int]  # (kind, shape of what it makes) -> how often
+  collectives: Mapping[tuple[str, str], int]  # (kind, shape of the result) -> how often
 
 
 def analyse(compiled: jax.stages.Compiled) -> Analysis:
-  """What the compiler says of a program."""
+  """What the compiler reports about a program."""
   memory: Any = compiled.memory_analysis()
   cost: Any = compiled.cost_analysis() or {}
   text = compiled.as_text() or ''
@@ -59,7 +59,7 @@ def collectives(text: str) -> dict[tuple[str, str], int]:
 
 
 def size_of(shape: str) -> int:
-  """The bytes of a shape as XLA writes it; a tuple's are those of its parts.
+  """The bytes of a shape as XLA writes it; for a tuple, the sum over its parts.
 
   Example:
     >>> size_of('(f32[2,3], bf16[4], pred[])')
@@ -74,7 +74,7 @@ def size_of(shape: str) -> int:
 
 
 def size(shapes: PyTree) -> int:
-  """The bytes of arrays of these shapes; random keys are four bytes for each of their words.
+  """The bytes of arrays of these shapes; a random key takes four bytes per word.
 
   Example:
     >>> size({'image': np.zeros((2, 3), np.uint8), 'key': jax.random.key(0)})
@@ -89,7 +89,7 @@ def size(shapes: PyTree) -> int:
 
 
 def on_a_device(shapes: PyTree) -> int:
-  """The bytes that one device holds of arrays of these shapes, which have shardings."""
+  """The bytes of one device's share of arrays of these shapes, which have shardings."""
 
   def own(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     held = x.shape if x.sharding is None else x.sharding.shard_shape(x.shape)

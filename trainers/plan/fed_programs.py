@@ -19,7 +19,7 @@ from trainers.stages.rows import Row
 
 
 def generation(plan: meta_training.MetaTrain, start: Start) -> Program:
-  """A chunk of a generation.
+  """A chunk of a generation's inner steps.
 
   Args:
     plan: the stage, whose images the host feeds.
@@ -47,7 +47,7 @@ def evaluation(
   Args:
     plan: the stage, whose images the host feeds.
     row: the optimizer and its settings.
-    num_tasks: how many it is evaluated on.
+    num_tasks: the number of tasks that it is evaluated on.
     starts: name -> (params, model_state), or their shapes.
   """
   first, horizons = plan.experiments[0], np.array(plan.spec.num_steps)
@@ -71,7 +71,7 @@ def _chunk(
   tasks: int,
   horizons: np.ndarray,
 ) -> Program:
-  """Steps of every theta on some episodes; `calls` are those of one horizon, on average."""
+  """Steps of every theta on some episodes; `calls` is the mean number of chunks of an episode."""
   whole = meshes.replicated(plan.mesh)
   sampler = plan.experiments[0].tasks if hasattr(plan, 'experiments') else plan.tasks
   size = sampler.sample(0, 1, 1)['train']['label'].shape[-1]

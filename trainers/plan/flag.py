@@ -7,7 +7,7 @@ HELP = (
   'operations and traffic of the devices here, or with --plan=v5e:16x16 of so many TPUs.'
 )
 
-flags.disclaim_key_flags()  # it is the caller's, so that its --help shows it
+flags.disclaim_key_flags()  # make it the caller's, so that the caller's --help shows it
 
 
 def define() -> None:
@@ -17,6 +17,6 @@ def define() -> None:
 
 
 def asked() -> str | None:
-  """The topology to plan for, '' for the devices here; None if no plan was asked for."""
+  """The topology to plan for; '' for the local devices, None if no plan was asked for."""
   value: str | None = flags.FLAGS['plan'].value
   return {None: None, 'false': None, 'true': ''}.get(value, value)

@@ -1,8 +1,8 @@
 """Reads the text of a compiled program: how often each instruction is executed, and what it does.
 
-The compiler's own counts take the body of a loop once. How often a loop of known length runs is in
-the program: as a remark of the compiler's or, on TPUs, as the bound of its counter, which begins at
-0 in loops that JAX makes.
+The compiler counts the body of a loop once. The program says how often a loop of known length runs:
+in the compiler's annotation or, on TPUs, by the bound of the loop's counter, which begins at 0 in
+loops that JAX makes.
 """
 
 import math
@@ -23,7 +23,7 @@ BOUND = re.compile(r'^(\d+)\)')
 CONTRACTED = re.compile(r'lhs_contracting_dims=\{([\d,]*)\}')
 LABELS = re.compile(r'dim_labels=(\w+)_(\w+)->(\w+)')
 WINDOW = re.compile(r'window=\{([^}]*)\}')
-# What XLA counts as one operation an entry; functions such as exp have a count of their own.
+# What XLA counts as one operation per entry; functions such as exp are counted separately.
 ARITHMETIC = {
   'abs', 'add', 'and', 'clamp', 'compare', 'divide', 'floor', 'maximum', 'minimum', 'multiply',
   'negate', 'not', 'or', 'remainder', 'round-nearest-even', 'select', 'sign', 'subtract', 'xor',
@@ -45,13 +45,13 @@ Computations = dict[str, list[Instruction]]
 def executions(text: str) -> Iterator[tuple[Instruction, int, Mapping[str, str]]]:
   """The instructions of a program, each with how often a call executes it.
 
-  A loop of unknown length counts once, and so does each branch of a choice.
+  A loop of unknown length counts once, and so does each branch of a conditional.
 
   Args:
-    text: the program, as `jax.stages.Compiled.as_text` has it.
+    text: the program, as `jax.stages.Compiled.as_text` returns it.
 
   Returns:
-    An iterator over (instruction, times, name -> shape of the instructions beside it).
+    An iterator over (instruction, times, name -> shape in the same computation).
   """
   found, entry = _computations(text)
   for name, times in _times(found, entry).items():
@@ -61,7 +61,7 @@ def executions(text: str) -> Iterator[tuple[Instruction, int, Mapping[str, str]]
 
 
 def repeated(text: str) -> float:
-  """Operations of a program's loops beyond the first step of each, which the compiler counts.
+  """Operations of all loop steps except the first, which the compiler counts already.
 
   Example:
     >>> import jax
@@ -76,7 +76,7 @@ def repeated(text: str) -> float:
 
 
 def _computations(text: str) -> tuple[Computations, str]:
-  """The computations by name, and the name of the one that is called."""
+  """The computations by name, and the name of the entry computation."""
   found: Computations = {}
   entry = name = ''
   for line in text.splitlines():
@@ -142,7 +142,7 @@ def _called(one: Instruction) -> list[str]:
 
 
 def _operations(one: Instruction, shapes: Mapping[str, str]) -> int:
-  """Multiplications and additions of an instruction by itself."""
+  """Multiplications and additions of one instruction, without what it calls."""
   if one.kind in ARITHMETIC:
     return math.prod(_sides(one.shape))
   if one.kind not in ('dot', 'convolution', 'reduce'):
@@ -158,9 +158,9 @@ def _operations(one: Instruction, shapes: Mapping[str, str]) -> int:
 
 
 def _convolution(one: Instruction, image: list[int], kernel: list[int]) -> int:
-  """Margins and the zeros between dilated entries are no operations.
+  """Operations of a convolution, without those on padding and the zeros of dilation.
 
-  So a product of stacks of matrices, which a TPU writes as a convolution along them, counts right.
+  So a batched matrix product, which a TPU writes as a convolution over the batch, counts right.
   """
   labels, window = LABELS.search(one.rest), WINDOW.search(one.rest)
   if labels is None:
@@ -178,7 +178,7 @@ def _convolution(one: Instruction, image: list[int], kernel: list[int]) -> int:
 
 
 def _met(fields: Mapping[str, str], axis: int, image: int, kernel: int, out: int) -> int:
-  """Pairs of an output and an entry of the kernel that meet an entry of the image, on one axis."""
+  """Pairs (output, kernel entry) on one axis that read an entry of the image."""
 
   def field(name: str, default: str) -> str:
     return fields[name].split('x')[axis] if name in fields else default
@@ -191,6 +191,6 @@ def _met(fields: Mapping[str, str], axis: int, image: int, kernel: int, out: int
 
 
 def _sides(shape: str) -> list[int]:
-  """Of an array; a scalar has none."""
+  """The sides of an array; a scalar has none."""
   match = SIDES.search(LAYOUT.sub('', shape))
   return [int(side) for side in match[1].split(',')] if match and match[1] else []

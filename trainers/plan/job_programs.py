@@ -13,11 +13,11 @@ from trainers.stages import training
 
 
 def of(stage: str, plan: training.Train) -> Iterator[Program]:
-  """The step and, of a job with an evaluation batch, the evaluation.
+  """The step and, for a job with an evaluation batch, the evaluation.
 
   Args:
     stage: the job's name in the plan.
-    plan: the job; pretraining is one.
+    plan: the job, which may be a pretraining.
   """
   lowered = training.lower(plan)
   state, batches, _ = lowered.args_info[0]
@@ -32,7 +32,7 @@ def of(stage: str, plan: training.Train) -> Iterator[Program]:
 
 
 def _evaluation(stage: str, plan: training.Train) -> Program:
-  """The evaluation, which each device computes whole."""
+  """The evaluation, which every device computes in full."""
   lowered = training.lower_evaluation(plan, plan.evaluation)
   calls = math.ceil(plan.num_steps / (plan.eval_every or plan.num_steps))
   given, state = training.held_shapes(plan)
@@ -61,7 +61,7 @@ def test(job: training_job.Job) -> Program:
 
 
 def _evaluated(plan: training.Train) -> dict[str, int]:
-  """Bytes of what `training.Evaluation` holds on every device; its store is a second copy."""
+  """Bytes that `training.Evaluation` holds on every device; its store is a second copy."""
   if plan.evaluation is None:
     return {}
   batch, store = jax.eval_shape(lambda *held: held, plan.evaluation, plan.store)

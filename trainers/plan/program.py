@@ -13,14 +13,14 @@ from l2o.inner.step import fetch, inner_step
 from l2o.types import Batch, LearnedRule, PyTree, Task, Theta
 from trainers.resources import meshes
 
-Shapes = Mapping[str, PyTree]  # what they are of -> shapes
+Shapes = Mapping[str, PyTree]  # name -> shapes
 
 
 class Loop(NamedTuple):
   """The body of a program's inner loop, whose operations the compiler counts once."""
 
   lowered: jax.stages.Lowered
-  times: float  # that a call of the program executes it, over all devices
+  times: float  # that one call of the program executes it, over all devices
 
 
 class Program(NamedTuple):
@@ -31,15 +31,15 @@ class Program(NamedTuple):
   lowered: jax.stages.Lowered
   mesh: Mesh
   calls: int
-  examples: int  # that a call trains on; candidates share those that the host feeds
-  shapes: Shapes  # the parts of what is saved, and others of interest
+  examples: int  # that one call trains on; candidates share the examples that the host feeds
+  shapes: Shapes  # parts of the saved state, and others of interest
   saved: PyTree  # shapes of the state in a checkpoint
   loop: Loop | None = None
-  resident: Mapping[str, int] = {}  # what else stays on every device meanwhile -> bytes there
+  resident: Mapping[str, int] = {}  # what else stays on every device meanwhile -> its bytes
 
 
 def sharing(mesh: Mesh) -> int:
-  """Devices that share a call's work; copies repeat it."""
+  """The number of devices that share a call's work; copies of the mesh repeat it."""
   return math.prod(n for axis, n in mesh.shape.items() if axis != 'copy')
 
 
@@ -51,10 +51,10 @@ def inner_step_of(
   Args:
     task: the inner problem.
     rule: the optimizer.
-    theta: its shapes.
+    theta: the shapes of theta.
     store: arrays that batches look up.
     batch: shapes of a batch.
-    mesh: its first device is compiled for.
+    mesh: the step is compiled for its first device.
   """
 
   def step(theta: Theta, state: Any, store: PyTree, batch: Any, steps: jax.Array) -> Any:

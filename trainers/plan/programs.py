@@ -33,7 +33,7 @@ def of_job(job: training_job.Job) -> Iterator[Program]:
 def of_pipeline(plan: pipeline.Pipeline) -> Iterator[Program]:
   """A step of each pretraining, a generation, and an evaluation of each optimizer.
 
-  Where the host feeds the images, a chunk of a generation or of an evaluation.
+  If the host feeds the images: a chunk of a generation or of an evaluation.
   """
   for name, stage in plan.pretrain.items():
     yield from job_programs.of(f'pretrain, {name}', stage)
@@ -98,5 +98,5 @@ def _evaluation(
 
 
 def _one_batch(train: Batch) -> Batch:
-  """The shapes of one batch of those [b, K, B, ...] of episodes."""
+  """The shapes of one batch [B, ...] of the episodes' batches [b, K, B, ...]."""
   return {name: jax.ShapeDtypeStruct(x.shape[2:], x.dtype) for name, x in train.items()}

@@ -1,4 +1,4 @@
-"""A run's plan as text: each program's needs, and what the run takes in all."""
+"""A run's plan as text: what each program needs, and what the run takes in total."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ REMEDY = (
   "(feed.chunk_steps), map one by one (mapping='sequential'), or evaluate on fewer examples and "
   'fewer at a time (batch_source.num_evaluated, task.evaluated_at_once)'
 )
-UTILISATION = 0.3  # of a device's peak, for the estimate of time
+UTILISATION = 0.3  # of a device's peak, to estimate the time
 # Operations a second in bfloat16, from the makers' data sheets.
 PEAKS = {
   'TPU v4': 275e12, 'TPU v5 lite': 197e12, 'TPU v5e': 197e12, 'TPU v5': 459e12, 'TPU v5p': 459e12,
@@ -37,18 +37,18 @@ def make(programs: Iterable[Program], device: jax.Device) -> None:
     if operations is None:
       whole = False
     else:
-      total += operations * program.calls * program.mesh.size  # copies are busy, too
+      total += operations * program.calls * program.mesh.size  # copies are busy too
   what = 'in all' if whole else 'of those that fit'
   print(f'[plan] {what}: {_count(total)} operations{_hours(total, device.device_kind)}')
 
 
 def describe(program: Program, there: int, kind: str) -> tuple[list[str], float | None]:
-  """The lines of one program, and the operations of one call on one device; None if none can.
+  """Lines on one program, and the operations of one call on one device; None if it does not fit.
 
   Args:
-    program: is compiled here.
-    there: bytes that a device has.
-    kind: of device, as JAX names it.
+    program: the program, which is compiled here.
+    there: bytes of memory on a device.
+    kind: the kind of device, as JAX names it.
   """
   try:
     found = analyse(program.lowered.compile())
@@ -58,7 +58,7 @@ def describe(program: Program, there: int, kind: str) -> tuple[list[str], float 
     said = f'  a device has not enough memory ({first_line(error)}): {REMEDY}'
     return [_title(program), *_parts(program), said], None
   counted, times = found, 1.0
-  if program.loop:  # the compiler counts its body once; what is outside is little
+  if program.loop:  # the compiler counts its body once; the rest is negligible
     counted = analyse(program.loop.lowered.compile())
     times = program.loop.times / sharing(program.mesh)
   operations = counted.operations * times
@@ -128,7 +128,7 @@ def _peak(kind: str) -> float | None:
 
 
 def _rate(examples: int, operations: float, kind: str) -> str:
-  """Examples that a second takes, which the input must deliver."""
+  """Examples per second, which the input must deliver."""
   peak = _peak(kind)
   if peak is None or not operations:
     return ''

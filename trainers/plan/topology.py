@@ -1,4 +1,4 @@
-"""The devices of a TPU pod that is not here, to compile for."""
+"""The devices of a TPU pod that is not attached, to compile for."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import jax
 
 from l2o.errors import InputError, first_line
 
-LEVEL = 'O1'  # of optimization; a run's own takes much longer (docs/howto/plan.md)
+LEVEL = 'O1'  # of optimization; the level of a run takes much longer (docs/howto/plan.md)
 
 
 def devices(name: str) -> Sequence[jax.Device]:
@@ -17,10 +17,10 @@ def devices(name: str) -> Sequence[jax.Device]:
   Raises:
     InputError: libtpu is not installed, or it knows no such topology.
   """
-  # Or libtpu looks for the machine that it runs on, and complains.
+  # Otherwise libtpu queries the machine that it runs on, and complains.
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  jax.config.update('jax_platforms', 'cpu')  # what is computed meanwhile
+  jax.config.update('jax_platforms', 'cpu')  # for what is computed meanwhile
   try:
     import libtpu  # noqa: F401
   except ImportError as error:
@@ -29,7 +29,7 @@ def devices(name: str) -> Sequence[jax.Device]:
 
   try:
     found = topologies.get_topology_desc(name, platform='tpu')
-  except Exception as error:  # libtpu's own, of several kinds
+  except Exception as error:  # libtpu raises several kinds
     raise InputError(
       f'--plan={name} is no topology that libtpu knows, such as v5e:4x4 or v4:2x2x2 '
       f'({first_line(error)})'
