@@ -1,8 +1,8 @@
 """Decisions that all processes of a run share.
 
-Whatever reads a clock, a file or the environment differs between processes: when to save, whether a
-run is finished, what is refused. All processes call these functions in the same order; with one
-process they cost nothing.
+Whatever reads a clock, a file or the environment may differ between processes: when to save,
+whether a run is finished, what is refused. All processes call these functions in the same order;
+with one process they cost nothing.
 """
 
 import itertools
@@ -22,7 +22,7 @@ _rounds = itertools.count()
 
 
 def decided(decide: Callable[[], T]) -> T:
-  """What process 0 decides, in all processes: plain data, or its InputError or RunError.
+  """Returns or raises in all processes what process 0 decides: plain data, InputError or RunError.
 
   `decide` runs in process 0 alone, so it must not call functions of this module.
 
@@ -36,13 +36,13 @@ def decided(decide: Callable[[], T]) -> T:
 
 
 def together(do: Callable[[], T]) -> T:
-  """Does something in all processes; what one refuses, all refuse.
+  """Does something in all processes; if one refuses it, all do.
 
   Args:
-    do: may use the other functions of this module.
+    do: what to do; it may use the other functions of this module.
 
   Raises:
-    InputError: from `do`, here or in another process, which is then named.
+    InputError: from `do`, here or in another process, which the message then names.
     RunError: likewise.
 
   Example:
@@ -62,7 +62,7 @@ def together(do: Callable[[], T]) -> T:
 
 
 def gathered(value: T) -> list[T]:
-  """The plain data of all processes, by number.
+  """The plain data of all processes, in the order of their numbers.
 
   Example:
     >>> gathered('here')
@@ -72,14 +72,14 @@ def gathered(value: T) -> list[T]:
 
 
 def same(values: Mapping[str, Any], what: str) -> None:
-  """Compares plain data of all processes.
+  """Checks that all processes have the same plain data.
 
   Args:
     values: name -> value.
-    what: these values are, for the message.
+    what: what these values are, for the message.
 
   Raises:
-    InputError: they differ; names the first such value, both processes and what each has.
+    InputError: they differ; it names the first such value, both processes and what each has.
   """
   if store.count() > 1:
     _exchange({'value': dict(values)}, lambda everybody: _compare(everybody, what))
@@ -100,7 +100,7 @@ def _compare(everybody: list[Mapping[str, Any]], what: str) -> None:
 def _exchange(
   mine: Mapping[str, Any], combine: Combine | None = None, own: Exception | None = None
 ) -> Any:
-  """Leaves an answer in the store; returns or raises what process 0 makes of all answers."""
+  """Puts an answer into the store; returns or raises what process 0 makes of all answers."""
   number, kv = next(_rounds), store.shared()
   place = f'l2o/round/{number}'
   kv.key_value_set(f'{place}/{store.index()}', json.dumps(mine))
@@ -130,7 +130,7 @@ def _told(error: Exception) -> dict[str, str]:
 
 
 def _error(told: Mapping[str, str]) -> Exception:
-  """An error of another process, as the class that it was there: callers tell them apart."""
+  """An error of another process, with the class it had there: callers tell classes apart."""
   kinds = {kind.__name__: kind for kind in _kinds(InputError, RunError)}
   return kinds[told['kind']](told['error'])
 
@@ -142,6 +142,6 @@ def _kinds(*bases: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def _agreed(error: Exception) -> Exception:
-  """Marks an error that all processes raise, so that nobody announces it again."""
+  """Marks an error that all processes raise, so that none announces it again."""
   error.agreed = True  # type: ignore[attr-defined]
   return error

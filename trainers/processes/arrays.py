@@ -1,6 +1,6 @@
 """Arrays between the host and a mesh that may span several processes.
 
-`jax.device_put` and `jax.device_get` do this within one process. With more, each process makes the
+`jax.device_put` and `jax.device_get` do this within one process. With several, each makes the
 shards of its own devices, and an array that is spread over others is gathered before it is read.
 """
 
@@ -16,7 +16,7 @@ from l2o.types import PyTree
 
 
 def put(tree: PyTree, place: NamedSharding) -> PyTree:
-  """Places what every process holds alike: arrays on the host, or on its own devices.
+  """Places what every process holds a copy of: arrays on the host, or on its own devices.
 
   Args:
     tree: arrays and keys.
@@ -75,7 +75,7 @@ def put_part(
     tree: arrays on the host.
     place: the sharding of the whole arrays.
     axis: the axis of which each process holds a part.
-    part: this process's.
+    part: this process's part.
     size: the length of the whole axis.
 
   Example:
@@ -100,7 +100,7 @@ def put_part(
 
 
 def get(tree: PyTree) -> PyTree:
-  """The arrays of a tree on the host, whole, in every process.
+  """The whole arrays of a tree on the host, in every process.
 
   Example:
     >>> get({'x': jax.numpy.ones(2)})

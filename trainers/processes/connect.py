@@ -8,20 +8,20 @@ from trainers.harness import signals
 from trainers.processes import preflight
 from trainers.processes.flags import Command
 
-CONNECT_SECS = 30  # once all processes are known to be there
+CONNECT_SECS = 30  # once all processes are known to be running
 SHUTDOWN_SECS = 10
-HEARTBEAT_SECS = 30  # at least, of JAX's own, which must not speak before the watch
+HEARTBEAT_SECS = 30  # minimum for JAX's own heartbeat, which must not report before the watch
 
 
 def connect(command: Command, stop: Callable[[], None]) -> None:
-  """Makes this process one of the run's.
+  """Connects this process to the others of the run.
 
   Args:
-    command: what this process was told.
+    command: what the flags of this process say.
     stop: called several times a second while waiting; may raise to give up.
 
   Raises:
-    InputError: another process is missing or was told something else.
+    InputError: another process is missing or has other flags.
   """
   if not command.detect:
     preflight.check(command, stop)

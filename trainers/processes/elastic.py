@@ -1,7 +1,7 @@
-"""An elastic run, as the parent of each process sees it: rounds of a worker, as process 0 says.
+"""The parent's side of an elastic run: it starts a worker for each round that process 0 announces.
 
 When a process is lost, the others start again from the last checkpoint without it, and again when
-it is back. Data, noise and tasks are functions of their numbers, so that the results are the same.
+it is back. Data, noise and tasks are functions of their numbers, so the results are the same.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ POLL_SECS = 0.1
 
 
 def run(command: Command, alike: Mapping[str, Any]) -> int:
-  """Works in the rounds of an elastic run until it ends; returns the exit code.
+  """Takes part in the rounds of an elastic run until it ends; returns the exit code.
 
   Args:
-    command: what this process was told.
+    command: what the flags of this process say.
     alike: name -> plain data that must be equal in all processes.
 
   Raises:
-    InputError: process 0 is not there, or refuses this process.
+    InputError: process 0 cannot be reached, or refuses this process.
   """
   text = json.dumps({**alike, **worker.software()}, sort_keys=True, default=str)
   digest = hashlib.sha256(text.encode()).hexdigest()
@@ -55,7 +55,7 @@ class _Host:
 
   def __init__(self, command: Command, digest: str) -> None:
     self._command, self._digest = command, digest
-    self._asked = 0  # the signal that this parent got
+    self._asked = 0  # the signal that this parent received
     self._number = 0  # of the last round
     self._worker: parent.Worker | None = None
     self._listener: threading.Thread | None = None
@@ -73,7 +73,7 @@ class _Host:
 
   @contextlib.contextmanager
   def hearing_signals(self) -> Iterator[None]:
-    """Passes SIGTERM and SIGINT on to the worker; after one, there is no other round."""
+    """Passes SIGTERM and SIGINT on to the worker; no new round starts after one."""
 
     def handle(number: int, frame: Any) -> None:
       self._asked = self._asked or number
@@ -99,7 +99,7 @@ class _Host:
       self._worker = None
 
   def _met(self) -> '_Line':
-    """A connection to process 0, which has accepted this process."""
+    """A connection to process 0, once it has accepted this process."""
     command, sentence = self._command, ''
     answer: Mapping[str, Any] = {}
     until = time.monotonic() + command.limits.start
@@ -169,11 +169,11 @@ class _Host:
     self._worker = parent.Worker(self._command, new.environment())
     self._listener = threading.Thread(target=self._worker.listen, daemon=True)
     self._listener.start()
-    if self._asked:  # just now
+    if self._asked:  # since the order came
       self._signal(self._asked)
 
   def _report(self, line: '_Line') -> None:
-    """Tells process 0 of a worker that has ended."""
+    """Tells process 0 that the worker has ended."""
     if self._worker is None or self._listener is None or self._listener.is_alive():
       return
     code = self._worker.process.wait()
@@ -208,7 +208,7 @@ class _Line:
     self._socket.sendall(preflight.encode(**said))
 
   def introduce(self, command: Command, digest: str, number: int) -> Mapping[str, Any]:
-    """Says who this is; returns the answer, which is empty from a stranger."""
+    """Identifies this process; returns the answer, which is empty if it comes from a stranger."""
     until = time.monotonic() + preflight.VERDICT_SECS
     with contextlib.suppress(OSError):
       who = {'index': command.index, 'count': command.count, 'elastic': True}
@@ -221,7 +221,7 @@ class _Line:
     return {}
 
   def hear(self) -> list[Mapping[str, Any]]:
-    """What came since the last call, after a short wait.
+    """The messages since the last call, after a short wait.
 
     Raises:
       OSError: the connection has ended, or a stranger is at the other end.

@@ -16,14 +16,14 @@ class Limits(NamedTuple):
 
 
 class Command(NamedTuple):
-  """What a command says of the processes of its run."""
+  """What a command's flags say about the processes of its run."""
 
   host: str  # of process 0
   port: int
   count: int
   index: int
   limits: Limits
-  detect: bool = False  # JAX finds the processes, so that all of the above but `limits` is unknown
+  detect: bool = False  # JAX finds the processes, so all of the above but `limits` is unknown
   elastic: bool = False
 
   @property
@@ -31,7 +31,7 @@ class Command(NamedTuple):
     return f'[{self.host}]:{self.port}' if ':' in self.host else f'{self.host}:{self.port}'
 
 
-flags.disclaim_key_flags()  # they are the caller's, so that its --help shows them
+flags.disclaim_key_flags()  # make them the caller's, so that the caller's --help shows them
 PEERS = ('coordinator', 'num_processes', 'process_id')
 
 

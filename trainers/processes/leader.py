@@ -1,6 +1,6 @@
-"""What process 0 of an elastic run decides: who works together in a round, and when it ends.
+"""The decisions of process 0 in an elastic run: who works in a round, and when the run ends.
 
-Here is no clock, socket or process, only what was heard and what follows from it.
+This module has no clock, socket or process, only what was heard and what follows from it.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from trainers.processes import leaving, preflight
 from trainers.processes.flags import Command
 
-SETTLE_SECS = 3.0  # for others to be missed, or to come back, before a round is made
+SETTLE_SECS = 3.0  # time for others to be missed, or to come back, before a round is made
 MOST_IDLE = 5  # rounds in a row that a worker breaks before anything new is saved
 
-Order = tuple[int, dict[str, Any]]  # to which process, and what
+Order = tuple[int, dict[str, Any]]  # (process, message)
 
 
 class Ended(NamedTuple):
@@ -20,7 +20,7 @@ class Ended(NamedTuple):
 
   code: int
   killed: bool  # by a signal
-  asked: bool  # after a signal to its parent, which leaves the run
+  asked: bool  # after a signal to its parent, which then leaves the run
   saved: str  # what it saved last
 
 
@@ -35,8 +35,8 @@ class Leader:
   """The rounds of a run.
 
   Args:
-    command: what process 0 was told.
-    now: seconds.
+    command: what the flags of process 0 say.
+    now: the time in seconds.
   """
 
   def __init__(self, command: Command, now: float) -> None:
@@ -44,10 +44,10 @@ class Leader:
     self.number = 0  # of the last round
     self.present: set[int] = set()
     self._command = command
-    self._since = now  # nobody works
-    self._came: float | None = None  # somebody who is not in the round
+    self._since = now  # since when no process works
+    self._came: float | None = None  # when a process outside the round came
     self._leaving: set[int] = set()
-    self._members: set[int] = set()  # of the round that are still there
+    self._members: set[int] = set()  # processes of the round that are still there
     self._ends: dict[int, Ended] = {}  # of their workers
     self._causes: dict[int, str] = {}  # of the next round: what happened to a process
     self._is_first = self._is_between = True  # rounds
@@ -57,7 +57,7 @@ class Leader:
     self._idle = 0
 
   def join(self, index: int, number: int, now: float) -> None:
-    """A process comes, perhaps from a round of a process 0 that is gone."""
+    """A process joins, perhaps from a round of an earlier process 0."""
     self.present.add(index)
     if number > self.number:
       self.number, self._since = number, now
@@ -74,7 +74,7 @@ class Leader:
       those.discard(index)
 
   def part(self, index: int, code: int) -> None:
-    """A process leaves after a signal; all do if it is process 0."""
+    """A process is leaving after a signal; if it is process 0, the run ends."""
     self._leaving.add(index)
     if index == 0 and self.verdict is None:
       self.verdict = Verdict(code)
@@ -93,12 +93,12 @@ class Leader:
       self._broken = self._fault = True
       self._causes[index] = 'lost its worker'
     elif ended.code == leaving.LOST:
-      self._fault = True  # of another one, which is about to end: perhaps with a refusal
+      self._fault = True  # of another process, which is about to end: perhaps with a refusal
     else:
       self._refusal = self._refusal or ended.code
 
   def orders(self, now: float) -> list[Order]:
-    """What follows by now; call it again and again."""
+    """The orders that are due now; to be called repeatedly."""
     if self.verdict is None and not self._is_between and not self._working():
       self._conclude(now)
     if self.verdict is not None:
@@ -109,7 +109,7 @@ class Leader:
     return self._members - self._ends.keys()
 
   def _hurry(self, now: float) -> list[Order]:
-    """Ends a round that is broken, or that somebody has come to join."""
+    """Ends a round that is broken, or that a new process waits to join."""
     if self._broken and not self._killed:
       self._killed = True
       return [(i, {'order': 'kill'}) for i in sorted(self._working())]
@@ -122,7 +122,7 @@ class Leader:
     return []
 
   def _conclude(self, now: float) -> None:
-    """The round is over: a verdict, or the next one."""
+    """The round is over: either there is a verdict, or another round follows."""
     codes = {ended.code for ended in self._ends.values()}
     news = {ended.saved for ended in self._ends.values() if ended.saved} - self._saved
     self._saved |= news
@@ -134,7 +134,7 @@ class Leader:
     elif 0 in self._leaving:
       self.verdict = Verdict(self._ends[0].code)
     elif codes == {leaving.TERMINATED} and not (self._told or self._broken or self._is_left()):
-      self.verdict = Verdict(leaving.TERMINATED)  # a signal to a worker itself
+      self.verdict = Verdict(leaving.TERMINATED)  # the worker itself got a signal
     elif self._idle >= MOST_IDLE:
       self.verdict = Verdict(
         leaving.LOST,
@@ -168,7 +168,7 @@ class Leader:
     return [(i, {**about, 'index': rank}) for rank, i in enumerate(there)]
 
   def line(self) -> str:
-    """About the round that has just begun."""
+    """A line about the round that has just begun."""
     why = ', '.join(f'process {i} {what}' for i, what in sorted(self._causes.items()))
     self._causes = {}
     return (

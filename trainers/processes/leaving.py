@@ -1,4 +1,4 @@
-"""How a process ends early; one of several says one sentence, once, and does not wait in JAX."""
+"""How a process ends early: with one sentence, printed once, and without waiting inside JAX."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from l2o.errors import InputError, RunError
 
-LOST = 5  # exit code where another process was lost or failed
+LOST = 5  # exit code if another process was lost or failed
 TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
 RESUMES = 'the same command resumes from the last checkpoint'
 FLUSH_SECS = 2.0
@@ -18,7 +18,7 @@ _begun = threading.Lock()
 
 
 def refuse(error: InputError | RunError) -> NoReturn:
-  """Ends this process in one sentence and the error's code."""
+  """Ends this process with one sentence and the error's exit code."""
   print(f'error: {error}', file=sys.stderr)
   sys.exit(error.exit_code)
 
@@ -34,7 +34,7 @@ def has_begun() -> bool:
 
 
 def say(sentence: object) -> None:
-  """Writes an error, whatever holds Python's own stderr."""
+  """Writes an error straight to stderr, even if Python's own stderr is locked."""
   os.write(2, f'error: {sentence}\n'.encode())
 
 
@@ -42,7 +42,7 @@ def bounded(do: Callable[[], object], secs: float) -> None:
   """Does something that may hang or fail, such as a call to a process that may be gone."""
 
   def quietly() -> None:
-    with contextlib.suppress(Exception):  # this process ends for another reason, which was said
+    with contextlib.suppress(Exception):  # this process ends for another reason, already reported
       do()
 
   thread = threading.Thread(target=quietly, daemon=True)
@@ -51,7 +51,7 @@ def bounded(do: Callable[[], object], secs: float) -> None:
 
 
 def now(code: int) -> NoReturn:
-  """Ends this process at once: at a usual exit JAX waits for the others."""
+  """Ends this process at once: on a normal exit JAX waits for the others."""
   for stream in (sys.stdout, sys.stderr):
     bounded(stream.flush, FLUSH_SECS)
   os._exit(code)

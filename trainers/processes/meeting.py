@@ -1,7 +1,7 @@
 """Where the parents of an elastic run meet: the side of process 0, in a thread of its own.
 
-Every parent, that of process 0 too, keeps a connection to it for the whole run. One that closes or
-is silent means that the process is gone.
+Every parent, including that of process 0, keeps a connection to it for the whole run. If it closes
+or falls silent, the process is gone.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from trainers.processes.flags import Command
 from trainers.processes.leader import Ended, Leader, Verdict
 
 POLL_SECS = 0.1
-NONSENSE = ValueError, KeyError, TypeError  # raised for what a stranger says; too long a line
+NONSENSE = ValueError, KeyError, TypeError  # raised by a stranger's or an overlong message
 BEAT_SECS = 1.0
 FAREWELL_SECS = 3.0
 
@@ -25,11 +25,11 @@ class Meeting:
   """Listens until the run has ended.
 
   Args:
-    command: what process 0 was told.
+    command: what the flags of process 0 say.
     digest: of what must be equal in all processes.
 
   Raises:
-    InputError: the address cannot be had.
+    InputError: the address is not available.
   """
 
   def __init__(self, command: Command, digest: str) -> None:
@@ -41,7 +41,7 @@ class Meeting:
     self._thread.start()
 
   def close(self) -> None:
-    """Waits until everybody has been told how the run ends."""
+    """Waits until every process has been told how the run ends."""
     self._thread.join(2 * FAREWELL_SECS)
 
   async def _hold(self) -> None:
@@ -73,7 +73,7 @@ class Meeting:
       self._writers[index].write(preflight.encode(**order, **place))
 
   async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Keeps a connection until it ends; a stranger's is closed."""
+    """Keeps a connection until it ends; closes a stranger's."""
     with contextlib.suppress(OSError, TimeoutError, *NONSENSE):
       line = await asyncio.wait_for(reader.readline(), preflight.HELLO_SECS)
       hello = preflight.decode(line)
@@ -82,7 +82,7 @@ class Meeting:
         if not refusal and hello['index'] not in self._writers:
           writer.write(preflight.encode(accepted=True))
           await self._keep(hello, reader, writer)
-        else:  # the end of one with the same number may not have been noticed yet
+        else:  # the end of a process with this number may not have been noticed yet
           twice = preflight.twice(hello['index'])
           writer.write(preflight.encode(refusal=refusal or twice, later=not refusal))
     writer.close()
@@ -90,7 +90,7 @@ class Meeting:
   def _refusal(self, hello: dict[str, Any]) -> str:
     index, leader = hello['index'], self._leader
     if refusal := preflight.misfit(self._command, hello):
-      if not leader.number:  # nothing has been computed, so that all are refused
+      if not leader.number:  # nothing has been computed, so all are refused
         leader.verdict = Verdict(InputError.exit_code, refusal)
       return refusal
     if leader.number and not hello.get('number') and hello.get('digest') != self._digest:

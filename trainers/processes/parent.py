@@ -1,6 +1,6 @@
-"""A small process that waits beside the one that works, and speaks where that one cannot.
+"""A small process that waits beside the worker, and reports what the worker cannot.
 
-JAX ends a process whose coordinator is gone by a signal, with nobody left in it to say why.
+When the coordinator is gone, JAX ends a process by a signal, which leaves it no way to say why.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 from trainers.processes import leaving
 from trainers.processes.flags import Command
 
-LINK = 'L2O_PARENT'  # in the worker's environment: the pipe to its parent, and who that is
+LINK = 'L2O_PARENT'  # in the worker's environment: the pipe to its parent, and the parent's pid
 POLL_SECS = 0.5
 SET_PDEATHSIG = 1  # Linux's prctl
 _link: int | None = None
@@ -28,7 +28,7 @@ def is_worker() -> bool:
 
 
 def attach() -> None:
-  """In the worker: opens the line to the parent, dies with it (on Linux), hears SIGTERM."""
+  """In the worker: opens the pipe to the parent, dies with it (on Linux), unblocks SIGTERM."""
   global _link
   _link, number = map(int, os.environ.pop(LINK).split(':'))
   os.set_inheritable(_link, False)
@@ -41,7 +41,7 @@ def attach() -> None:
 
 
 def tell(message: str) -> None:
-  """In the worker: one line to the parent; nothing without one."""
+  """In the worker: sends one line to the parent, if there is one."""
   if _link is not None:
     with contextlib.suppress(OSError):
       os.write(_link, f'{message}\n'.encode())
@@ -57,11 +57,11 @@ def run(command: Command) -> int:
 
 
 class Worker:
-  """The process that works, as its parent sees it.
+  """The worker process, as its parent sees it.
 
   Args:
-    command: what this process was told.
-    environment: what the worker's has besides this process's own.
+    command: what the flags of this process say.
+    environment: variables that the worker has besides those of this process.
   """
 
   def __init__(self, command: Command, environment: Mapping[str, str] | None = None):
@@ -73,27 +73,27 @@ class Worker:
 
   @property
   def saved(self) -> str:
-    """What it saved last."""
+    """What the worker saved last."""
     return self._said.saved
 
   def listen(self) -> None:
-    """Hears it until it ends."""
+    """Listens to the worker until it ends."""
     _listen(self._read, self.process, self._said, self._silent_polls)
 
   def exit_code(self) -> int:
-    """What its end means, after saying what it could not say."""
+    """The exit code of its end, after reporting what it could not."""
     return self._said.exit_code(self.process.wait())
 
 
 def _start(write: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-  # All threads of the worker inherit the block, so that SIGTERM waits for its main thread.
+  # All threads of the worker inherit the blocked signal, so SIGTERM waits for its main thread.
   before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
   try:
     return subprocess.Popen(
       [sys.executable, *sys.orig_argv[1:]],
       env=os.environ | {LINK: f'{write}:{os.getpid()}', **environment},
       pass_fds=[write],
-      process_group=0,  # or a Ctrl-C would reach it twice
+      process_group=0,  # otherwise a Ctrl-C would reach it twice
       stdin=subprocess.DEVNULL,
     )
   finally:
@@ -102,7 +102,7 @@ def _start(write: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes
 
 @contextlib.contextmanager
 def _forwarding() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
-  """Passes SIGTERM and SIGINT on, also those that come before there is a worker."""
+  """Passes SIGTERM and SIGINT on, including those that come before there is a worker."""
   workers: list[subprocess.Popen[bytes]] = []
   early: list[int] = []
 
@@ -126,7 +126,7 @@ def _forwarding() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
 
 
 def _listen(read: int, worker: subprocess.Popen[bytes], said: '_Said', silent_polls: int) -> None:
-  """Hears the worker until it ends; kills one that was heard and then fell silent."""
+  """Listens to the worker until it ends; kills it if it falls silent once it is running."""
   silent, open_ = 0, True
   while worker.poll() is None:
     # Polls are counted instead of seconds: a machine that slept is not the worker's fault.
@@ -150,7 +150,7 @@ def _listen(read: int, worker: subprocess.Popen[bytes], said: '_Said', silent_po
 
 
 class _Said:
-  """What a worker told its parent, and what its end means."""
+  """What a worker told its parent, and what the worker's end means."""
 
   def __init__(self, command: Command) -> None:
     self.is_running = self.is_silent = False
@@ -173,10 +173,10 @@ class _Said:
         self._leaving = int(numbers[0])
 
   def exit_code(self, code: int) -> int:
-    """The exit code of a worker that ended with this one, after saying what it could not say."""
+    """The exit code for a worker that ended with `code`, after reporting what it could not."""
     if code >= 0:
       return code
-    if self._leaving is not None:  # it had said why
+    if self._leaving is not None:  # it had already said why
       return self._leaving
     sentence, code = self._meaning(signal.Signals(-code))
     leaving.say(sentence)

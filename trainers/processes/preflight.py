@@ -1,8 +1,8 @@
-"""Whether all processes of a run are there, before JAX connects them.
+"""Checks that all processes of a run are there, before JAX connects them.
 
-JAX answers a missing process or a taken port by aborting, and misses a wrong number of processes.
-Here process 0 listens on the coordinator's port and the others introduce themselves, each with one
-line of JSON; once all are there, or one is wrong, everybody present is told the same.
+JAX aborts if a process is missing or a port taken, and misses a wrong number of processes. Here
+process 0 listens on the coordinator's port and the others introduce themselves, each with one line
+of JSON; once all are there, or one is wrong, all that are present get the same answer.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from typing import Any
 from l2o.errors import InputError, first_line
 from trainers.processes.flags import Command
 
-MAGIC = 'l2o processes 1'  # of the protocol's version
+MAGIC = 'l2o processes 1'  # the protocol and its version
 MOST_BYTES = 4096  # of a line
-HELLO_SECS = 10.0  # a connection that says nothing for so long is a stranger's
-LINGER_SECS = 3.0  # after a refusal, for those who are about to come
-VERDICT_SECS = 10.0  # that the others wait longer than process 0, for its verdict
+HELLO_SECS = 10.0  # a connection that is silent for this long is a stranger's
+LINGER_SECS = 3.0  # after a refusal, for processes that are about to come
+VERDICT_SECS = 10.0  # how much longer than process 0 the others wait, for its verdict
 RETRY_SECS = 0.2
 
 Stop = Callable[[], None]
@@ -29,11 +29,11 @@ def check(command: Command, stop: Stop = lambda: None) -> None:
   """Waits until all processes are there; leaves the coordinator's port free for JAX.
 
   Args:
-    command: what this process was told.
+    command: what the flags of this process say.
     stop: called several times a second; may raise to give up.
 
   Raises:
-    InputError: in every process that is there, if one is missing or was told something else.
+    InputError: in every process that is there, if one is missing or has other flags.
   """
   if command.index == 0:
     asyncio.run(_receive(command, stop))
@@ -64,7 +64,7 @@ def listen(command: Command) -> socket.socket:
   """A socket at the coordinator's address.
 
   Raises:
-    InputError: it cannot be had.
+    InputError: the address is not available.
   """
   try:
     family, *_, address = socket.getaddrinfo(command.host, command.port, type=socket.SOCK_STREAM)[0]
@@ -78,7 +78,7 @@ def listen(command: Command) -> socket.socket:
 
 
 def missing(command: Command, away: Sequence[int]) -> str:
-  """The sentence about processes that did not come; empty if all did."""
+  """The error message about processes that did not come; empty if all did."""
   if not away:
     return ''
   several = 'es' if away[1:] else ''
@@ -90,7 +90,7 @@ def missing(command: Command, away: Sequence[int]) -> str:
 
 
 def misfit(command: Command, hello: Mapping[str, Any]) -> str:
-  """The sentence about a process that was started differently; empty if it was not."""
+  """The error message about a process that was started differently; empty if it was not."""
   number, count = hello['index'], hello['count']
   if count != command.count:
     return (
@@ -106,12 +106,12 @@ def misfit(command: Command, hello: Mapping[str, Any]) -> str:
 
 
 def twice(number: int) -> str:
-  """The sentence about a number that two processes have."""
+  """The error message about a number that two processes have."""
   return f'two processes were started with --process_id={number}: each needs its own'
 
 
 def unmet(command: Command, why: str) -> str:
-  """The sentence about a process 0 that is not there."""
+  """The error message about a process 0 that cannot be reached."""
   return (
     f'process {command.index} of {command.count} found no process 0 at '
     f'--coordinator={command.address} within {command.limits.start} s (--start_secs; {why}): start '
@@ -133,13 +133,13 @@ class _Desk:
     return len(self._present) == self.command.count - 1
 
   def missing(self) -> str:
-    """The sentence about those that did not come; empty if all did."""
+    """The error message about those that did not come; empty if all did."""
     return missing(
       self.command, [i for i in range(1, self.command.count) if i not in self._present]
     )
 
   async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Keeps a connection until it ends; a stranger's is closed."""
+    """Keeps a connection until it ends; closes a stranger's."""
     number = None
     try:
       hello = decode(await asyncio.wait_for(reader.readline(), HELLO_SECS))
@@ -168,7 +168,7 @@ class _Desk:
     return None
 
   async def dismiss(self, refusal: str) -> None:
-    """Tells everybody; waits for them to hang up, which leaves the port free at once."""
+    """Tells all processes; waits for them to disconnect, which leaves the port free at once."""
     self._leaving.set()
     writers = [*self._present.values(), *self._refused]
     for writer in writers:
@@ -179,7 +179,7 @@ class _Desk:
 
 
 def _introduce(command: Command, stop: Stop) -> None:
-  """What a process other than 0 does: says who it is until process 0 answers."""
+  """What processes other than 0 do: identify themselves until process 0 answers."""
   begun, why = time.monotonic(), ''
   until = begun + command.limits.start
   while time.monotonic() < until:
@@ -202,7 +202,7 @@ def _introduce(command: Command, stop: Stop) -> None:
 
 
 def _talk(line: socket.socket, command: Command, until: float, stop: Stop) -> dict[str, Any] | None:
-  """The answer of process 0; None if whoever is there is not process 0, or hangs up."""
+  """The answer of process 0; None if a stranger answers, or the connection closes."""
   line.sendall(encode(index=command.index, count=command.count, elastic=command.elastic))
   line.settimeout(RETRY_SECS)
   heard = b''
@@ -219,12 +219,12 @@ def _talk(line: socket.socket, command: Command, until: float, stop: Stop) -> di
 
 
 def encode(**said: Any) -> bytes:
-  """What is said, as a line."""
+  """A message as a line of JSON."""
   return json.dumps({'magic': MAGIC, **said}).encode() + b'\n'
 
 
 def decode(line: bytes) -> dict[str, Any] | None:
-  """What a line says; None if it is a stranger's."""
+  """The message in a line; None if it is a stranger's."""
   try:
     said = json.loads(line)
   except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""When this process last came forward: cheap marks left by the loops, read by the watch."""
+"""When this process last made progress: cheap marks left by the loops, read by the watch."""
 
 import contextlib
 import time
@@ -9,14 +9,14 @@ _waits = 0
 
 
 def progressed() -> None:
-  """Notes that the run has come forward."""
+  """Records that the run has made progress."""
   global _last
   _last = time.monotonic()
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-  """Waiting for other processes is their idleness, not this one's."""
+  """Time spent waiting for other processes does not count as idle."""
   global _waits
   _waits += 1
   try:

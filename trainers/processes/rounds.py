@@ -1,4 +1,4 @@
-"""A round of an elastic run: the processes that are there, as one run of their own."""
+"""A round of an elastic run: the processes that are present, as a run of their own."""
 
 import functools
 import json
@@ -21,14 +21,14 @@ class Round(NamedTuple):
   hosts: int  # --num_processes
 
   def environment(self) -> dict[str, str]:
-    """For the worker."""
+    """The worker's environment variables."""
     return {VARIABLE: json.dumps(self)}
 
   def command(self, whole: Command) -> Command:
     """The command of this round's run.
 
     Args:
-      whole: that of the elastic run.
+      whole: the command of the elastic run.
     """
     return whole._replace(host=self.host, port=self.port, count=self.count, index=self.index)
 

@@ -1,4 +1,4 @@
-"""Where main.py hands over: the run in this process, or as one of several."""
+"""Where main.py hands over: starts the run in this process, or in one of several."""
 
 import contextlib
 import signal
@@ -16,12 +16,12 @@ def launch(command: Command | None, run: Callable[[], None], alike: Mapping[str,
   With several processes, this one only waits beside a copy of itself that does the work.
 
   Args:
-    command: what the flags say of the processes; None for one process.
+    command: what the flags say about the processes; None for one process.
     run: the run.
     alike: name -> plain data that must be equal in all processes.
 
   Raises:
-    InputError: a process is missing or was told something else; also what `run` raises.
+    InputError: a process is missing or has other flags; also what `run` raises.
     RunError: what `run` raises.
   """
   if command is None:
@@ -45,9 +45,9 @@ def _alone(run: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-  """Ctrl-C, and SIGTERM outside of the stages' loops, which save first, end the run in a sentence.
+  """Ends a run in a sentence at Ctrl-C, or at SIGTERM outside the stages' loops, which save first.
 
-  At once: an exception would pass through a save that is half begun, and Orbax prints its trace.
+  At once: an exception could interrupt a save half done, and Orbax would print its trace.
   """
   said = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'ended by SIGTERM'}
 

@@ -1,4 +1,4 @@
-"""The key-value store that the processes of a run share: that of JAX's coordination service.
+"""The key-value store that the processes of a run share: the one of JAX's coordination service.
 
 It needs neither devices nor collectives, so it works before a backend exists, and while another
 process hangs in a computation.
@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from trainers.processes import progress, rounds
 
-FOREVER_SECS = 7 * 24 * 3600.0  # the watch ends a process whose peer is lost, long before
+FOREVER_SECS = 7 * 24 * 3600.0  # the watch ends a process whose peer is lost long before this
 
 
 class Store(Protocol):
-  """Where processes leave text for one another."""
+  """A store where processes leave text for one another."""
 
   def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None: ...
   def blocking_key_value_get(self, key: str, timeout_in_ms: int) -> str: ...
@@ -57,7 +57,7 @@ def shared() -> Store:
 
 
 def get(key: str, secs: float = FOREVER_SECS) -> str:
-  """The text left under a key, waiting for it.
+  """The text left under a key; waits until it is there.
 
   Raises:
     jax.errors.JaxRuntimeError: nothing is left there within the time.
@@ -69,8 +69,8 @@ def get(key: str, secs: float = FOREVER_SECS) -> str:
 def _distributed() -> Any:
   if 'jax' not in sys.modules:  # nothing is connected, and the import takes a second
     return types.SimpleNamespace(num_processes=1, process_id=0, client=None)
-  # JAX has no public name for its coordination client; `multihost_utils` offers collectives alone,
-  # which wait for ever where a peer is missing.
+  # JAX has no public name for its coordination client; `multihost_utils` offers only collectives,
+  # which wait forever if a peer is missing.
   from jax._src import distributed
 
   return distributed.global_state

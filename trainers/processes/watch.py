@@ -2,7 +2,7 @@
 
 JAX ends the survivors of a lost process by aborting, without saying which one was lost, and misses
 a process that lives but hangs. Each process leaves a counter in the shared store every second, and
-a reason when it ends early. One thread talks to the store, where it may hang; another one judges.
+a reason when it ends early. One thread talks to the store, where it may hang; another one decides.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ BEAT_SECS = 1.0
 GRACE_SECS = 3.0  # for the same error to appear in this process, which then says it itself
 PLACE = 'l2o/watch/'
 
-JOINT, FAILED, FOLLOWS = 'joint', 'failed', 'follows'  # why a process ends: as all do, alone, after
+JOINT, FAILED, FOLLOWS = 'joint', 'failed', 'follows'  # why it ends: with all, alone, after another
 
 
 class Others:
@@ -27,14 +27,14 @@ class Others:
   def __init__(self, count: int, index: int, limits: Limits, now: float) -> None:
     self.count, self.index, self.limits = count, index, limits
     self.answered = now  # when the store last answered
-    self._beats = {i: ('', now) for i in range(count) if i != index}  # and since when
-    self._ends: dict[int, tuple[str, str, float]] = {}  # why, a line about it, heard when
+    self._beats = {i: ('', now) for i in range(count) if i != index}  # last value, and since when
+    self._ends: dict[int, tuple[str, str, float]] = {}  # reason, a line about it, time heard
     self._grace = {
       JOINT: limits.stuck, FAILED: GRACE_SECS, FOLLOWS: limits.lost + GRACE_SECS,
     }  # fmt: skip
 
   def hear(self, entries: Iterable[tuple[str, str]], now: float) -> None:
-    """Takes in what lies in the store."""
+    """Takes in the entries of the store."""
     self.answered = now
     for key, value in entries:
       what, _, number = key.removeprefix(PLACE).partition('/')
@@ -48,12 +48,12 @@ class Others:
         self._ends[i] = (end['why'], end['line'], now)
 
   def forgive(self, now: float) -> None:
-    """Starts all clocks again, after this process itself stood still."""
+    """Restarts all clocks after this process itself was suspended."""
     self.answered = now
     self._beats = {i: (beat, now) for i, (beat, _) in self._beats.items()}
 
   def lost(self, now: float) -> list[int]:
-    """Those that gave no sign of life for too long, without saying that they end."""
+    """Processes that showed no sign of life for too long, and did not say that they end."""
     return [
       i
       for i, (_, since) in self._beats.items()
@@ -61,18 +61,18 @@ class Others:
     ]
 
   def have_left(self, now: float) -> bool:
-    """Whether nobody else is at work any more."""
+    """Whether no other process is at work any more."""
     return self._beats.keys() == self._ends.keys() | set(self.lost(now))
 
   def _blamed(self, now: float) -> list[int]:
-    """Those to name as lost: where the store itself is silent, nothing is known but that."""
+    """The processes to report as lost: at most process 0 while its store does not answer."""
     unanswered = now - self.answered
     if self.index and unanswered > 2 * BEAT_SECS:
       return [0] if unanswered > self.limits.lost else []
     return self.lost(now)
 
   def verdict(self, now: float) -> str:
-    """Why this process must end because of another one, in a sentence; empty if it need not."""
+    """Why another process forces this one to end, in a sentence; empty if none does."""
     silent = f'no sign of life for {self.limits.lost} s; {leaving.RESUMES}'
     for i in self._blamed(now):
       return f'process {i} of {self.count} is lost: {silent}'
@@ -125,7 +125,7 @@ class Watch:
     kv, number = store.shared(), 0
     while not self._done.is_set():
       number += 1
-      with contextlib.suppress(JaxRuntimeError):  # no answer: the judge notices
+      with contextlib.suppress(JaxRuntimeError):  # no answer: `_judge` notices
         kv.key_value_set(f'{PLACE}beat/{store.index()}', str(number), allow_overwrite=True)
         self._others.hear(kv.key_value_dir_get(PLACE), time.monotonic())
       self._done.wait(BEAT_SECS)

@@ -27,7 +27,7 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
   """Does a run together with the other processes.
 
   Args:
-    command: what this process was told.
+    command: what the flags of this process say.
     run: the run.
     alike: name -> plain data that must be equal in all processes.
 
@@ -42,7 +42,7 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
         raise signals.TerminatedError('ended by SIGTERM before anything was computed')
 
     command = _connect(command, stop)
-    if store.count() == 1:  # on one machine of a kind that may have many, or in an elastic round
+    if store.count() == 1:  # --detect_processes found one, or an elastic round has one
       run()
       return
     watch = watching.Watch(command.limits)
@@ -55,7 +55,7 @@ def work(command: Command, run: Callable[[], None], alike: Mapping[str, Any]) ->
 
 
 def _connect(command: Command, stop: Callable[[], None]) -> Command:
-  """Makes this process one of the run's, or of an elastic run's round; returns its command."""
+  """Connects this process to the run, or to a round of an elastic run; returns its command."""
   elastic = rounds.mine()
   if elastic is None:
     connect.connect(command, stop)
@@ -64,7 +64,7 @@ def _connect(command: Command, stop: Callable[[], None]) -> Command:
   if command.count > 1:
     try:
       connect.connect(command, stop)
-    except InputError as error:  # those of the round were there a moment ago
+    except InputError as error:  # the round's processes were there a moment ago
       raise LostError(str(error)) from error
   return command
 
@@ -72,7 +72,7 @@ def _connect(command: Command, stop: Callable[[], None]) -> Command:
 def _run(run: Callable[[], None], alike: Mapping[str, Any]) -> None:
   if not store.is_first():
     sys.stdout.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo prints there too
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # not only Python: gloo prints to stdout too
   agreement.same({'number of processes': store.count(), **software()}, 'their software')
   agreement.same(alike, 'their flags')
   progress.progressed()
@@ -87,7 +87,7 @@ def software() -> dict[str, str]:
 
 
 def _part(watch: watching.Watch) -> None:
-  """The end of a run that is done in all processes."""
+  """Ends a run that is done in all processes."""
   import jax
 
   watch.stop()
@@ -95,11 +95,11 @@ def _part(watch: watching.Watch) -> None:
   try:
     jax.distributed.shutdown()
   except RuntimeError:
-    leaving.now(0)  # a process went without a farewell, but all had done their work
+    leaving.now(0)  # a process left without shutting down, but all had done their work
 
 
 def _end(error: BaseException, watch: watching.Watch, command: Command) -> NoReturn:
-  """Says an error and ends this process, unless the watch ends it for another one's."""
+  """Reports an error and ends this process, unless the watch ends it for another's error."""
   if _may_be_anothers(error):
     time.sleep(command.limits.lost + watching.GRACE_SECS + 2 * watching.BEAT_SECS)
   if not leaving.begin():
@@ -116,7 +116,7 @@ def _end(error: BaseException, watch: watching.Watch, command: Command) -> NoRet
 
 
 def _may_be_anothers(error: BaseException | None) -> bool:
-  """Whether JAX may have raised it because another process is gone, which takes time to notice."""
+  """Whether JAX may have raised it because another process is gone, which is noticed only later."""
   from jax.errors import JaxRuntimeError
 
   while error is not None:
