@@ -1,4 +1,4 @@
-"""Networks to start from that come from files of weights, and the preprocessing that these need."""
+"""Networks to start from that come from weight files, and the preprocessing that they need."""
 
 import contextlib
 import inspect
@@ -20,11 +20,11 @@ from trainers.harness.weights import About, Abouts, digest
 from trainers.processes import agreement
 
 Spec = Mapping[str, Any]
-PREPROCESSING = 'preprocessing'  # the key of a task
+PREPROCESSING = 'preprocessing'  # a key of the task's block
 
 
 class Given(NamedTuple):
-  """What a file of weights gives."""
+  """What a weight file provides."""
 
   start: Start
   about: About
@@ -36,17 +36,17 @@ def load(
   task: Spec,
   image_shape: Sequence[int] | None,
 ) -> dict[str, Given]:
-  """Fills the model of a task, or the module that it names as `pretrained`, with each file.
+  """Loads each file into the model of a task, or into the module that it calls `pretrained`.
 
   Args:
     files: key of the config -> path.
-    model: what is trained, with the classes of a task; None for a task without one.
+    model: the network, with the classes of a task; None for a task without one.
     task: the config's block, whose crop and preprocessing change what the model sees.
-    image_shape: (H, W, C) of the images, None without images.
+    image_shape: (H, W, C) of the images; None without images.
 
   Raises:
-    InputError: see `load_weights`; also a file that is missing, another one in another process, or
-      a task without images.
+    InputError: see `load_weights`; also a file that is missing or differs between processes, or a
+      task without images.
   """
   found = {key: _load(key, path, model, task, image_shape) for key, path in files.items()}
   if found:
@@ -55,11 +55,11 @@ def load(
 
 
 def prepared(task: Spec, abouts: Abouts) -> Spec:
-  """The task's block with the preprocessing that weights need, where it does not say another.
+  """The task's block with the preprocessing that weights need, where it does not set its own.
 
   Args:
     task: the config's block.
-    abouts: key of the config -> the file of weights that it names.
+    abouts: key of the config -> the weight file that it names.
 
   Raises:
     InputError: the task has no preprocessing, or two files need different ones.
@@ -83,12 +83,12 @@ def prepared(task: Spec, abouts: Abouts) -> Spec:
 
 
 def applied(about: About, task: Spec) -> About:
-  """The same file with the preprocessing of a task that `prepared` returned."""
+  """The file's record with the preprocessing of a task that `prepared` returned."""
   return about._replace(preprocessing=task[PREPROCESSING])
 
 
 def inherited(before: Spec, task: Spec) -> Spec:
-  """A task's block with the preprocessing that the task of an earlier job sets itself."""
+  """A task's block that inherits the preprocessing set explicitly in an earlier job's task."""
   return {**task, PREPROCESSING: {**_own(before), **_own(task)}}
 
 
@@ -114,7 +114,7 @@ def _load(
 
 
 def _below(part: str, start: Start) -> Start:
-  """The same start as that of a module of a larger model."""
+  """The start of a larger model whose module `part` has this start."""
   params, model_state = start
   return {part: params}, {name: {part: x} for name, x in model_state.items()}
 
@@ -132,7 +132,7 @@ def _arguments(task: Spec) -> Mapping[str, Any]:
 
 
 def _own(task: Spec) -> Spec:
-  """The attributes of the preprocessing that the config sets itself."""
+  """The preprocessing attributes that the config sets explicitly."""
   own = {} if task.get(PREPROCESSING) is None else task[PREPROCESSING]
   if not isinstance(own, Mapping):
     raise InputError(f'task.preprocessing must be a block of keys, not {own!r}')

@@ -1,4 +1,4 @@
-"""Images that the host reads for the devices: by whom, in what order, and onto which of them."""
+"""Images that the host reads for the devices: by which process, in which order, and where to."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from trainers.processes import arrays
 
 
 class Drawn(NamedTuple):
-  """What the steps of a job read, from its sampler."""
+  """What each step of a job reads, drawn by its sampler."""
 
   sample: Callable[[int], Batch]
   seed: int
@@ -24,7 +24,7 @@ class Drawn(NamedTuple):
 
 
 class OnMesh:
-  """Batches on a mesh, read ahead, by the number of their step.
+  """Batches on a mesh, read ahead, by step number.
 
   Each process reads only what its own devices need.
 
@@ -33,7 +33,7 @@ class OnMesh:
     steps: what each step reads.
     stop: how many steps there are.
     place: the sharding of a batch.
-    axis: that of its examples, which `place` may split.
+    axis: the axis of its examples, which `place` may split.
   """
 
   def __init__(self, fed: Fed, steps: Steps, stop: int, place: NamedSharding, axis: int):
@@ -50,9 +50,9 @@ class OnMesh:
     return self.put(self._read(number))
 
   def put(self, batch: Mapping[str, Any]) -> Batch:
-    """Places the rows of this process."""
+    """Places this process's rows on the mesh."""
     return arrays.put_part(batch, self._place, self._axis, self._part, self._size)
 
   def read(self, first: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-    """The rows of this process of some steps, on the host."""
+    """This process's rows of the steps from `first` to `stop`, on the host."""
     return map(self._read, range(first, stop))

@@ -10,7 +10,7 @@ from l2o.errors import InputError
 from l2o.types import PyTree
 from trainers.resources import meshes
 
-# In bytes, for devices that are not here.
+# In bytes, for devices that are not attached.
 KNOWN = {
   'TPU v4': 32e9, 'TPU v5 lite': 16e9, 'TPU v5e': 16e9, 'TPU v5': 95e9, 'TPU v5p': 95e9,
   'TPU v6 lite': 32e9, 'TPU v6e': 32e9,
@@ -18,7 +18,7 @@ KNOWN = {
 
 
 def device_bytes(device: jax.Device | None = None) -> int:
-  """The memory of a device in bytes, by default one of this process; of a CPU, the machine's."""
+  """The bytes of memory of a device, by default one of this process; for a CPU, the machine's."""
   found = meshes.devices()
   own = (device for device in found if device.process_index == jax.process_index())
   device = device or next(own, found[0])

@@ -1,7 +1,7 @@
 """Device meshes, and how to spread independent work over them.
 
 A mesh smaller than the devices of several processes is repeated along its axis 'copy': every
-process takes part, and the copies compute the same.
+process takes part, and all copies compute the same.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ _assumed: contextvars.ContextVar[Sequence[jax.Device]] = contextvars.ContextVar(
 
 
 def devices() -> list[jax.Device]:
-  """Those of the run, or those it is only compiled for; those of a process are neighbours."""
+  """The devices of the run, or those it is only compiled for, sorted by process."""
   there = _assumed.get(None) or jax.devices()
   return sorted(there, key=lambda device: (device.process_index, device.id))
 
 
 @contextlib.contextmanager
 def assumed(there: Sequence[jax.Device]) -> Iterator[None]:
-  """Meshes of devices that are not here, for programs that are compiled and not run."""
+  """Builds meshes from devices that are not attached, for programs that are only compiled."""
   token = _assumed.set(there)
   try:
     with platform.assumed(there[0].platform):
@@ -62,8 +62,8 @@ def _of_a_process() -> int:
 def set_cpu_devices(count: int) -> None:
   """Splits the CPUs of all processes into `count` devices; no effect on other backends.
 
-  In an elastic run each process keeps its share while others are away. A small network keeps one
-  core busy, so members of a population run faster side by side. JAX accepts this only before its
+  In an elastic run each process keeps its share while others are away. A small network uses only
+  one core, so members of a population run faster side by side. JAX accepts this only before its
   first computation; later calls change nothing and warn.
 
   Raises:
@@ -85,10 +85,10 @@ def set_cpu_devices(count: int) -> None:
 
 
 def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
-  """A mesh ('copy', 'population', 'data', 'model'); -1: all devices that are left.
+  """A mesh ('copy', 'population', 'data', 'model'); -1: all remaining devices.
 
-  It takes the first devices of each process (on a TPU pod all of them, if it divides them), or all
-  devices of all; 'copy' is how often it fits.
+  It takes the first devices of each process (on a TPU pod all of them, if its size divides their
+  number), or all devices of all processes; 'copy' is how often it fits.
 
   Raises:
     InputError: more devices are requested than exist, they cannot be divided among the processes,
@@ -112,7 +112,7 @@ def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
 
 
 def _repeated(count: int, shape: str) -> list[jax.Device]:
-  """The devices of a mesh of `count`, as often as it fits; those of a process are neighbours."""
+  """The devices of a mesh of `count`, repeated as often as it fits, sorted by process."""
   found, own = devices(), _of_a_process()
   there = len(found)
   if count <= own:
@@ -129,7 +129,7 @@ def _repeated(count: int, shape: str) -> list[jax.Device]:
 
 
 def first_of(mesh: Mesh) -> Mesh:
-  """Its first device alone, with the same axes."""
+  """A mesh of the first device alone, with the same axes."""
   return Mesh(mesh.devices[:1, :1, :1, :1], AXES, axis_types=mesh.axis_types)
 
 
@@ -154,10 +154,10 @@ def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] =
 
 @functools.cache
 def _warm_up(mesh: Mesh) -> None:
-  """Connects the devices of several processes with one another.
+  """Connects the devices of several processes to one another.
 
-  On CPUs the first collective of a set of devices waits 30 s at most for the others, whatever the
-  flags, and processes compile a program at different speeds: so it is run here, when they agree.
+  On CPUs the first collective of a set of devices waits at most 30 s for the others, whatever the
+  flags, and processes compile at different speeds: so it runs here, once all have arrived.
   """
   if jax.process_count() == 1 or jax.default_backend() != 'cpu':
     return
@@ -173,11 +173,11 @@ def _warm_up(mesh: Mesh) -> None:
 
 
 def shaped(tree: PyTree, places: PyTree) -> PyTree:
-  """Arrays or shapes as shapes with shardings, to compile for.
+  """The shapes of a tree with shardings, to compile for.
 
   Args:
     tree: arrays or their shapes.
-    places: the sharding of each, or one for all.
+    places: the sharding of each leaf, or one for all.
   """
   if isinstance(places, NamedSharding):
     places = jax.tree.map(lambda x: places, tree)
@@ -275,9 +275,9 @@ def sharded_map(mesh: Mesh, on_device: MapFn) -> MapFn:
 
 
 def gathered_map(mesh: Mesh, on_device: MapFn) -> MapFn:
-  """`sharded_map` whose results every device has whole.
+  """`sharded_map`, with its whole result on every device.
 
-  What is computed of them then has one order of summation, and each result crosses devices once.
+  Sums over the results then have a fixed order, and each result crosses devices once.
   """
   spread = sharded_map(mesh, on_device)
 

@@ -1,4 +1,4 @@
-"""The data of a run: every source is loaded once and its classes are split."""
+"""The data of a run: every source is loaded once, and its classes are split."""
 
 import math
 import zlib
@@ -75,7 +75,7 @@ def check_tokens(data: Data, model: Any) -> None:
 
 
 def _compare(sources: Mapping[str, Mapping[str, datasets.Source]]) -> None:
-  """Raises InputError if other processes of the run have other data."""
+  """Raises InputError if the processes of the run have different data."""
   if store.count() > 1:
     parts = [(name, split) for name, splits in sources.items() for split in splits]
     found = {f'sources.{n}, {s}': digests.of_source(sources[n][s]) for n, s in parts}
@@ -102,7 +102,7 @@ def _listed(data: Data, source: str, part: str) -> np.ndarray:
 
 
 def class_names(data: Data, source: str, part: str) -> list[str]:
-  """The names of the classes in one part of a source's split, with examples or without."""
+  """The names of the classes in one part of a source's split, with or without examples."""
   names = data.sources[source]['train'].class_names
   return [str(names[c]) for c in _listed(data, source, part)]
 
@@ -122,7 +122,7 @@ def dealt_classes(data: Data, *more: tuple[str, str]) -> dict[str, dict[str, lis
 
 
 def skipped_records(data: Iterable[datasets.Source | BatchSource]) -> dict[str, int]:
-  """What metrics and results say of bad records that were left out; nothing if there are none.
+  """The number of bad records that were left out, for metrics and results; empty if none were.
 
   Example:
     >>> train, validation, digits = (BatchSource(None, {}, {}, skipped=n) for n in (3, 1, 0))
@@ -190,7 +190,7 @@ def task_sampler(
 def stores(data: Data, names: Sequence[str]) -> dict[str, dict[str, PyTree]]:
   """The images that tasks look up: name -> {'train', 'evaluation'}, empty if the host feeds them.
 
-  Shorter stores are padded with black images that no task refers to, since stores of one shape
+  Shorter stores are padded with black images that no task refers to, since stores of the same shape
   share compiled programs.
   """
   chosen = {name: data.sources[choose(name, data.sources, 'source')] for name in names}

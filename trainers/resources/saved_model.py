@@ -15,7 +15,7 @@ FORMAT = 1
 
 
 class _About(NamedTuple):
-  """The description of the file."""
+  """The file's description."""
 
   format: Literal[1]
   parts: Sequence[str]  # parts with arrays; an empty state has none and is not stored

@@ -14,7 +14,7 @@ from reports.results import Results
 from trainers.checks import blocks
 from trainers.resources import run_data
 
-FOLDERS = {'idx': idx.VARIABLE}  # source without a path -> the variable that names it
+FOLDERS = {'idx': idx.VARIABLE}  # source without a path -> environment variable that holds it
 
 Classes = tuple[tuple, frozenset[str]]  # a data set, and the names of some of its classes
 
@@ -55,7 +55,7 @@ def find(
   starts = {
     name: classes(start.source, start.classes)
     for name, start in config.pretrain.starts.items()
-    if not start.weights  # what these have seen, nobody here knows
+    if not start.weights  # which classes these have seen is unknown
   }
   own, *_ = learned
   meta_trained = {name: list(_meta_trained(spec)) for name, spec in learned.items()}
@@ -94,7 +94,7 @@ def _common(a: Classes, b: Classes) -> frozenset[str]:
 
 
 def identity(source: Mapping[str, Any]) -> tuple[str, ...]:
-  """What two sources have in common if their classes of one name are the same classes.
+  """A key that is equal for two sources if equal class names mean the same classes.
 
   Example:
     >>> cifar = {'name': 'tfds', 'dataset': 'cifar100'}
@@ -104,7 +104,7 @@ def identity(source: Mapping[str, Any]) -> tuple[str, ...]:
     False
   """
   name = source['name']
-  if name == 'tiny_imagenet':  # there is one, wherever it lies
+  if name == 'tiny_imagenet':  # there is only one, wherever it lies
     return (name,)
   dataset, _, _ = source.get('dataset', '').partition(':')  # without a version
   path = source.get('path') or source.get('folder') or os.environ.get(FOLDERS.get(name, ''), '')
