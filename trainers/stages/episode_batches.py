@@ -1,4 +1,4 @@
-"""The training batches of all the episodes of a stage, read by the host in their order."""
+"""The training batches of all episodes of a stage, read by the host in order."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from trainers.stages.host_rollout import Host
 
 
 class Read(NamedTuple):
-  """Episodes that run together; all of a stage are as many at a time."""
+  """Episodes that run together; their number is the same throughout a stage."""
 
-  draw: int  # number of the draw they are of
-  first: int  # number of the first of them in it
-  count: int  # beyond the last, it begins again
+  draw: int  # number of the draw that they belong to
+  first: int  # number of the first episode within the draw
+  count: int  # past the draw's last episode, it wraps around
   num_steps: int
 
 
@@ -28,8 +28,8 @@ class Draws:
 
   Args:
     tasks: the sampler.
-    count: tasks of a draw; a mapping where they differ.
-    num_steps: K of each.
+    count: tasks per draw; a mapping by draw if they differ.
+    num_steps: K of each task.
   """
 
   def __init__(self, tasks: TaskSampler, count: Any, num_steps: int):
@@ -50,9 +50,9 @@ class EpisodeBatches:
 
   Args:
     host: reads the images.
-    episodes: of the whole stage, in their order.
-    draws: what they are drawn from.
-    seed: of the random transforms.
+    episodes: the episodes of the whole stage, in order.
+    draws: where their batches come from.
+    seed: seed of the random transforms.
     mesh: inner batches are split over its 'data' axis.
   """
 
@@ -65,7 +65,7 @@ class EpisodeBatches:
     self.close = self._batches.close
 
   def chunks(self, of: int) -> Iterator[tuple[int, Batch]]:
-    """(number of its first step, chunk) of the episodes with this number."""
+    """(number of the chunk's first step, chunk) of the episodes with this number."""
     first, num_steps = self._schedule.start(of), self._episodes[of].num_steps
     batches = self._batches.read(first, first + num_steps)
     for number, chunk in chunks(batches, num_steps, self._chunk_steps):
@@ -73,7 +73,7 @@ class EpisodeBatches:
 
 
 class _Steps(NamedTuple):
-  """What the steps of all episodes read."""
+  """What each step of all episodes reads."""
 
   schedule: Schedule
   episodes: Sequence[Read]

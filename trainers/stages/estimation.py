@@ -38,12 +38,12 @@ def build(
     spec: the stage's block.
     task: the inner problem.
     rule: the optimizer that is meta-trained.
-    mesh: the stage's.
+    mesh: the stage's mesh.
     fed: whether the host feeds the images.
 
   Returns:
     An `EvolutionStrategy` if the host runs its candidates; an `OnlineEstimator`; otherwise an
-    `Estimator`, and metrics that every device has whole.
+    `Estimator`, whose metrics are whole on every device.
 
   Raises:
     InputError: its arguments do not fit, the host cannot feed it, or the mesh cannot divide it.
@@ -69,7 +69,7 @@ def build(
 def inner_steps(
   block: Mapping[str, Any], spec: blocks.MetaTrain, task: Task, rule: LearnedRule, mesh: Mesh
 ) -> float:
-  """Inner steps of an estimate, on average over the horizons. Arguments: those of `build`."""
+  """Inner steps of an estimate, averaged over the horizons. Arguments as for `build`."""
   built = _named(block, spec, task, rule, mesh)
   if isinstance(built, OnlineEstimator):
     return built.inner_steps

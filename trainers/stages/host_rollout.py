@@ -32,7 +32,7 @@ class Host(NamedTuple):
   chunk_steps: int
 
   def start(self, drawn: Mapping[str, Any], mesh: Mesh) -> dict[str, Batch]:
-    """The start of episodes: their evaluation batch, and labels instead of training batches."""
+    """What episodes start with: their evaluation batch, and labels instead of training batches."""
     size = drawn['evaluation']['label'].shape[1]
     place = meshes.batch_sharding(mesh, axis=1)
     part = arrays.own_part(place, 1, size)
@@ -45,7 +45,7 @@ class Host(NamedTuple):
 
 
 def host(data: run_data.Data, source: str) -> Host | None:
-  """Reads the images of a source; None if they are on the device."""
+  """The reader of a source's images; None if the images are on the device."""
   splits = data.sources[source].items()
   by_split = {split: fed(images, split, data.feed) for split, images in splits}
   train, evaluation = by_split['train'], by_split['validation']
@@ -59,7 +59,7 @@ class FedEpisodes:
     task: the inner problem.
     rule: the optimizer.
     mesh: pairs are spread over its 'population' axis.
-    on_device: maps over the pairs of a device.
+    on_device: maps over the pairs on one device.
   """
 
   def __init__(self, task: Task, rule: LearnedRule, mesh: Mesh, on_device: MapFn):
@@ -97,8 +97,8 @@ class FedEpisodes:
 def _pairs(thetas: Theta, keys: Any, devices: int) -> tuple[jax.Array, jax.Array]:
   """Indices of each pair's theta and episode: [n b], [n b].
 
-  The last pair is repeated until the devices have equally many: states of an uneven number would
-  move between devices at every chunk.
+  The last pair is repeated until all devices have equally many: with an uneven number, states
+  would move between devices at every chunk.
   """
   n, b = jax.tree.leaves(thetas)[0].shape[0], jax.tree.leaves(keys)[0].shape[0]
   numbers = np.minimum(np.arange(n * b + -(n * b) % devices), n * b - 1)

@@ -22,10 +22,10 @@ def empty(items: int, tasks: int, tuning_tasks: int, settings: int) -> dict[str,
   """A table of measurements, NaN until known.
 
   Args:
-    items: its rows.
-    tasks: to report on.
-    tuning_tasks: to choose settings on; 0 for none, and no columns for them.
-    settings: the most that an optimizer has.
+    items: the number of rows.
+    tasks: the number of tasks to report on.
+    tuning_tasks: how many to choose settings on; 0 for none, and no columns for them.
+    settings: the most settings that an optimizer has.
   """
 
   def nans(tasks: int) -> np.ndarray:
@@ -40,14 +40,14 @@ def empty(items: int, tasks: int, tuning_tasks: int, settings: int) -> dict[str,
 
 @jax.jit
 def of_tuning(metrics: Metrics) -> Metrics:
-  """The entries of a grid [tuning tasks, settings], with the setting of highest mean accuracy."""
+  """A grid's entries [tuning tasks, settings], and the setting with the highest mean accuracy."""
   chosen = jnp.argmax(jnp.mean(metrics['accuracy'], axis=0)).astype(jnp.int32)
   return {f'{TUNING}/{name}': metrics[name] for name in MEASURES} | {CHOSEN: chosen}
 
 
 @partial(jax.jit, donate_argnums=0)
 def enter(table: Table, number: jax.Array, found: Metrics) -> Table:
-  """The table with what was measured of item `number` []; what was not stays."""
+  """Enters the measurements of item `number` [] into the table; other entries stay."""
   return {
     name: jax.lax.dynamic_update_slice(
       column, found[name][None], (number, *[0] * (column.ndim - 1))

@@ -2,7 +2,7 @@
 
 Learned and hand-designed rules run in the same inner loop and are measured by the same `evaluate`;
 a family of hand-designed settings is a stack of thetas in one compiled program. With
-`tuning_tasks` a family's setting is chosen on other tasks of the same classes, without them in
+`tuning_tasks` a family's setting is chosen on other tasks of the same classes, otherwise in
 hindsight. The state of this stage is the table of each task's measurements, so it resumes at the
 row where it stopped.
 """
@@ -39,7 +39,7 @@ from trainers.stages.host_rollout import FedEpisodes, Host
 from trainers.stages.rows import Row, at_setting, baseline, label
 
 RANDOM = 'random'  # start name for an untrained network
-EVALUATION, TUNING = 0, 1  # draws of tasks: to report on, and to choose learning rates on
+EVALUATION, TUNING = 0, 1  # draws of tasks: for the report, and for choosing learning rates
 # (experiment, row, K, thetas, draw) -> metrics [tasks, settings]
 Measure = Callable[[int, int, int, Theta, int], Metrics]
 
@@ -67,8 +67,8 @@ class MetaEvaluate(NamedTuple):
   mesh: Mesh
   seed: int  # seed of this stage's draws
   run_seed: int
-  leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or its start has seen
-  tasks_at_once: int  # of images that the host feeds
+  leaks: Sequence[seen_classes.Leak]  # evaluated classes that an optimizer or a start has seen
+  tasks_at_once: int  # if the host feeds their images
 
   def tunes(self, row: Row) -> bool:
     """Whether a row's setting is chosen on other tasks."""
@@ -136,11 +136,11 @@ def run(
   folder: Folder,
   options: stage.Options,
 ) -> pd.DataFrame:
-  """Evaluates all rows at all horizons; returns their records, by experiment.
+  """Evaluates all rows at all horizons; returns their records, ordered by experiment.
 
   Args:
     plan: the stage.
-    pretrained: (params, model_state) of each start; RANDOM ones are freshly initialised.
+    pretrained: (params, model_state) of each start; RANDOM starts are freshly initialised.
     theta: the learned rule's theta.
     folder: the stage's folder.
     options: how often to report.
@@ -276,7 +276,7 @@ def _fed(
 def _reads(
   plan: MetaEvaluate, rows: Sequence[Row], at_once: int
 ) -> tuple[list[Read], dict[tuple[int, int, int], int]]:
-  """All episodes of an experiment in order; (row, K, draw) -> the number of its first."""
+  """All episodes of an experiment in order; (row, K, draw) -> the number of its first read."""
   reads: list[Read] = []
   numbers = {}
   for r, num_steps in itertools.product(range(len(rows)), plan.spec.num_steps):
@@ -315,7 +315,7 @@ def _draw(experiment: Experiment, draw: int, num_tasks: int, num_steps: int) -> 
 
 
 def _measure(task: Task, rule: LearnedRule, map_fn: MapFn, map_settings: MapFn) -> Any:
-  """(thetas, tasks) -> metrics [tasks, settings]: a map over tasks of a map over settings."""
+  """(thetas, tasks) -> metrics [tasks, settings]: maps over tasks, then over settings."""
 
   def one(episode: Episode, shared: tuple) -> Metrics:
     thetas, data, num_steps = shared

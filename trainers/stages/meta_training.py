@@ -129,7 +129,7 @@ def evaluation(plan: MetaTrain, pretrained: tuple, stores: PyTree) -> stage.Eval
 def generation(plan: MetaTrain) -> Any:
   """A generation as one program: (state, inputs, pretrained, stores) -> (state, metrics).
 
-  It donates the state; `place` puts its inputs, those of `draw`, on the mesh.
+  It donates the state; `place` puts its inputs, drawn by `draw`, on the mesh.
   """
   parts = _parts(plan)
   places = _places_of_state(plan, parts[0]), meshes.replicated(plan.mesh)
@@ -211,7 +211,7 @@ def place(inputs: tuple, mesh: Mesh) -> tuple:
 
 
 def _places(mesh: Mesh) -> tuple[dict[str, Any], Any]:
-  """Where the parts of `draw` lie on a mesh."""
+  """Where the parts of a draw lie on a mesh."""
   batches = {'train': 2, 'evaluation': 1}  # the axis of a batch's examples
   places = {name: meshes.batch_sharding(mesh, axis) for name, axis in batches.items()}
   return places, meshes.replicated(mesh)
@@ -240,7 +240,7 @@ def _init_state(
 
 
 def _shapes_of_tasks(plan: MetaTrain) -> TaskBatch:
-  """Those of every generation: they do not depend on the network that episodes start from."""
+  """The shapes of each generation's tasks, whichever network the episodes start from."""
   drawn, num_steps = draw(plan, 0)
   start = partial(start_episodes, plan.task, pretrained=None)
   episodes = jax.eval_shape(lambda key: start(key=key, draw=drawn), jax.random.key(0))

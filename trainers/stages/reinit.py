@@ -47,7 +47,7 @@ class Policy(NamedTuple):
   def apply(
     self, kept: Kept | None, before: InnerState, after: InnerState, loss: jax.Array
   ) -> tuple[InnerState, Kept | None]:
-    """The state after a step from `before`, where the loss was `loss`."""
+    """The state after a step from `before`, at which the loss was `loss`."""
     if kept is None:
       return after, None
     sound = jnp.isfinite(loss)

@@ -18,10 +18,10 @@ from trainers.checks import blocks
 
 
 class Row(NamedTuple):
-  """Settings that share a compiled program: a family's rates, or one learned optimizer."""
+  """Settings that share a compiled program: a family's learning rates, or one learned optimizer."""
 
   family: str
-  settings: Sequence[str]  # one for each theta: the learning rates of a grid, or ''
+  settings: Sequence[str]  # one per theta: the learning rates of a grid, or ''
   rule: LearnedRule
   thetas: Theta  # leaves [settings, ...]
   hand_designed: bool
@@ -32,14 +32,14 @@ class Row(NamedTuple):
     return len(self.settings) > 1
 
   def names(self, tuning_tasks: int) -> list[str]:
-    """The settings' names in tables; a grid that is tuned has one."""
+    """The settings' names in tables; a tuned grid has one."""
     if tuning_tasks and self.is_grid:
       return [self.family]
     return [results.label(self.family, setting) for setting in self.settings]
 
 
 def at_setting(thetas: Theta, number: jax.Array) -> Theta:
-  """One setting's thetas [1, ...] of those of all, by its number []."""
+  """The thetas [1, ...] of one setting, by its number []."""
   return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, number, 1), thetas)
 
 
@@ -71,10 +71,10 @@ def baseline(name: str, block: blocks.Baseline, params: Params, seed: int) -> Ro
     name: its name in the config.
     block: its block.
     params: shapes of the parameters it trains.
-    seed: of its theta, where it has no grid.
+    seed: seed of its theta, if it has no grid.
 
   Raises:
-    InputError: its rule cannot be built, or a grid that does not fit it.
+    InputError: its rule cannot be built, or its grid does not fit the rule.
   """
   where, rates = f'meta_evaluate.baselines.{name}', block.learning_rates
   rule = call(_rule, {'rule': block.rule}, where)

@@ -1,7 +1,7 @@
-"""What theta is worth during meta-training: on tasks that stay the same, over the longest horizon.
+"""Evaluates theta during meta-training: on fixed tasks, over the longest horizon.
 
-The metrics of a generation cannot say so: its tasks and K are drawn anew, its thetas are perturbed,
-and an estimator with windows sees parts of episodes.
+The metrics of a generation cannot show its quality: tasks and K are drawn anew, thetas are
+perturbed, and an estimator with windows sees only parts of episodes.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from trainers.harness import stage
 from trainers.processes import arrays
 from trainers.resources import meshes
 
-DRAW = 2**31 - 1  # number of the fixed tasks among a sampler's draws: no generation's
+DRAW = 2**31 - 1  # the sampler's draw with the fixed tasks; no generation uses it
 
 
 def evaluation(
@@ -36,15 +36,15 @@ def evaluation(
     spec: the stage's block.
     task: the inner problem.
     rule: the optimizer.
-    tasks: the sampler of the generations, which has a draw that is none of theirs.
-    key: [] of the fixed tasks' starts and runs.
+    tasks: the generations' sampler; a draw that no generation uses gives the fixed tasks.
+    key: [] for the starts and runs of the fixed tasks.
     mesh: tasks are spread over its 'population'.
     pretrained: (params, model_state) on the mesh.
     stores: images on the mesh.
 
   Returns:
-    What writes 'eval_mean_loss', the mean of the training losses before each of the `max_steps`
-    updates, and under 'eval_' what the task measures after them; all averaged over the tasks.
+    An evaluation that writes 'eval_mean_loss', the mean training loss before each of the
+    `max_steps` updates, and the task's metrics after them as 'eval_…', all averaged over tasks.
   """
   drawn = tasks.sample(DRAW, spec.eval_tasks, spec.max_steps)
   drawn = {part: drawn[part] for part in ('train', 'evaluation')}
@@ -67,7 +67,7 @@ def evaluation(
 
 
 def _measured(task: Task, rule: LearnedRule, num_steps: int) -> Callable[[Episode, tuple], Metrics]:
-  """(episode, (theta, stores)) -> its metrics."""
+  """(episode, (theta, stores)) -> the episode's metrics."""
 
   def loss_of(state: InnerState, metrics: Metrics) -> jax.Array:
     del state

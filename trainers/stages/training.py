@@ -39,7 +39,7 @@ class Train(NamedTuple):
   rule: LearnedRule
   theta: Theta | None  # None: use the rule's `init`
   sample: Callable[[int], Batch]  # step number -> its batch
-  fresh: Callable[[int], Batch] | None  # step number -> the batch a guard compares on
+  fresh: Callable[[int], Batch] | None  # step number -> the batch on which a guard compares
   store: PyTree  # arrays that batches look up
   evaluation: Batch | None
   num_steps: int
@@ -69,7 +69,7 @@ class Ready(NamedTuple):
   given: Given
   feed: Callable[[int], tuple]  # step number -> its batches
   step: Callable[..., tuple[TrainState, Metrics]]  # (state, batches) -> (state, metrics), donating
-  close: Callable[[], None]  # ends the reading
+  close: Callable[[], None]  # stops reading ahead
 
 
 class Ended(NamedTuple):
@@ -134,7 +134,7 @@ def prepare(plan: Train) -> Ready:
 
 
 def held_shapes(plan: Train) -> tuple[Given, TrainState]:
-  """What a job holds beside its data, as shapes with shardings."""
+  """What a job holds besides its data, as shapes with shardings."""
   given = meshes.shaped(jax.eval_shape(lambda: _given(plan)), meshes.replicated(plan.mesh))
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
   return given, meshes.shaped(state, _places(plan, given))
@@ -149,7 +149,7 @@ def lower(plan: Train) -> jax.stages.Lowered:
 
 
 def lower_evaluation(plan: Train, batch: PyTree) -> jax.stages.Lowered:
-  """The evaluation of a batch or of its shapes, from shapes alone."""
+  """The evaluation on a batch or its shapes, lowered from shapes alone."""
   whole = meshes.shaped((batch, plan.store), meshes.replicated(plan.mesh))
   return _evaluating(plan).lower(held_shapes(plan)[1].inner, *whole)
 
@@ -161,12 +161,12 @@ def _evaluating(plan: Train) -> Any:
     state = inner._replace(opt_state=inner.opt_state.inner)
     return measure(plan.rule, plan.task, state, fetch(store, batch))
 
-  # The optimizer's state stays on the device even if it is not used, and a plan counts it.
+  # The optimizer's state stays on the device even if it is unused, and a plan counts it.
   return jax.jit(evaluate, keep_unused=True)
 
 
 def _compiled(plan: Train, places: PyTree) -> Any:
-  # A state placed by the compiler would be another program's after a step, with other bits.
+  # If the compiler placed the state, the second step would be another program, with other bits.
   out = places, meshes.replicated(plan.mesh)
   return jax.jit(_step(plan), donate_argnums=0, out_shardings=out)
 
@@ -190,7 +190,7 @@ def _batches(plan: Train, place: NamedSharding) -> Callable[[int], Batch]:
 
 
 def check_shapes(plan: Train) -> None:
-  """Traces the first step with shapes only. Raises whatever the parts of the job raise."""
+  """Traces the first step with shapes only. Raises whatever parts of the job raise."""
   given = jax.eval_shape(lambda: _given(plan))
   _check_start(plan)
   state = jax.eval_shape(partial(_start, plan), given, plan.start)
@@ -230,7 +230,7 @@ def _check_start(plan: Train) -> None:
 def best(folder: Folder, last: TrainState) -> tuple[InnerState, int]:
   """The state with the lowest evaluation loss in a job's folder, and its step.
 
-  If no evaluation was finite, none was kept: returns the last state and step 0.
+  If no evaluation was finite, no state was kept: returns the last state and step 0.
 
   Raises:
     RunError: the saved state is damaged.
@@ -339,7 +339,7 @@ def _given(plan: Train) -> Given:
   if plan.theta is not None:
     return Given(plan.theta, plan.store, key)
   shapes = jax.eval_shape(lambda key: plan.task.init(key)[0], key)
-  of_theta = jax.random.fold_in(jax.random.fold_in(key, 0), 1)  # 0: used for the network
+  of_theta = jax.random.fold_in(jax.random.fold_in(key, 0), 1)  # 0 is used for the network
   return Given(plan.rule.init(of_theta, shapes), plan.store, key)
 
 
