@@ -1,7 +1,7 @@
 """Orbax checkpoints of a training state: saved in the background, restored with a check.
 
-With several processes each writes what its devices hold and process 0 commits; a damaged file may
-stop some of them and not others, so process 0 alone checks a checkpoint before all restore it.
+With several processes, each writes what its devices hold and process 0 commits; a damaged file may
+stop only some of them, so process 0 alone checks a checkpoint before all restore it.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from checkpoints import manifest, reading
 from l2o.errors import InputError, RunError, first_line
 from l2o.types import PyTree
 
-UNFINISHED = '*.orbax-checkpoint-tmp*'  # what Orbax names a folder that it has not committed
+UNFINISHED = '*.orbax-checkpoint-tmp*'  # Orbax's names of folders that it has not committed
 FULL = ('RESOURCE_EXHAUSTED', os.strerror(errno.ENOSPC))  # TensorStore's words for it
 Decided = Callable[[Callable[[], Any]], Any]
 
 
 def alone(decide: Callable[[], Any]) -> Any:
-  """What the only process decides."""
+  """Returns what the only process decides."""
   return decide()
 
 
@@ -41,7 +41,7 @@ class Checkpoints:
     folder: their location; created if needed, and cleaned of checkpoints that were never finished.
     every_secs: time between saves, see `is_due`.
     keep: how many of the newest to keep.
-    decided: calls a function in process 0 alone and returns or raises in all what it did there.
+    decided: calls a function in process 0 alone; returns or raises its outcome in all processes.
   """
 
   def __init__(
@@ -62,8 +62,8 @@ class Checkpoints:
     """The newest valid checkpoint, with the shapes, dtypes and shardings of `state`, or `state`.
 
     A checkpoint that is incomplete, unreadable or does not match its manifest is reported and
-    moved to a folder next to this one. It may have been saved by another number of processes and
-    on another mesh.
+    moved to a folder next to this one. It may have been saved by a different number of processes
+    and on a different mesh.
 
     Returns:
       The state, and the steps it has done (0 if there is no checkpoint).
@@ -72,7 +72,7 @@ class Checkpoints:
       InputError: the checkpoint holds a different tree; the message names what differs.
     """
     self._manager.wait_until_finished()
-    read: list[PyTree] = []  # by process 0; not for the others to see
+    read: list[PyTree] = []  # read by process 0 only
     step = self._decided(lambda: self._newest(state, read))
     self._manager.reload()
     if not step:
@@ -87,9 +87,9 @@ class Checkpoints:
     return time.monotonic() - self._last >= self._every_secs
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves unless `step` is already saved.
+    """Saves `state` unless `step` is already saved.
 
-    Waits until Orbax has the values on the host; digests and files are made in the background.
+    Waits until Orbax has the values on the host; digests and files are written in the background.
 
     Raises:
       RunError: this checkpoint or the one before it could not be written.
@@ -117,7 +117,7 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
-    """Says what went wrong: TensorStore raises ValueErrors of many lines, also on a full disk."""
+    """Says what went wrong: TensorStore raises long ValueErrors, even when the disk is full."""
     try:
       yield
     except (OSError, ValueError) as error:
@@ -130,7 +130,7 @@ class Checkpoints:
 
   def _newest(self, state: PyTree, read: list[PyTree]) -> int:
     """The number of the newest valid checkpoint, whose arrays are added to `read`, or 0."""
-    for step in sorted(map(int, self._manager.all_steps()), reverse=True):  # NumPy's, of several
+    for step in sorted(map(int, self._manager.all_steps()), reverse=True):  # NumPy's if broadcast
       try:
         read.append(reading.read(self._folder / str(step), state))
         return step
@@ -169,7 +169,7 @@ def _prepare(folder: pathlib.Path) -> None:
 def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
   count = jax.process_count()
   processes = ocp.options.MultiprocessingOptions(
-    # Named, they meet by the coordination service: by a collective they would wait for the devices.
+    # If named, they meet at the coordination service; a collective would wait for the devices.
     active_processes=set(range(count)) if count > 1 else None,
     # Stages save to several folders at the same time.
     barrier_sync_key_prefix='/'.join(folder.absolute().parts[-2:]),
@@ -178,7 +178,7 @@ def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
     max_to_keep=keep,
     create=False,
     multiprocessing_options=processes,
-    single_host_load_and_broadcast=count > 1,  # a shared file system shows them one by one
+    single_host_load_and_broadcast=count > 1,  # a shared disk may show files to some hosts later
   )
   handlers: Any = {
     'state': ocp.StandardCheckpointHandler(multiprocessing_options=processes),

@@ -1,8 +1,8 @@
 """The manifest of a checkpoint: a digest of every leaf, computed while the run goes on.
 
 File formats detect a truncated file, but a single flipped bit would silently be read as a different
-number. A digest is of the whole leaf, however it is spread over devices and processes, so that it
-holds on another mesh too.
+number. A digest covers the whole leaf, however it is spread over devices and processes, so it also
+holds on a different mesh.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def named(tree: PyTree) -> dict[str, Any]:
-  """Path -> leaf; fields, keys and positions are written alike, as Orbax does."""
+  """Path -> leaf; fields, keys and positions are all written the same way, as in Orbax."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in leaves}
 
@@ -78,16 +78,16 @@ def digests(leaves: dict[str, Any]) -> dict[str, str]:
 
 
 def _digest(array: np.ndarray) -> str:
-  # Viewed as bytes: a copy would hold the interpreter's lock, and so the run, until it is made.
+  # Viewed as bytes: making a copy would hold the interpreter's lock, and so delay the run.
   return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
 
 
 def whole(tree: PyTree) -> dict[str, Any]:
-  """Path -> the leaf, gathered where this process holds only a part of it.
+  """Path -> the whole leaf, gathered if this process holds only part of it.
 
   The gathers are dispatched here, by the main thread, since all processes must order collectives
-  alike. Waiting for each before the next would bound the memory they take to one leaf, but would
-  hold up the run: until they are hashed, a device holds all leaves that were spread.
+  alike. Waiting for each before the next would limit their memory to one leaf, but delay the run:
+  instead, each device holds all gathered leaves until they are hashed.
   """
   return {name: _gathered(x) for name, x in named(tree).items()}
 
@@ -100,5 +100,5 @@ def _gathered(x: Any) -> Any:
 
 @functools.cache
 def _gather(sharding: NamedSharding) -> Any:
-  """A compiled identity: `device_get` refuses what other processes hold."""
+  """A compiled identity: `device_get` refuses arrays that other processes hold."""
   return jax.jit(lambda x: x, out_shardings=sharding)

@@ -25,12 +25,12 @@ def read(folder: pathlib.Path, like: PyTree) -> PyTree:
   """The arrays of a checkpoint, as NumPy; needs no other process.
 
   Args:
-    folder: of the checkpoint, named by its number.
+    folder: the checkpoint's folder, named by its number.
     like: a tree with its structure, shapes and dtypes.
 
   Raises:
     InputError: the checkpoint holds a different tree; the message names what differs.
-    DamagedError: it is not what was saved; Orbax raises anything besides.
+    DamagedError: it differs from what was saved; Orbax may raise any other exception.
   """
   handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=ALONE)
   place = epath.Path(folder.absolute()) / 'state'
