@@ -1,11 +1,11 @@
-"""The meta-loss that estimators of the meta-gradient reach, against inner steps.
+"""The meta-loss that meta-gradient estimators reach, against inner steps.
 
 python -m reports.estimators ROOT… [--out=FIGURE.png] [--measure=eval_loss] [--records=FILE.csv.gz]
 
 A ROOT is the workdir of a sweep whose `meta_train.eval_every` is not 0, such as one of
-configs/estimators.py, or a file that `--records` wrote. Roots are pooled: they may hold other seeds
-of the same estimators. Runs whose meta-training has not ended are left out and named; one that
-stopped since nothing was finite any more has no finite value from there on.
+configs/estimators.py, or a file that `--records` wrote. Roots are pooled: they may hold different
+seeds of the same estimators. Runs whose meta-training has not ended are left out and named; a run
+that stopped because nothing was finite any more has no finite value from there on.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from l2o.errors import InputError
 from reports import records, results, tables, training, workdir
 from reports.figures.style import png
 
-MEASURES = {  # of an evaluation of theta -> what an axis calls it
+MEASURES = {  # of an evaluation of theta -> its axis label
   'eval_mean_loss': 'meta-loss (mean training loss)',
   'eval_loss': 'final evaluation loss',
   'eval_accuracy': 'final accuracy',
@@ -32,12 +32,12 @@ MEASURES = {  # of an evaluation of theta -> what an axis calls it
 MEASURE = next(iter(MEASURES))
 PARTS = {'start': 0.0, 'a quarter': 0.25, 'half': 0.5, 'end': 1.0}  # column -> share of the steps
 
-# Where it lies, estimator and seed, and 'K' and 'value' of its evaluations; None if it goes on.
+# Location, (estimator, seed), and 'K' and 'value' of its evaluations; None if it has not ended.
 Run = tuple[str, tuple[str, int], pd.DataFrame | None]
 
 
 def label(estimator: Mapping[str, Any]) -> str:
-  """What an estimator is called, with its window if it has one.
+  """The label of an estimator, with its window if it has one.
 
   Example:
     >>> label({'name': 'pes', 'window': 10, 'sigma': 0.01}), label({'name': 'nes'})
@@ -55,7 +55,7 @@ def gather(roots: Sequence[pathlib.Path], measure: str = MEASURE) -> tuple[pd.Da
     'measure', 'value' (NaN if it was not finite), 'hand_designed' (True: no line stands out).
 
   Raises:
-    InputError: a root is neither a sweep nor a file of records, a run is there twice, or none has
+    InputError: a root is neither a sweep nor a file of records, a run is given twice, or none has
       ended.
   """
   parts: dict[tuple[str, int], pd.DataFrame] = {}
@@ -94,7 +94,7 @@ def _read(file: pathlib.Path, measure: str) -> Iterator[Run]:
 
 
 def keep(roots: Sequence[pathlib.Path]) -> bytes:
-  """The bytes of a file with the evaluations in all runs that have ended, by every measure."""
+  """The bytes of a file with the evaluations of all runs that have ended, in every measure."""
   parts = []
   for measure in MEASURES:
     with contextlib.suppress(InputError):  # not every task has an accuracy
@@ -106,7 +106,7 @@ def keep(roots: Sequence[pathlib.Path]) -> bytes:
 def _evaluations(
   path: pathlib.Path, config: Mapping[str, Any], measure: str
 ) -> pd.DataFrame | None:
-  """'K' and 'value' of each of a run's evaluations; None if it goes on."""
+  """'K' and 'value' of each of a run's evaluations; None if the run has not ended."""
   spec, steps, found, lost = config['meta_train'], {0: 0}, {}, False
   for row in results.read_lines(path / 'meta_train' / workdir.METRICS):
     if measure in row:
@@ -126,10 +126,10 @@ def _evaluations(
 
 
 def render(found: pd.DataFrame) -> str:
-  """A Markdown table: mean ± standard deviation over seeds at parts of the inner steps.
+  """A Markdown table: mean ± standard deviation over seeds at fractions of the inner steps.
 
   Args:
-    found: of `gather`.
+    found: from `gather`.
   """
   lines = []
   for row, of_row in found.groupby('row'):
@@ -143,7 +143,7 @@ def render(found: pd.DataFrame) -> str:
 
 
 def _nearest(values: pd.Series, steps: float) -> float:
-  """The value of the evaluation next to this number of inner steps."""
+  """The value of the evaluation nearest to this number of inner steps."""
   return float(values.iloc[int(np.argmin(np.abs(values.index - steps)))])
 
 

@@ -2,9 +2,9 @@
 
 python -m reports.families runs/adam runs/sgd [--out=records.csv.gz]
 
-Runs of one config and seed that evaluate a family each, or an experiment each, are parts of one
-evaluation and give one table. `--out` keeps their records in one file, which may stand in place of
-the runs.
+Runs of one config and seed that each evaluate one family, or one experiment, are parts of one
+evaluation and give one table. `--out` writes their records to one file, which can replace the runs
+as an argument.
 """
 
 import argparse
@@ -25,13 +25,13 @@ SAMPLES = 10_000  # of the bootstrap, as in the configs
 
 
 def gather(paths: Sequence[pathlib.Path]) -> tuple[pd.DataFrame, str]:
-  """The records of several runs as those of one, without the losses of tuning.
+  """The records of several runs as one table, without the losses of tuning.
 
   Args:
     paths: folders of finished runs, or files of such records.
 
   Returns:
-    The records, and a sentence on optimizers that runs have measured differently, as on two
+    The records, and a sentence on optimizers that runs measured differently, for example on two
     devices: the first run's records count. It is empty if there are none.
 
   Raises:
@@ -61,8 +61,8 @@ def render(rows: pd.DataFrame) -> str:
   """A Markdown table for each experiment.
 
   Learned optimizers have mean ± standard deviation over tasks in %, with the chosen rate of a tuned
-  grid, and their paired difference to the best hand-designed setting of the column; a family shows
-  its best accuracy, with its setting (of a tuned grid, the chosen one) and '<' where that is at an
+  grid, and their paired difference from the best hand-designed setting of the column; a family has
+  its best accuracy, with its setting (the chosen one of a tuned grid) and '<' where that is at an
   edge of the family's grid.
   The best family is bold.
 
@@ -108,9 +108,9 @@ def _best(family: str, row: Any) -> str:
 def report(found: pd.DataFrame) -> str:
   """The tables of every seed, and how much faster each learned optimizer is than the families.
 
-  A speed-up has its 95 % bootstrap interval over tasks.
+  Each speed-up has its 95 % bootstrap interval over tasks.
 
-  `found` is of `gather`.
+  `found` comes from `gather`.
   """
   parts = []
   for seed, of_seed in found.groupby('seed'):

@@ -10,7 +10,7 @@ from reports.figures import style
 
 COLUMNS = 5
 TITLE = 0.4  # inches
-PEAK = 2.0  # the width of the values' range
+PEAK = 2.0  # width of the range of values
 
 
 class Picture(NamedTuple):

@@ -4,8 +4,8 @@ python -m reports.profiles ResNet-20=seed0.csv.gz,seed1.csv.gz quickstart=runs/q
   [--figure=profiles.png]
 
 Each argument is a suite: a name, and finished runs or files of `reports.families --out`. A family
-of hand-designed settings counts with its best one at each horizon: of a tuned grid the chosen
-one, otherwise the best in hindsight.
+of hand-designed settings counts with one setting at each horizon: the chosen one of a tuned grid,
+otherwise the best in hindsight.
 
 Sources: R. Agarwal et al., "Deep RL at the Edge of the Statistical Precipice" (arXiv 2108.13264);
 E. Dolan and J. Moré, "Benchmarking Optimization Software with Performance Profiles" (2002).
@@ -46,19 +46,19 @@ Statistic = Callable[..., np.ndarray]  # (values, axis) -> values without that a
 
 
 class Profile(NamedTuple):
-  """An optimizer over the tasks of a suite; intervals are (low, high), of 95 %."""
+  """An optimizer over the tasks of a suite; intervals are 95 % (low, high)."""
 
   optimizer: str
   learned: bool
   score: float  # interquartile mean of accuracy over that of the best family of the column
   score_interval: tuple[float, float]
-  wins: float  # probability to be better than the best family on a task, at a random horizon
+  wins: float  # probability of beating the best family on a task, at a random horizon
   wins_interval: tuple[float, float]
   steps: np.ndarray  # [tasks], to the target on each; infinity where it is not reached
 
 
 def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
-  """Interquartile mean: of what lies between the lowest and the highest quarter.
+  """Interquartile mean: of the values between the lowest and the highest quarter.
 
   Example:
     >>> float(iqm(np.array([0.0, 1.0, 3.0, 100.0])))
@@ -70,11 +70,11 @@ def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
 def stratified(
   strata: Sequence[np.ndarray], statistic: Statistic, samples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
-  """Percentile bootstrap interval, with the tasks of each stratum drawn among themselves.
+  """Percentile bootstrap interval, with tasks resampled within each stratum.
 
   Args:
     strata: each [tasks, horizons]; a task is drawn with all its horizons.
-    statistic: of values [samples, n], along an axis.
+    statistic: a statistic of values [samples, n], along an axis.
     samples: resamples drawn.
     seed: seed of the resampling.
     level: coverage probability of the interval.
@@ -100,9 +100,9 @@ def profiles(
   """The optimizers that were measured on every task of a suite, best score first.
 
   A score is the accuracy on a task over the mean accuracy of the best hand-designed family of its
-  experiment, seed and horizon; a win is an accuracy above that family's on the same task (half of
-  one if equal). The target of a task is 95 % of what the best family of its experiment and seed, at
-  the horizon where that one is best, has on it; steps to it are interpolated in their logarithm.
+  experiment, seed and horizon; a win is an accuracy above that family's on the same task (a tie
+  counts as half). A task's target is 95 % of what the best family of its experiment and seed has on
+  it at that family's best horizon; steps to it are interpolated in their logarithm.
 
   Args:
     found: a table of `reports.records`, in which an optimizer has one name in all seeds.
@@ -146,7 +146,7 @@ def profiles(
 
 
 def _accuracy(found: pd.DataFrame) -> pd.DataFrame:
-  """[STRATUM, K, task] x optimizers measured in all of them: accuracy of the best setting."""
+  """[STRATUM, K, task] x optimizers measured in all rows: accuracy of the best setting."""
   accuracy = found[found['measure'] == 'accuracy']
   setting = [*STRATUM, 'K', 'optimizer', 'setting']
   means = accuracy.groupby(setting)['value'].mean()
@@ -162,7 +162,7 @@ def _strata(values: pd.Series) -> list[np.ndarray]:
 
 
 def _targets(cells: pd.DataFrame, means: pd.DataFrame) -> pd.Series:
-  """[STRATUM, task]: accuracy to reach. `means`: of `cells`, over tasks."""
+  """[STRATUM, task]: accuracy to reach. `means`: the means of `cells` over tasks."""
   goals = []
   for _, of_one in means.groupby(STRATUM):
     experiment, seed, K, family = of_one.stack().idxmax()
@@ -182,7 +182,7 @@ def _steps(accuracy: pd.Series, target: pd.Series) -> np.ndarray:
 
 
 def reached(steps: np.ndarray, within: float) -> float:
-  """The fraction of tasks whose target is reached within some steps: a point of the profile.
+  """The fraction of tasks whose target is reached within some steps: a point on the profile.
 
   Example:
     >>> reached(np.array([10.0, 50.0, np.inf]), within=50)
@@ -195,7 +195,7 @@ def render(suites: Mapping[str, Sequence[Profile]], horizons: Mapping[str, Seque
   """A Markdown table for each suite; learned optimizers are bold.
 
   Args:
-    suites: name -> of `profiles`.
+    suites: name -> the result of `profiles`.
     horizons: name -> the horizons that were measured.
   """
   parts = []
@@ -207,7 +207,7 @@ def render(suites: Mapping[str, Sequence[Profile]], horizons: Mapping[str, Seque
 
 
 def cells(of_suite: Sequence[Profile], horizons: Sequence[int]) -> pd.DataFrame:
-  """The table of a suite as strings; `NOTE` explains it."""
+  """The table of a suite, as strings; `NOTE` explains it."""
   return pd.DataFrame([
     {
       'optimizer': p.optimizer,
@@ -220,7 +220,7 @@ def cells(of_suite: Sequence[Profile], horizons: Sequence[int]) -> pd.DataFrame:
 
 
 def share(mean: float, interval: tuple[float, float]) -> str:
-  """A fraction and its interval, as they are shown.
+  """A fraction and its interval, formatted in %.
 
   Example:
     >>> share(0.5, (0.25, 0.625))
@@ -273,7 +273,7 @@ def _profile(axes: Axes, of_suite: Sequence[Profile], horizons: Sequence[int]) -
 
 
 def gather(paths: Sequence[str], names: Mapping[str, str]) -> pd.DataFrame:
-  """The records of a suite, with optimizers renamed: those of several seeds to one name."""
+  """The records of a suite, with optimizers renamed so that each has one name in all seeds."""
   found, _ = families.gather([pathlib.Path(path) for path in paths])
   return found.assign(optimizer=found['optimizer'].replace(dict(names)))
 

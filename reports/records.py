@@ -12,21 +12,21 @@ import pandas as pd
 
 from l2o.errors import InputError, first_line
 
-FILE = 'records.csv.gz'  # as trainers.harness.folder names it, which imports nothing heavy
+FILE = 'records.csv.gz'  # the name in trainers.harness.folder
 SCHEMA = {
   'experiment': 'str',  # 'train' for a training job
-  'source': 'str',  # of the data; '' for a training job
-  'optimizer': 'str',  # a grid has one name
+  'source': 'str',  # the data source; '' for a training job
+  'optimizer': 'str',  # one name for a whole grid
   'setting': 'str',  # a grid's learning rate; '' for an optimizer without a grid
   'hand_designed': 'bool',
-  'seed': 'int64',  # of the run
+  'seed': 'int64',  # the run's seed
   'task': 'int64',  # 0 for a training job
   'K': 'int64',  # inner steps of an episode, or the step of a training job
   'measure': 'str',
   'value': 'float32',
 }
 MEASURES = ('accuracy', 'loss')  # of a task
-TUNING = 'tuning'  # of measures on the tasks that settings are chosen on: 'tuning/loss'
+TUNING = 'tuning'  # prefix of measures on the tasks that settings are chosen on: 'tuning/loss'
 ENDS = ('final', 'best', 'test')  # parts of a job's results; their measures are 'best/loss'
 _DIGITS = '%.9g'  # distinguishes any float32 from its neighbours, even after a parser's rounding
 
@@ -96,7 +96,7 @@ def of_job(
 
 
 def of_log(logged: Iterable[Mapping[str, Any]], **known: Any) -> pd.DataFrame:
-  """The table of what has been logged so far, without results; arguments as for `of_job`."""
+  """The table of what a job has logged so far, without results; arguments as for `of_job`."""
   return of_job(logged, {'final': {'step': 0}, 'best': None, 'test': None}, **known)
 
 
@@ -124,7 +124,7 @@ def read(path: pathlib.Path, remedy: str) -> pd.DataFrame:
   """Reads the table from a file made by `pack`.
 
   Raises:
-    InputError: it is missing, damaged or not such a table; the message ends with the remedy.
+    InputError: the file is missing, damaged or no such table; the message ends with the remedy.
   """
   try:
     return _parse(gzip.decompress(path.read_bytes()).decode())

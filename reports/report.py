@@ -23,7 +23,7 @@ def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Fi
   """
   read = results.frame(rows)
   text = table.render(read)
-  if read['hand_designed'].any():  # baselines to compare the speed with
+  if read['hand_designed'].any():  # there are baselines to compare the speed with
     lines = [
       speedup.line(read, experiment, optimizer)
       for experiment in results.experiments(read)
@@ -35,7 +35,7 @@ def make(rows: results.Results, folder: pathlib.Path) -> tuple[str, dict[str, Fi
 
 
 def compared(rows: pd.DataFrame) -> dict[str, Figure]:
-  """Figures of the evaluation. `rows`: of `results.frame`."""
+  """Figures of the evaluation. `rows`: from `results.frame`."""
   drawn = {'accuracy': figures.accuracy_against_steps(rows)}
   if rows['hand_designed'].any() and results.learned(rows):
     drawn['speedup'] = figures.speedup_curve(rows)
@@ -56,10 +56,10 @@ def traced(folder: pathlib.Path) -> dict[str, Figure]:
 
 
 def of_trace(path: pathlib.Path) -> dict[str, Figure]:
-  """The same from a trace's file.
+  """The same, from a trace file.
 
   Raises:
-    InputError: it is missing or damaged.
+    InputError: the file is missing or damaged.
   """
   try:
     with np.load(path) as trace:

@@ -25,20 +25,20 @@ OPTIONAL = (  # keys that only some rows have
 
 
 def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
-  """Means over tasks, and each row's paired difference to the best hand-designed one.
+  """Means over tasks, and each row's paired difference from the best hand-designed one.
 
   The best is chosen for each experiment and horizon by mean accuracy, in hindsight: the
   strongest opponent in the grid. The difference is accuracy minus that row's on the same tasks.
-  Of a grid that was tuned on other tasks only the chosen setting is a row, under the name of its
+  For a grid that was tuned on other tasks, only the chosen setting is a row, under the name of its
   optimizer, with the setting as 'tuned'.
 
   Args:
-    records: a table of `reports.records`, with accuracy and loss, and those of tuning, if any.
+    records: a table of `reports.records`, with accuracy and loss, also of tuning, if any.
     samples: bootstrap resamples for the 95 % interval of the difference.
     seed: seed of the resampling.
 
   Returns:
-    One dict a row, in the order of the records; a loss that is not finite is None.
+    One dict per row, in the order of the records; a loss that is not finite is None.
   """
   cells, tuned = _cells(records[records['measure'].isin(MEASURES)]), _tuned(records)
   best = _best(cells)
@@ -71,10 +71,10 @@ def summarize(records: pd.DataFrame, samples: int, seed: int) -> Results:
 
 
 def with_intervals(rows: Results, records: pd.DataFrame, samples: int, seed: int) -> Results:
-  """Rows of an older results.json with the intervals of accuracy that they lack.
+  """Rows of an older results.json, with the intervals of accuracy that they lack.
 
   Args:
-    rows: of results.json.
+    rows: the rows of results.json.
     records: the table they were made from.
     samples: as in `summarize`.
     seed: likewise.
@@ -92,7 +92,7 @@ def _grid_of(row: Mapping[str, Any]) -> tuple[str, str, int]:
 
 
 def label(optimizer: str, setting: str) -> str:
-  """The name of a setting in tables and in results.json: with the learning rate of a grid.
+  """The name of a setting in tables and in results.json; in a grid, with its learning rate.
 
   Example:
     >>> label('adam_cosine', '0.01'), label('l3rs', '')
@@ -104,7 +104,7 @@ def label(optimizer: str, setting: str) -> str:
 def identity(label: str) -> tuple[str, str | float]:
   """What a label names: an optimizer and its setting, as a number however it is written.
 
-  Keys of a config cannot have a dot, so that a rate there is written with an exponent.
+  Keys of a config cannot have a dot, so rates in them are written with an exponent.
 
   Example:
     >>> identity('adam 1e-3') == identity('adam 0.001') != identity('adam 0.01')
@@ -124,7 +124,7 @@ def add_paper(rows: Results, paper: Mapping[str, Mapping], num_steps: Sequence[i
 
   Args:
     rows: modified in place.
-    paper: experiment -> optimizer, and its setting -> accuracy in % at each horizon.
+    paper: experiment -> label of an optimizer's setting -> accuracy in % at each horizon.
     num_steps: the horizons.
 
   Example:
@@ -171,9 +171,9 @@ def paper_curve(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.Serie
 
 
 def accuracy_interval(rows: pd.DataFrame, experiment: str, optimizer: str) -> pd.DataFrame:
-  """The interval of a learned optimizer's mean accuracy: the horizon's low and high end.
+  """The interval of a learned optimizer's mean accuracy: its low and high end at each horizon.
 
-  It is empty if the rows have none, as those of older runs.
+  It is empty if the rows have none, as in older runs.
   """
   ends = ['accuracy_low', 'accuracy_high']
   return _against_steps(rows, experiment, optimizer)[ends].dropna()
@@ -205,7 +205,7 @@ def families(rows: pd.DataFrame) -> list[str]:
 def leading(rows: pd.DataFrame, count: int) -> list[str]:
   """The best hand-designed families: first those that are best somewhere, then by mean accuracy.
 
-  Both count over all experiments and horizons.
+  Both criteria cover all experiments and horizons.
 
   Args:
     rows: from `frame`.
@@ -232,7 +232,7 @@ def leading(rows: pd.DataFrame, count: int) -> list[str]:
 
 
 def _cells(records: pd.DataFrame) -> pd.DataFrame:
-  """A row for each of CELL, in the order of the records, with the arrays [tasks] of its measures.
+  """A row for each value of CELL, in the order of the records, with arrays [tasks] of its measures.
 
   Means are taken of these arrays: pandas would sum in another order and precision.
   """
@@ -247,7 +247,7 @@ def _cells(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(cells: pd.DataFrame) -> pd.Series:
-  """(experiment, K) -> the number of the cell with the best hand-designed setting."""
+  """(experiment, K) -> the index of the cell with the best hand-designed setting."""
   return cells[cells['hand_designed']].groupby(COLUMN)['mean'].idxmax()
 
 
@@ -260,7 +260,7 @@ def _tuned(records: pd.DataFrame) -> dict[tuple, list[str]]:
 def _edges(cells: pd.DataFrame, tuned: Mapping[tuple, Sequence[str]]) -> set[int]:
   """Where the best setting of a grid has its lowest or its highest learning rate.
 
-  A wider grid may have a better one there. Of a tuned grid, the chosen setting counts.
+  A wider grid may have a better one there. In a tuned grid, the chosen setting counts.
   """
   edges = set()
   for name, grid in cells[cells['setting'] != ''].groupby(GRID):

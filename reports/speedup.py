@@ -91,7 +91,7 @@ def line(
 
   Args:
     rows: from `results.frame`.
-    experiment: one of theirs.
+    experiment: one of the rows' experiments.
     optimizer: the learned one.
     between: the interval of the ratio, from `interval`.
   """
@@ -123,14 +123,14 @@ def interval(
 ) -> tuple[float, float]:
   """The 95 % bootstrap interval over tasks of the ratio in `line`.
 
-  Tasks are resampled for both optimizers together; the row that is best, and its horizon, are
-  those of all tasks. A resample that does not reach the accuracy counts as a ratio of 0, and one
-  that is above it at the first horizon as at least that ratio.
+  Tasks are resampled for both optimizers together; the best row and its horizon are fixed to those
+  of all tasks. A resample that does not reach the accuracy counts as a ratio of 0, and one that is
+  above it at the first horizon as at least that ratio.
 
   Args:
     records: a table of `reports.records`.
     rows: what `results` makes of it.
-    experiment: one of theirs.
+    experiment: one of the rows' experiments.
     optimizer: the learned one.
     samples: resamples.
     seed: seed of the resampling.

@@ -1,4 +1,4 @@
-"""The table and the figure of a sweep: each row compared with the base and a paper's figure."""
+"""The table and the figure of a sweep: each row compared with the base and a paper's value."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from reports.figures.style import COLOURS, INK, LEARNED
 
 BASE = 'base'
 LONGEST = 120  # characters of a row's name
-KEYS = [  # of a summary
+KEYS = [  # of a row's summary
   'table', 'diff', 'paper', 'seeds', 'accuracy_mean', 'accuracy_low', 'accuracy_high',
   'of_each_seed', 'difference_mean', 'difference_low', 'difference_high',
 ]  # fmt: skip
@@ -25,14 +25,14 @@ class Row(NamedTuple):
   """One row of a sweep."""
 
   table: str
-  diff: str  # to the base
+  diff: str  # from the base
   paper: float | None  # accuracy in %
 
 
 def name(changes: Mapping[str, tuple[Any, Any]]) -> str:
   """How a row differs from the base, as a folder name: every key and value in full.
 
-  A name that is too long is cut and ends in a digest of the whole.
+  A name that is too long is cut, and ends in a digest of the whole name.
 
   Example:
     >>> name({'rule.identity': ('embedding', 'none'), 'rule.gammas': ([0.0, 0.9], [])})
@@ -59,7 +59,7 @@ def summarize(
     seed: seed of the resampling.
 
   Returns:
-    One dict a row; 'accuracy_mean' is None where no run finished.
+    One dict per row; 'accuracy_mean' is None if no run finished.
   """
   of_seeds = {row.diff: _of_seeds(records[records['row'] == row.diff]) for row in rows}
   base = of_seeds.get(BASE, {})

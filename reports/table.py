@@ -18,7 +18,7 @@ difference: to the best hand-designed setting, in points on the same tasks, with
 def render(rows: pd.DataFrame) -> str:
   """Optimizers by horizons: mean ± standard deviation over tasks in %, the best baselines marked.
 
-  A learned optimizer has a second line: its paired difference to the best hand-designed setting
+  A learned optimizer has a second line: its paired difference from the best hand-designed setting
   of each column, in points, with the 95 % bootstrap interval.
 
   Args:
@@ -68,7 +68,7 @@ def _paper(row: Any) -> str:
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-  """A line for each optimizer that is evaluated on classes it was trained on."""
+  """A line for each optimizer that was evaluated on classes it was trained on."""
   seen = rows.dropna(subset='seen_classes').drop_duplicates('optimizer', keep='last')
   return [
     f'note: {row.optimizer} is evaluated on {row.seen_classes:.0f} classes that it or its network '

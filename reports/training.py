@@ -24,7 +24,7 @@ LABELS = {
 }
 RATE = 'effective_learning_rate'
 BAND = 0.2  # opacity
-DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # of the last step
+DIAGNOSTICS = ('restarts', 'taken_hand_designed', 'taken_learned', 'skipped')  # at the last step
 REDUCE = {'min': np.min, 'mean': np.mean, 'max': np.max}  # how HUB's weights are summarized
 
 HUB_LEGEND = 'The weight of the hand-designed side: over entries, logged steps and seeds.'
@@ -40,10 +40,10 @@ class Row(NamedTuple):
 
 def summarize(rows: Sequence[Row], records: pd.DataFrame) -> list[dict[str, Any]]:
   """Mean and standard deviation over seeds: of the last and the lowest evaluation loss, and of the
-  other measures of the model with the lowest one, in the evaluation and in the test.
+  other measures of the model with the lowest loss, in the evaluation and in the test.
 
   Returns:
-    One dict a row; its losses are None where no seed finished. 'paper' has the paper's values.
+    One dict per row; losses are None if no seed finished. 'paper' has the paper's values.
   """
   wide = records.astype({'value': float})  # statistics in double precision
   return [_summary(row, wide[wide['row'] == row.label]) for row in rows]
@@ -88,13 +88,13 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def hub_weights(records: pd.DataFrame) -> str:
-  """A Markdown table of HUB's weights (of its hand-designed side) by layer; '' without a HUB."""
+  """A Markdown table of HUB's weights (on the hand-designed side) by layer; '' without HUB."""
   cells = hub_weight_cells(records)
   return '' if cells.empty else '\n'.join([tables.render(cells, 'markdown'), '', HUB_LEGEND])
 
 
 def hub_weight_cells(records: pd.DataFrame) -> pd.DataFrame:
-  """The cells of that table, without rows if there is no HUB."""
+  """The cells of the table of HUB's weights; no rows without HUB."""
   parts = records['measure'].str.extract(r'^weight_(?P<part>min|mean|max)/(?P<layer>.+)$')
   found = records.astype({'value': float}).join(parts).dropna(subset='layer')
   cells = []
@@ -116,7 +116,7 @@ def curves(
   lines = style.own_and_others(labels, own, rivals)
   with style.context():
     figure, (axes,) = style.panels(1)
-    band = min(BAND, 1 / len(labels))  # many bands on each other would hide the lines
+    band = min(BAND, 1 / len(labels))  # many overlapping bands would hide the lines
     ends = [_draw(axes, chosen[chosen['row'] == row], row, band, **lines[row]) for row in labels]
     axes.set(xlabel='step', ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -129,7 +129,7 @@ def curves(
 
 
 def paths(records: pd.DataFrame) -> Figure:
-  """The path of two coordinates under the first seed, a panel for each optimizer."""
+  """The path of two coordinates for the first seed, one panel per optimizer."""
   shown = list(records[records['measure'].isin(['x_1', 'x_2'])].groupby('row', sort=False))
   with style.context(legend=True):
     figure = Figure(figsize=(1.7 * len(shown) + 0.4, 2.2))
@@ -150,7 +150,7 @@ def _summary(row: Row, records: pd.DataFrame) -> dict[str, Any]:
   values = {
     name: [of_seed.to_numpy() for _, of_seed in table.groupby('seed', sort=False)['value']]
     for name, table in records.groupby('measure', sort=False)
-  }  # measure -> of each seed that has it [steps]
+  }  # measure -> values [steps] of each seed that has it
 
   def last(name: str) -> list[float]:
     return [of_seed[-1] for of_seed in values.get(name, ())]
@@ -205,7 +205,7 @@ def _plus_minus(value: Mapping[str, float] | None) -> str:
 
 
 def _reported(row: Mapping[str, Any], name: str) -> str:
-  """What a paper reports, '' if nothing."""
+  """What a paper reports; '' if nothing."""
   if name not in row.get('paper', ()):
     return ''
   value = row['paper'][name]

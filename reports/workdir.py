@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from l2o.errors import InputError, first_line
 
-# As trainers.harness.folder names them, which reports do not import.
+# The names in trainers.harness.folder, which reports do not import.
 CONFIG = 'config.json'
 DIFF = 'diff.txt'
 VERSIONS = 'versions.json'
@@ -25,24 +25,24 @@ class Workdir(NamedTuple):
 
   path: pathlib.Path
   config: Mapping[str, Any]
-  results: Any  # the content of results.json; None: unfinished
+  results: Any  # the content of results.json; None if unfinished
 
   def __truediv__(self, name: str) -> pathlib.Path:
     return self.path / name
 
   @property
   def is_sweep(self) -> bool:
-    """Whether it has runs inside."""
+    """Whether the run is a sweep, with runs inside."""
     return bool(self.config['sweep'])
 
   @property
   def is_job(self) -> bool:
-    """Whether it trains one network, or those of a sweep do."""
+    """Whether the run, or each run of a sweep, is a training job."""
     return 'train' in self.config
 
   @property
   def seeds(self) -> dict[str, dict[int, pathlib.Path]]:
-    """Of a sweep: the name of a row -> seed -> its run's folder, of all that have begun."""
+    """For a sweep: row name -> seed -> the run's folder, for all runs that have begun."""
     found: dict[str, dict[int, pathlib.Path]] = {}
     for config in sorted(self.path.glob(f'*/seed_*/{CONFIG}')):
       row, seed = config.parent.parent.name, config.parent.name.removeprefix('seed_')
@@ -55,11 +55,11 @@ def load(path: pathlib.Path, results: Any = None) -> Workdir:
   """Reads what a run has left.
 
   Args:
-    path: its workdir.
-    results: the content of results.json, where it is not written yet.
+    path: the run's workdir.
+    results: the content of results.json, if it is not written yet.
 
   Raises:
-    InputError: there is no run, or its config or its results are damaged.
+    InputError: there is no run, or its config or results are damaged.
   """
   if not (path / CONFIG).is_file():
     raise InputError(f'{path} holds no run: it has no {CONFIG}; give the workdir of a run')

@@ -1,4 +1,4 @@
-"""Compares runs: what differs in their configs, and what that does to their measures."""
+"""Compares runs: how their configs differ, and how that changes their measures."""
 
 from reports.compare.document import document, text
 from reports.compare.runs import gather

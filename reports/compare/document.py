@@ -32,7 +32,7 @@ CURVES_NOTE = (
 
 
 def text(found: Gathered) -> str:
-  """Tables of the runs, of their differences and of all tasks together, as plain text."""
+  """Tables of the runs, of their differences and of all tasks combined, as plain text."""
   groups = found.groups
   parts = [_plain(_overview(groups))]
   shown, together = _differences(groups), _together(found)
@@ -145,11 +145,11 @@ def _overall(found: Gathered) -> list[Section]:
   known = _together(found)
   if known is None:
     return []
-  drawn = Drawings([known.figure()]) if len(known.steps) > 1 else None  # one step is no profile
+  drawn = Drawings([known.figure()]) if len(known.steps) > 1 else None  # one step makes no profile
   return section(known.title, drawn, known.table)
 
 
-@functools.lru_cache(maxsize=1)  # seconds of bootstrap, for the text and for the page
+@functools.lru_cache(maxsize=1)  # the bootstrap takes seconds; the text and the page share it
 def _together(found: Gathered) -> overall.Overall | None:
   return overall.of(_comparable(found.groups))
 
@@ -168,7 +168,7 @@ def _curves(groups: Sequence[Group]) -> list[Section]:
 
 
 def _logged(run: Run) -> pd.DataFrame:
-  """What it has measured while it trains or meta-trains."""
+  """What a run has logged while training or meta-training."""
   if run.workdir.is_job:
     return run.measured
   rows = results.read_lines(run.workdir / 'meta_train' / workdir.METRICS)

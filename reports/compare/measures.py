@@ -10,19 +10,19 @@ from reports import bootstrap
 from reports.compare.runs import Group
 
 SAMPLES = 10_000  # of the bootstrap
-JOB = 'best/loss'  # what training jobs are compared by
-LOWEST = 'lowest loss'  # its name
+JOB = 'best/loss'  # the measure by which training jobs are compared
+LOWEST = 'lowest loss'  # the name shown for it
 CELL = ['experiment', 'seed', 'K']
 
 
 class Difference(NamedTuple):
-  """Of a group to the first one, in a measure where both have it."""
+  """The difference of a group from the first one, in a measure that both have."""
 
   measure: str
   mean: float
   low: float  # of the 95 % bootstrap interval over seeds, then tasks
   high: float
-  wins: float  # fraction of pairs in which it is better; half of one if equal
+  wins: float  # fraction of pairs in which the group is better; a tie counts as half
   pairs: int
   seeds: int
 
@@ -51,7 +51,7 @@ def _of_one(measured: pd.DataFrame, is_job: bool) -> Iterator[tuple[str, np.ndar
 
 
 def means(group: Group) -> dict[str, str]:
-  """Measure -> mean over seeds and tasks, as it is shown: accuracy in %."""
+  """Measure -> mean over seeds and tasks, formatted; accuracy in %."""
   is_job = group.runs[0].workdir.is_job
   return {
     name: f'{np.mean([v.mean() for v in seeds.values()]) * (1 if is_job else 100):.4g}'
@@ -66,7 +66,7 @@ def lowest(group: Group) -> dict[int, float]:
 
 
 def differences(first: Group, other: Group) -> list[Difference]:
-  """Paired differences of two groups' measures, on the same seeds and tasks."""
+  """Paired differences between two groups' measures, on the same seeds and tasks."""
   ours, theirs = own(other), own(first)
   is_job = first.runs[0].workdir.is_job
   found = [difference(name, theirs[name], ours[name], is_job) for name in theirs if name in ours]
@@ -76,13 +76,13 @@ def differences(first: Group, other: Group) -> list[Difference]:
 def difference(
   measure: str, first: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], is_job: bool
 ) -> Difference | None:
-  """One of them. Accuracy is in points, and more of it is better; of a job's loss less is.
+  """One paired difference. Higher accuracy (in points) is better; for jobs, lower loss is.
 
   Args:
-    measure: its name.
+    measure: the measure's name.
     first: seed -> values [tasks] of the first group.
-    other: the same, of the group that is compared with it.
-    is_job: whether they are losses.
+    other: the same for the group that is compared with it.
+    is_job: whether the values are losses.
 
   Returns:
     None without a common seed, or if a value is not finite.
@@ -100,12 +100,12 @@ def difference(
 
 
 def together(groups: Mapping[str, Group]) -> pd.DataFrame:
-  """Records of all groups' own optimizers, by the groups' names, and of their rivals once.
+  """Records of each group's own optimizer, under the group's name, and of all rivals once.
 
-  Only the experiments, seeds and horizons that all groups have are kept.
+  Only the experiments, seeds and horizons that all groups have in common are kept.
   """
   mine: list[pd.DataFrame] = []
-  rivals: dict[int, pd.DataFrame] = {}  # of each seed those of the first group that has any
+  rivals: dict[int, pd.DataFrame] = {}  # seed -> rivals of the first group that has any
   common: pd.MultiIndex | None = None
   for name, group in groups.items():
     every = pd.concat([run.measured for run in group.runs])

@@ -1,4 +1,4 @@
-"""All tasks or all seeds of comparable runs together: interquartile means, wins and profiles."""
+"""Comparable runs over all tasks or all seeds: interquartile means, wins and profiles."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from reports.compare.runs import Group, labels
 from reports.page.blocks import Row, Table, columns
 from reports.profiles import Profile
 
-TICKS = 5  # of the profile of training jobs
+TICKS = 5  # on the step axis of the profile of training jobs
 JOBS_NOTE = (
   'Lowest loss: interquartile mean over the seeds that have ended (of fewer than four seeds the '
   'mean), lower is better; a seed without a finite loss counts as infinite here, and is left out '
@@ -32,7 +32,7 @@ class Overall(NamedTuple):
   profiles: Sequence[Profile]
   steps: Sequence[int]  # ticks of the figure
   axis: tuple[str, str]
-  labels: Mapping[str, str]  # of the groups, in the figure
+  labels: Mapping[str, str]  # group -> its name in the figure
 
   def figure(self) -> Figure:
     """The performance profiles."""
@@ -47,7 +47,7 @@ def of(groups: Sequence[Group]) -> Overall | None:
   """Compares groups with the first one; None if fewer than two have ended.
 
   Args:
-    groups: on the same tasks, as `runs.apart` says.
+    groups: groups on the same tasks, as checked by `runs.apart`.
   """
   return _jobs(groups) if groups[0].runs[0].workdir.is_job else _pipelines(groups)
 
@@ -59,7 +59,7 @@ def _pipelines(groups: Sequence[Group]) -> Overall | None:
   found, first = measures.together(ended), next(iter(ended))
   try:
     made = profiles.profiles(found, reference=first)
-  except InputError:  # no seed and horizon that all have
+  except InputError:  # no seed and horizon in common
     return None
   horizons = sorted(found['K'].unique())
   cells = profiles.cells([one for one in made if one.learned], horizons)
@@ -111,7 +111,7 @@ def _job(
 
 
 def _interval(values: np.ndarray, statistic: profiles.Statistic) -> tuple[float, float]:
-  if len(values) < 2 or not np.isfinite(values).all():  # one seed says nothing of others
+  if len(values) < 2 or not np.isfinite(values).all():  # one seed says nothing about others
     return np.nan, np.nan
   return profiles.stratified([values[:, np.newaxis]], statistic, profiles.SAMPLES, 0)
 

@@ -16,7 +16,7 @@ from reports.figures import of_run
 from reports.page import job, progress
 from reports.workdir import Workdir
 
-OUTSIDE = ('seed', 'sweep', 'sweep_seeds', 'first')  # keys that say nothing of a run by itself
+OUTSIDE = ('seed', 'sweep', 'sweep_seeds', 'first')  # ignored when configs are compared
 TASKS = ('meta_evaluate.experiments', 'meta_evaluate.num_tasks', 'feed.evaluation')
 ABSENT = '—'
 DIGITS = 9  # of a git revision
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
   @property
   def state(self) -> str:
-    """How far it is."""
+    """How far the run is."""
     return 'ended' if self.workdir.results is not None else progress.where(self.workdir)
 
   @property
@@ -57,23 +57,23 @@ class Group(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gathered:
-  """What can be shown side by side, and what was given but cannot."""
+  """What can be shown side by side, and what was given but cannot be."""
 
   groups: Sequence[Group]
   left_out: Sequence[str]  # a sentence for each workdir
 
 
 def gather(paths: Sequence[pathlib.Path]) -> Gathered:
-  """Groups the runs, those inside of sweeps too, by config; what was run twice is two groups.
+  """Groups runs by config, including those inside sweeps; a repeated run makes a second group.
 
-  Pipelines are not compared with training jobs: the first run decides, and the others are left out,
+  Pipelines are not compared with training jobs: runs of another kind than the first are left out,
   as are sweeps in which nothing has begun.
 
   Args:
     paths: workdirs of runs and sweeps, finished or not.
 
   Raises:
-    InputError: one of them is no workdir, or nothing is left.
+    InputError: a path is not a workdir, or no run has begun.
   """
   inside = {path: list(_inside(path)) for path in paths}
   every = [run for runs in inside.values() for run in runs]
@@ -105,7 +105,7 @@ def _grouped(runs: Sequence[Run]) -> list[Group]:
   seen: collections.Counter[tuple[str, int]] = collections.Counter()
   for run in runs:
     config = json.dumps(run.config, sort_keys=True)
-    again = seen[config, run.seed]  # a run that was repeated, as with another revision
+    again = seen[config, run.seed]  # a repeated run, for example with another revision
     seen[config, run.seed] += 1
     grouped.setdefault((config, again), []).append(run)
   names = [run.name for run in runs]
@@ -136,7 +136,7 @@ def _evaluated(one: Workdir) -> pd.DataFrame:
 
 
 def _common_name(runs: Sequence[Run], names: Sequence[str]) -> str:
-  """The folder of the runs if no other of these names lies in it."""
+  """The folder of the runs if it holds no other of these names."""
   if len(runs) == 1:
     return runs[0].name
   parent = runs[0].name.rpartition('/')[0]
@@ -145,7 +145,7 @@ def _common_name(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 
 def labels(groups: Sequence[Group]) -> dict[str, str]:
-  """Name of a group -> what a figure, which has little room, calls it: without common folders.
+  """Name of a group -> its short name in figures, without common folders.
 
   Example:
     >>> labels([Group('runs/x/adam', []), Group('runs/y', [])])
@@ -160,7 +160,7 @@ def labels(groups: Sequence[Group]) -> dict[str, str]:
 def differing(groups: Sequence[Group]) -> dict[str, list[str]]:
   """Config keys in which groups differ -> the value of each, as JSON.
 
-  A block that some do not have is one key.
+  A block that some groups lack counts as one key.
   """
   return dict(_differing([group.runs[0].config for group in groups], ''))
 

@@ -1,10 +1,10 @@
-"""Draws the figures of runs again, in the style of today.
+"""Redraws the figures of runs in the current style.
 
 python -m reports.figures RUN… [--out=FOLDER]
 
-A RUN is the workdir of a finished run or sweep, whose `figures/` is written again, or a file of
-records (records.csv.gz) or of what an L3RS did (trace.npz), which needs --out: its figures have its
-name in front of theirs.
+A RUN is the workdir of a finished run or sweep, whose `figures/` is rewritten, or a file of records
+(records.csv.gz) or of an L3RS's trace (trace.npz). A file needs --out, and its name becomes a
+prefix of its figures' names.
 """
 
 import argparse

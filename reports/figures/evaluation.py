@@ -17,11 +17,11 @@ def accuracy_against_steps(rows: pd.DataFrame, only: str | None = None) -> Figur
   """Accuracy at each horizon, of learned optimizers and of each family's best rate there.
 
   The best families have a colour, the others are grey; the band is the 95 % bootstrap interval of
-  the first learned optimizer's mean over tasks, where the rows have it.
+  the first learned optimizer's mean over tasks, if the rows have it.
 
   Args:
     rows: from `results.frame`.
-    only: the experiment to draw; the colours are those of all.
+    only: the experiment to draw, in the same colours as among all.
   """
   with style.context():
     names, ours = [only] if only else results.experiments(rows), results.learned(rows)
@@ -83,7 +83,7 @@ def speedup_curve(rows: pd.DataFrame, only: str | None = None) -> Figure:
 
 
 def _drawn(axes: Axes, curves: dict[str, pd.Series], lines: dict, marker: str = 'o') -> list[End]:
-  """Draws a curve of each family; returns the ends to name, those of grey lines as one."""
+  """Draws a curve for each family; returns the line ends to name, with one for all grey lines."""
   ends, grey = [], []
   for family, curve in curves.items():
     line = lines[family]
@@ -113,7 +113,7 @@ def _paper(axes: Axes, paper: pd.Series, optimizer: str) -> list[End]:
 
 
 def _ratio(ours: pd.Series, theirs: pd.Series) -> pd.Series:
-  """Over the accuracies that both curves pass through; elsewhere the ratio is unknown."""
+  """The ratio at accuracies that both curves pass through; elsewhere it is unknown."""
   low, high = max(ours.iloc[0], theirs.iloc[0]), min(ours.max(), theirs.max())
   targets = np.linspace(low, high, TARGETS) if high > low else np.empty(0)
   needed = [

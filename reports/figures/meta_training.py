@@ -1,6 +1,6 @@
 """The figure of meta-training.
 
-Very many dots are rasterized, in files of vector graphics, so that they stay small.
+If there are very many dots, they are rasterized, to keep vector graphics files small.
 """
 
 from collections.abc import Mapping, Sequence

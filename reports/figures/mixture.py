@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from reports.figures import style
 from reports.figures.style import COLOURS, COLUMN, INK
 
-NAMED_LAYERS = 12  # with more, a layer is a row of a heat map instead of a line with a name
-NAME_HEIGHT = 0.032  # of a name, in heights of a heat map
+NAMED_LAYERS = 12  # with more, layers are rows of a heat map instead of named lines
+NAME_HEIGHT = 0.032  # of a name, as a fraction of a heat map's height
 
 
 def mixture_against_step(
@@ -21,7 +21,7 @@ def mixture_against_step(
 ) -> Figure:
   """The choices of an L3RS: mu and lambda against the step, averaged and by layer.
 
-  With many layers, heat maps show the share of each direction except the prevailing one, which has
+  With many layers, heat maps show the share of each direction except the dominant one, which has
   the rest.
 
   Args:
@@ -93,7 +93,7 @@ def _maps(shares: Mapping[str, np.ndarray], norms: np.ndarray, layers: Sequence[
 def _map(
   axes: Axes, values: np.ndarray, norm: mpl.colors.Normalize, title: str
 ) -> mpl.image.AxesImage:
-  """Values [K, layers], the first layer on top."""
+  """Draws values [K, layers], with the first layer on top."""
   steps, layers = values.shape
   axes.set(title=title, xlabel='step')
   axes.tick_params(axis='y', length=0, labelsize=style.NAME_SIZE)
@@ -108,9 +108,9 @@ def _kind(layer: str) -> str:
 
 
 def _name_layers(panels: Sequence[Axes], layers: Sequence[str]) -> None:
-  """Names the layers, or each run of one kind and module where they are too many.
+  """Names the layers or, if there are too many, each run of layers of one module and kind.
 
-  A white line parts the kinds.
+  A white line separates the kinds.
   """
   kinds, rows = [_kind(layer) for layer in layers], len(layers)
   for axes in panels:

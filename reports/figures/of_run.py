@@ -62,7 +62,7 @@ def optimizer_of(config: Mapping[str, Any]) -> str:
 
 
 def of_jobs(run: Workdir) -> dict[str, Figure]:
-  """The figures of a sweep of training jobs, of those that have ended."""
+  """The figures of a sweep of training jobs, from the jobs that have ended."""
   rows = [training.Row(row['table']) for row in run.config['sweep']]
   drawn = training.make(rows, jobs_records(run))[1]
   first = {row: next(iter(seeds.values())) for row, seeds in run.seeds.items()}
@@ -80,10 +80,10 @@ def jobs_records(run: Workdir) -> pd.DataFrame:
 
 
 def of_records(path: pathlib.Path) -> dict[str, Figure]:
-  """The figures that a file of records has the numbers for.
+  """The figures that can be drawn from a file of records.
 
   Raises:
-    InputError: it is missing or damaged.
+    InputError: the file is missing or damaged.
   """
   table = records.read(path, 'give a file of records')
   drawn = {}
@@ -95,7 +95,7 @@ def of_records(path: pathlib.Path) -> dict[str, Figure]:
 
 
 def pictures_of(folders: Mapping[str, pathlib.Path]) -> dict[str, Figure]:
-  """The figure of the reconstructions, of those runs that have made one. `folders`: by name."""
+  """The figure of the reconstructions of all runs that made one. `folders`: name -> folder."""
   found = {}
   for name, folder in folders.items():
     if (folder / workdir.PICTURE).is_file():

@@ -16,25 +16,25 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 # Okabe and Ito's palette: distinct to colour-blind readers, and in print.
 LEARNED = '#D55E00'
-INK = '#1A1A1A'  # text and axes; on a page they have the colour of its text
+INK = '#1A1A1A'  # text and axes; on a page they take the colour of its text
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', INK)
 OTHERS = '#A8A8A8'  # families beyond those with a colour
 # Names in light colours are darker than their lines, so that they can be read on white.
 NAMES = {'#E69F00': '#946500', '#56B4E9': '#1F7DB3', '#CC79A7': '#A3527F', OTHERS: '#6E6E6E'}
-# Neither its dark nor its light end is lost on white or on a dark page.
+# Both its dark and its light end stay visible on a white and on a dark page.
 SCALE = mpl.colors.ListedColormap(mpl.colormaps['viridis'](np.linspace(0.15, 0.9, 256)))
 DASHES = ('-', '--', ':', '-.', (0, (6, 2, 1, 2, 1, 2)))
 
-COLUMN = 3.4  # inches: a column of a paper; a figure with two panels in a row has the text's width
+COLUMN = 3.4  # inches: a paper's column; a figure with two panels in a row has the text's width
 LEFT, RIGHT, BOTTOM, TOP = 0.52, 1.02, 0.42, 0.26  # inches around a panel; names are on the right
 HEIGHT = 2.5  # inches of a panel with its margins
 COLUMNS = 2  # panels in a row
-NAME = 17  # characters of a line of a name
+NAME = 17  # characters per line of a name
 NAME_SIZE = 6.5  # points
-SMALLEST = 0.6  # of that, where many names stand beside a panel
-LINE = 1.2  # of the size of a name: the distance of its lines
+SMALLEST = 0.6  # fraction of that size, if many names stand beside a panel
+LINE = 1.2  # line spacing of a name, as a fraction of its size
 DPI = 160
-FEW = 5  # below this ratio, evenly spaced numbers
+FEW = 5  # below this ratio of its ends, an axis has evenly spaced numbers
 DECADES = 100  # above this ratio of its ends, a logarithmic axis has powers of ten
 STYLE = {
   'axes.edgecolor': INK,
@@ -63,7 +63,7 @@ WITH_LEGEND = STYLE | {'figure.constrained_layout.use': True}  # for figures wit
 
 
 class End(NamedTuple):
-  """The end of a line, in the data's coordinates, and the name to write beside it."""
+  """The end of a line, in data coordinates, and the name to write beside it."""
 
   x: float
   y: float
@@ -106,9 +106,9 @@ def hand_designed(names: Sequence[str], leading: Sequence[str]) -> dict[str, dic
 def own_and_others(
   names: Sequence[str], own: str | None, rivals: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-  """Name -> its line: the own one is the thickest, the others are in the cycle of colours.
+  """Name -> its line: `own` is the thickest, and the others cycle through the colours.
 
-  Of those, `rivals`, the hand-designed ones beside learned ones, are thin and grey.
+  Except `rivals`, hand-designed optimizers beside learned ones, which are thin and grey.
   """
   coloured = itertools.cycle(itertools.product(DASHES, COLOURS))
   grey = itertools.cycle(DASHES)
@@ -127,7 +127,7 @@ def own_and_others(
 def name_ends(axes: Axes, ends: Sequence[End]) -> None:
   """Writes each line's name to the right of the panel, near its end and clear of the others.
 
-  Call it last: the limits of the axes are final afterwards.
+  Call it last: it fixes the limits of the axes.
   """
   ends = [end for end in ends if np.isfinite(end.y)]
   if not ends:
@@ -154,14 +154,14 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
 
 
 def spread(wanted: Sequence[float], heights: Sequence[float]) -> np.ndarray:
-  """Positions in [0, 1] of labels that do not overlap, as close to the wanted ones as can be.
+  """Positions in [0, 1] of labels that do not overlap, as close as possible to the wanted ones.
 
-  They keep their order; the sum of squared distances is the least possible. Labels that do not fit
-  begin at 0 and go beyond 1.
+  They keep their order and minimize the sum of squared distances. Labels that do not fit begin at
+  0 and go beyond 1.
 
-  Source: with z = position - total height of the labels below, the condition is that z ascends;
-  bounds of an isotonic regression are clipped to (R. E. Barlow et al., "Statistical Inference under
-  Order Restrictions", 1972).
+  Source: with z = position - total height of the labels below, the condition is that z ascends; the
+  bounds are met by clipping the isotonic regression (R. E. Barlow et al., "Statistical Inference
+  under Order Restrictions", 1972).
 
   Example:
     >>> spread([0.5, 0.5, 0.9], [0.2, 0.2, 0.2]).round(2).tolist()
@@ -180,7 +180,7 @@ def spread(wanted: Sequence[float], heights: Sequence[float]) -> np.ndarray:
 
 
 def wrapped(name: str) -> str:
-  """A name in lines of at most `NAME` characters, between words where it can be.
+  """A name in lines of at most `NAME` characters, broken between words where possible.
 
   Example:
     >>> wrapped('schedule_free_adamw_constant')
@@ -192,7 +192,7 @@ def wrapped(name: str) -> str:
 
 
 def percent(digits: int = 4) -> FuncFormatter:
-  """Formats a fraction of 1 in %, with as many digits as it needs up to these."""
+  """Formats a fraction of 1 in %, with as many digits as needed, at most `digits`."""
   return FuncFormatter(lambda x, _: f'{100 * x:.{digits}g}%')
 
 
@@ -210,7 +210,7 @@ def log_values(axes: Axes) -> None:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-  """Plain numbers on a logarithmic axis that spans few powers of ten, and no others between."""
+  """Plain numbers on a logarithmic axis that spans few powers of ten; no minor labels."""
   axis.set_minor_formatter(NullFormatter())
   if high < DECADES * low:
     few = high < FEW * low  # 1, 2 and 5 would leave one number or none
@@ -226,6 +226,6 @@ def context(legend: bool = False) -> Any:
 def png(figure: Figure) -> bytes:
   """The figure as a PNG of `DPI`; equal figures give equal bytes."""
   content = io.BytesIO()
-  FigureCanvasAgg(figure)  # a figure that was drawn as SVG before has another canvas
+  FigureCanvasAgg(figure)  # a figure that was drawn as SVG before has a different canvas
   figure.savefig(content, dpi=DPI, metadata={'Software': None})
   return content.getvalue()

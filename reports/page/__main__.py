@@ -1,9 +1,9 @@
-"""Makes the page of runs, of unfinished ones too.
+"""Makes the page of each run, finished or not.
 
 python -m reports.page RUN…
 
 Writes report.html into each workdir. The page of an unfinished run says so in its first line, with
-the stage it is in.
+the stage that the run is in.
 """
 
 import argparse

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 class Link(NamedTuple):
-  """A cell that leads to another file, by its path from the page."""
+  """A cell that links to another file, by its path relative to the page."""
 
   text: str
   href: str
@@ -38,7 +38,7 @@ class Table(NamedTuple):
 
 
 class Drawings(NamedTuple):
-  """Figures side by side, where there is room."""
+  """Figures, side by side if there is room."""
 
   figures: Sequence[Figure]
   caption: str = ''
@@ -53,7 +53,7 @@ class Values(NamedTuple):
 
 
 class Code(NamedTuple):
-  """Text as it is; with a title, it opens at a click."""
+  """Verbatim text; if it has a title, it opens at a click."""
 
   text: str
   title: str = ''
@@ -71,7 +71,7 @@ Block = Table | Drawings | Values | Code | Text
 
 
 class Section(NamedTuple):
-  """A heading and what stands under it."""
+  """A heading and the blocks under it."""
 
   title: str
   blocks: Sequence[Block]
@@ -81,7 +81,7 @@ class Document(NamedTuple):
   """A whole page."""
 
   title: str
-  status: str  # '' for what is finished; otherwise the first line of the page
+  status: str  # '' if finished; otherwise the first line of the page
   question: str
   verdict: str
   main: Sequence[Block]  # directly under the verdict
@@ -89,7 +89,7 @@ class Document(NamedTuple):
 
 
 def counted(number: int, what: str) -> str:
-  """A number of things.
+  """A number of things, as text.
 
   Example:
     >>> counted(1, 'seed'), counted(3, 'seed')
@@ -99,7 +99,7 @@ def counted(number: int, what: str) -> str:
 
 
 def section(title: str, *blocks: Block | None) -> list[Section]:
-  """A section of those blocks that are there; none without any.
+  """A list with a section of the blocks that are not None; empty if all are None.
 
   Example:
     >>> section('Config', None, Text(['as the file says']))

@@ -1,4 +1,4 @@
-"""The page of a training job: its losses, and what it measured at its end."""
+"""The page of a training job: its losses, and its measures at the end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +45,7 @@ def subject(config: Mapping[str, Any]) -> str:
 
 
 def records_of(run: Workdir) -> pd.DataFrame:
-  """The records of a job; of an unfinished one, what it has logged so far."""
+  """The records of a job; for an unfinished job, what it has logged so far."""
   name = of_run.optimizer_of(run.config)
   if run.results is not None and (run / records.FILE).is_file():
     return records.gather({name: [records.read(run / records.FILE, of_run.AGAIN)]})

@@ -14,8 +14,8 @@ def make(path: pathlib.Path, results: Any = None) -> str:
   """The page of a run, a sweep or a training job, finished or not.
 
   Args:
-    path: its workdir.
-    results: the content of results.json, where it is not written yet.
+    path: the run's workdir.
+    results: the content of results.json, if it is not written yet.
 
   Raises:
     InputError: there is no run, or a file that the page needs is damaged.
@@ -24,7 +24,7 @@ def make(path: pathlib.Path, results: Any = None) -> str:
 
 
 def document(run: Workdir) -> Document:
-  """What the page shows."""
+  """The page as blocks."""
   if run.is_sweep:
     return sweep.document(run)
   return job.document(run) if run.is_job else pipeline.document(run)

@@ -13,7 +13,7 @@ UNKNOWN = 'not recorded'
 
 
 def times(run: Workdir) -> list[Section]:
-  """What each stage has taken."""
+  """The time that each stage has taken."""
   rows = [_time(stage) for stage in progress.stages(run)]
   names = ('stage', 'done', 'of', 'unit', 'seconds', 'per second', 'starts', 'devices')
   numeric = ('done', 'of', 'seconds', 'per second', 'starts')
@@ -37,7 +37,7 @@ def _time(stage: progress.Stage) -> Row:
 
 
 def config(run: Workdir) -> list[Section]:
-  """The config, after its difference to the config file's default."""
+  """The difference from the config file's default, and then the whole config."""
   changes = workdir.text(run / workdir.DIFF).rstrip()
   whole = json.dumps(run.config, indent=1)
   return section(
@@ -49,7 +49,7 @@ def config(run: Workdir) -> list[Section]:
 
 
 def versions(run: Workdir) -> list[Section]:
-  """Revision, Python and packages of each start."""
+  """The versions of code, Python and packages at each start."""
   if not (run / workdir.VERSIONS).is_file():
     return section('Versions', Text([UNKNOWN]))
   starts = workdir.read(run / workdir.VERSIONS)

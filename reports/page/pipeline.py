@@ -28,7 +28,7 @@ from reports.page.blocks import (
 )
 from reports.workdir import Workdir
 
-MOST = 600  # rows of the table; of larger grids the best setting at each horizon
+MOST = 600  # rows of the table; with more, only the best setting at each horizon
 HINT = 'Point at a figure for its values.'
 
 
@@ -70,7 +70,7 @@ def _caption(rows: pd.DataFrame) -> str:
 
 
 def of_rows(rows: pd.DataFrame) -> Table:
-  """The rows of results.json; `rows`: of `results.frame`."""
+  """The rows of results.json as a table; `rows`: from `results.frame`."""
   shown, note = rows, f'± standard deviation over tasks. {_marks(rows)}'
   if len(rows) > MOST:
     best = rows.groupby(['experiment', 'family', 'num_steps'])['accuracy_mean'].idxmax()
@@ -167,7 +167,7 @@ def _behaviour(run: Workdir) -> list[Section]:
 
 
 def learned_optimizer(run: Workdir) -> list[Section]:
-  """The file of the learned optimizer: what it is, and how to load it."""
+  """The learned optimizer's file: what it holds, and how to load it."""
   path, title = run / workdir.OPTIMIZER, 'Learned optimizer'
   if not path.is_file():
     return []
@@ -201,7 +201,7 @@ def _size(shape: list[int]) -> int:
 
 
 def _so_far(run: Workdir) -> list[Section]:
-  """What an unfinished run has measured."""
+  """What an unfinished run has measured so far."""
   spec = run.config['meta_evaluate']
   logged = results.read_lines(run / 'meta_evaluate' / workdir.METRICS)
   places = itertools.product(

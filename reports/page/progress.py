@@ -1,4 +1,4 @@
-"""How far a run is, from what its stages have logged."""
+"""The progress of a run, from what its stages have logged."""
 
 import pathlib
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from reports.workdir import Workdir
 class Stage(NamedTuple):
   """A stage of a run."""
 
-  name: str  # of its folder
+  name: str  # the folder's name
   unit: str
-  done: int  # as far as it has logged
+  done: int  # as far as logged
   total: int
   times: list[Mapping[str, Any]]  # of each start: steps, seconds and devices
 

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from reports.page import svg
 from reports.page.blocks import Document
 
-POINTS = 600  # of the figures of a block that show their values
+POINTS = 600  # per block of figures that show their values
 HERE = pathlib.Path(__file__).parent
 
 
 def render(document: Document) -> str:
-  """The page; equal documents give equal pages.
+  """The page as HTML; equal documents give equal pages.
 
   All text is escaped; only the figures, which `svg.inline` makes, and the page's own style and
   script go in as they are.

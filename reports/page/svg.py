@@ -1,4 +1,4 @@
-"""A figure as SVG inside a page: the page's fonts and colours, and the values of its points."""
+"""A figure as SVG inside a page, with the page's fonts and colours, and its points' values."""
 
 import io
 import re
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import INK, NAMES
 
-DPI = 110  # of rasterized parts
-FEWEST = 6  # points of a line that show their values
-# Text stays text, and names inside do not change between runs.
+DPI = 110  # resolution of rasterized parts
+FEWEST = 6  # points of a line that show their values, at least
+# Text stays text, and ids inside do not change between runs.
 SETTINGS = {'svg.fonttype': 'none', 'svg.hashsalt': 'l2o', 'path.simplify_threshold': 0.3}
 UNDATED = {'Date': None, 'Creator': None, 'Format': None, 'Type': None}
 # The page has its own shades of these, lighter ones when it is dark.
@@ -30,7 +30,7 @@ NAMESPACE = re.compile(r'\{[^}]*\}')
 REFERENCE = re.compile(r'(?:url\(#|href="#)([^)"]+)')
 FINE, COARSE = re.compile(r'(\d\.\d\d)\d+'), re.compile(r'(\d\.\d)\d+')  # numbers' last digits
 WHOLE = re.compile(r'\.0(?=\s|$)')
-FONT = re.compile(r'font-family: [^;]*;?')  # the page's is used
+FONT = re.compile(r'font-family: [^;]*;?')  # the page's font is used
 PLACES = ('d', 'x', 'y', 'transform')
 
 
@@ -48,12 +48,12 @@ def inline(figure: Figure, prefix: str, most: int) -> Inline:
   """The figure as an element of a page; equal figures give equal elements.
 
   Args:
-    figure: a matplotlib figure. Ink has the colour of the page's text, white that of its paper; see
-      `SHADES`.
-    prefix: stands before the names of its parts, which are unique in a page.
-    most: points that show their values.
+    figure: a matplotlib figure. Ink takes the colour of the page's text, white that of its
+      background; see `SHADES`.
+    prefix: makes the ids of its parts unique in the page.
+    most: the most points that show their values.
   """
-  figure.set_dpi(72)  # SVG's own, so that a pixel is a point
+  figure.set_dpi(72)  # SVG's resolution, so that a pixel is a point
   content = io.BytesIO()
   with mpl.rc_context(SETTINGS):
     figure.savefig(content, format='svg', dpi=DPI, metadata=UNDATED, transparent=True)
@@ -101,7 +101,7 @@ def _data(axes: Axes) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _words(label: str) -> str:
-  """An axis' label without its mathematics."""
+  """An axis label without mathematical markup."""
   return label.replace('$', '').replace('\\', '')
 
 
@@ -111,7 +111,7 @@ def _value(axis: Any, value: float) -> str:
 
 
 def _plain(root: ET.Element, prefix: str) -> None:
-  """Drops what an element of a page does not need, and numbers' last digits, in place."""
+  """Drops what a page does not need, and the last digits of numbers, in place."""
   used = set(REFERENCE.findall(ET.tostring(root, encoding='unicode')))
   for parent in list(root.iter()):
     for child in list(parent):
@@ -125,7 +125,7 @@ def _plain(root: ET.Element, prefix: str) -> None:
     found = {NAMESPACE.sub('', name): value for name, value in element.attrib.items()}
     if found.get('id') not in used:
       found.pop('id', None)
-    shape = 'id' in found  # a marker, which is drawn many times, keeps its digits
+    shape = 'id' in found  # a marker, which is reused many times, keeps its digits
     element.attrib.clear()
     for name, value in found.items():
       element.set(name, _attribute(name, value, prefix, shape))

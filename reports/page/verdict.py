@@ -1,4 +1,4 @@
-"""The question that a pipeline's config asks, and what its results answer, each in a sentence."""
+"""The question that a pipeline's config asks and the answer of its results, in a sentence each."""
 
 import math
 import pathlib
@@ -50,7 +50,7 @@ def _origin(config: Mapping[str, Any]) -> str:
 
 
 def _on(run: Workdir) -> str:
-  """Where it is evaluated: on unseen classes only where the run has made sure of that."""
+  """Where it is evaluated; calls classes unseen only if the run has checked that."""
   experiments = run.config['meta_evaluate']['experiments']
   places = ', '.join(f'{name}: {where["source"]}' for name, where in sorted(experiments.items()))
   from_file = run.config['rule']['name'] == 'artifact'
@@ -102,7 +102,7 @@ def _tuned(row: pd.Series) -> str:
 
 
 def _longest(own: pd.DataFrame) -> Any:
-  """The row of the first experiment at the longest horizon that it was meta-trained for."""
+  """The row of the first experiment at the longest horizon of its meta-training."""
   first = own[own['experiment'] == own['experiment'].iloc[0]]
   within = first[first['beyond_horizon'].isna()]
   chosen = within if len(within) else first
