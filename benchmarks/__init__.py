@@ -1,1 +1,1 @@
-"""Measurements, run by hand and printed as ratios."""
+"""Benchmarks, run by hand; they print ratios."""

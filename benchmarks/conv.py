@@ -3,11 +3,10 @@
 python -m benchmarks.conv [--network=resnet|efficientnet|resnet20] [--steps=20] [--mapped=0]
 
 Prints the time of a training step (Adam, batch 32, 32x32 images) as ratios to flax's convolution
-outside of a loop; both sides in one run, alternating, with donated state, the best of several
-repetitions. Networks: a batch-normalised ResNet-8 with stem stride 2, whose convolutions are dense,
-EfficientNet-Lite0, half of whose convolutions are depthwise, and the CIFAR ResNet-20. With
---mapped=64 a step trains 64 networks at once, each on images of its own, as in meta-training on a
-GPU.
+outside a loop: both sides alternate in one run, with donated state, and the best of several
+repetitions counts. Networks: a batch-normalised ResNet-8 with stem stride 2, whose convolutions are
+dense, EfficientNet-Lite0, half of whose convolutions are depthwise, and the CIFAR ResNet-20. With
+--mapped=64 a step trains 64 networks at once, each on its own images, as in meta-training on a GPU.
 """
 
 import time

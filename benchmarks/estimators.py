@@ -1,12 +1,12 @@
-"""Variance and bias of the meta-gradient's estimators against their cost in inner steps.
+"""Variance and bias of meta-gradient estimators against their cost in inner steps.
 
 python -m benchmarks.estimators [--samples=1000] [--figure=docs/figures/estimators.png]
 
-Estimates of single particles, from windows spread evenly over the episode, on a quadratic of two
+Estimates of single particles, from windows spread evenly over the episode, on a quadratic with two
 meta-parameters and on the training of a small MLP with eight. Variance and bias are relative to the
-length of the exact gradient: tr Cov / |g|^2 and |mean - g| / |g|, beside the latter's length if it
-were noise alone. N particles have a variance N times smaller and cost N times as much, so the
-column "at equal cost" is the variance of as many particles as one episode's inner steps pay for.
+length of the exact gradient: tr Cov / |g|^2 and |mean - g| / |g|, next to the bias expected from
+noise alone. N particles have a variance N times smaller and cost N times as much, so the column
+"at equal cost" is the variance of as many particles as one episode's inner steps pay for.
 """
 
 import pathlib
@@ -51,10 +51,10 @@ class Problem(NamedTuple):
 class Measured(NamedTuple):
   """An estimator on a problem, relative to the exact gradient."""
 
-  steps: int  # inner steps of an estimate
+  steps: int  # inner steps per estimate
   variance: float
   bias: float
-  error: float  # what the bias would be by noise alone
+  error: float  # the bias expected from noise alone
 
 
 def quadratic() -> Problem:
@@ -94,7 +94,7 @@ def exact(problem: Problem) -> np.ndarray:
 def samples(
   online: OnlineEstimator, problem: Problem, windows: int, count: int
 ) -> tuple[np.ndarray, int]:
-  """Estimates [count, windows, P] after as many windows to spread out; inner steps of each."""
+  """Estimates [count, windows, P] after as many windows of burn-in; inner steps of each."""
 
   def one(key: jax.Array, theta: Theta, tasks: TaskBatch) -> tuple[jax.Array, jax.Array]:
     def step(state: Any, number: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
@@ -111,7 +111,7 @@ def samples(
 
 
 def measure(spec: Mapping[str, Any], problem: Problem, window: int, true: np.ndarray) -> Measured:
-  """An estimator with windows of this length."""
+  """Measures an estimator with windows of this length."""
   arguments = {**spec, 'window': window, 'particles': 1}
   online = build(ONLINE, arguments, 'estimator', unroll=problem.unroll)
   windows = -(-problem.horizon // window)
@@ -124,7 +124,7 @@ def measure(spec: Mapping[str, Any], problem: Problem, window: int, true: np.nda
 
 
 def figure(results: Mapping[str, Mapping[str, Mapping[int, Measured]]]) -> Figure:
-  """Variance against inner steps, a panel for each problem; those that are biased are dashed."""
+  """Variance against inner steps, one panel per problem; biased estimators are dashed."""
   with style.context():
     drawn, panels = style.panels(len(results))
     for axes, (problem, rows) in zip(panels, results.items(), strict=True):

@@ -3,11 +3,11 @@
 python -m benchmarks.input [--images=1024] [--rounds=3]
 
 JPEG images of 500 x 375 pixels, decoded, cropped at random to 224 x 224, flipped and run through
-AutoAugment: images a second of a plain loop over the same images and transforms, and of the
-pipeline with threads and with worker processes, in turns, the medians of the rounds. Worker
-processes are timed from their first batch on, since they start once a stage. `waits`: the share of
-a step that the device waits for its batch if a step takes twice as long as the reading of its
-batch; the step is a pause, as of a device that leaves the host's cores alone.
+AutoAugment: images per second of a plain loop over the same images and transforms, and of the
+pipeline with threads and with worker processes, in turns, as medians over the rounds. Worker
+processes are timed from their first batch on, since they start once per stage. `waits`: the share
+of a step that the device waits for its batch if a step takes twice as long as reading its batch;
+the step is a pause, like that of a device that leaves the host's cores alone.
 """
 
 import io
@@ -40,7 +40,7 @@ WAYS = {
 
 
 class Pictures:
-  """Sixteen pictures of smooth noise, decoded anew whenever they are asked for."""
+  """Sixteen pictures of smooth noise, decoded anew at each access."""
 
   def __init__(self) -> None:
     rng = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def step(number: int) -> Step:
 
 
 def plain(read: Reader, steps: int) -> float:
-  """Images a second of a loop."""
+  """Images per second of a plain loop."""
   begun = time.perf_counter()
   for number in range(steps):
     np.stack([read(i, (0, number, 0, row)) for row, i in enumerate(step(number).index)])
@@ -71,7 +71,7 @@ def plain(read: Reader, steps: int) -> float:
 
 
 def piped(read: Reader, steps: int, reading: Reading, pause: float = 0.0) -> tuple[float, float]:
-  """Images a second of the pipeline, and the share of the time that its caller waits."""
+  """Images per second of the pipeline, and the share of the time that its caller waits."""
   batches, waited = Batches(read, step, 0, steps + 1, reading), 0.0
   next(batches)  # by now the readers have started
   begun = time.perf_counter()
@@ -86,7 +86,7 @@ def piped(read: Reader, steps: int, reading: Reading, pause: float = 0.0) -> tup
 
 
 def measure(read: Reader, steps: int) -> dict[str, tuple[float, float]]:
-  """Way -> images a second, and the share of waiting at steps twice as long as the reading."""
+  """Way -> images per second, and the share of waiting at steps twice as long as reading."""
   found = {'plain loop': (plain(read, steps), float('nan'))}
   for name, reading in WAYS.items():
     rate, _ = piped(read, steps, reading)
@@ -96,12 +96,12 @@ def measure(read: Reader, steps: int) -> dict[str, tuple[float, float]]:
 
 
 def median(rounds: list[dict[str, tuple[float, float]]], name: str, part: int) -> float:
-  """Of one number over the rounds."""
+  """The median of one number over the rounds."""
   return float(np.median([found[name][part] for found in rounds]))
 
 
 def main(_: Any) -> None:
-  """Measures and prints."""
+  """Measures and prints the results."""
   read = Reader(Pictures(), transforms.build(TRANSFORMS, 'transforms'))
   steps = max(1, _IMAGES.value // BATCH)
   rounds = [measure(read, steps) for _ in range(_ROUNDS.value)]

@@ -4,8 +4,8 @@ python -m benchmarks.meta_throughput [--network=mlp|resnet]
 
 One generation (population 32, 4 tasks, K = 20, batch 32) for each way of running candidates and
 tasks, as the ratio of its inner steps per second to those of a raw jitted loop of optax.adam steps
-on one copy of the same network, data and devices. Both sides in one run, alternating, the best of
-several repetitions; either may use all cores.
+on one copy of the same network, data and devices. Both sides alternate in one run, and the best of
+several repetitions counts; either may use all cores.
 """
 
 import time
@@ -40,20 +40,20 @@ SHAPES = {'mlp': (28, 28, 1), 'resnet': (32, 32, 3)}
 LOOPS, MIXED, VECTORS = ('sequential',) * 2, ('sequential', 'vectorized'), ('vectorized',) * 2
 WAYS = {  # on a CPU: (devices, how candidates and tasks run)
   'mlp': [(d, *way) for way in (LOOPS, MIXED, VECTORS) for d in (1, 2)],
-  'resnet': [(1, *LOOPS), (2, *LOOPS)],  # vectorized convolutions on a CPU are hopeless
+  'resnet': [(1, *LOOPS), (2, *LOOPS)],  # vectorized convolutions are far too slow on a CPU
 }
 _NETWORK = flags.DEFINE_enum('network', 'mlp', list(NETWORKS), 'Which network to measure.')
 
 
 def ways(network: str) -> list[tuple[int, str, str]]:
-  """Those that suit the devices at hand: (devices, how candidates run, how tasks run)."""
+  """The ways for the devices at hand: (devices, how candidates run, how tasks run)."""
   if jax.default_backend() == 'cpu':
     return WAYS[network]
   return [(jax.device_count(), *way) for way in (LOOPS, MIXED, VECTORS)]
 
 
 def raw_loop(task: Task, store: Any, drawn: Any) -> tuple[Callable[[], Any], int]:
-  """K steps of optax.adam on one copy, and how many inner steps that is."""
+  """K steps of optax.adam on one copy of the network, and the number of inner steps."""
   tx = optax.with_extra_args_support(optax.adam(1e-3))
   params, model_state = task.init(jax.random.key(0))
   batches = jax.tree.map(lambda x: x[0], drawn['train'])
@@ -78,7 +78,7 @@ def raw_loop(task: Task, store: Any, drawn: Any) -> tuple[Callable[[], Any], int
 def generation(
   task: Task, store: Any, drawn: Any, devices: int, candidates: str, tasks: str
 ) -> tuple[Callable[[], Any], int]:
-  """One estimate of the meta-gradient, and how many inner steps that is."""
+  """One estimate of the meta-gradient, and its number of inner steps."""
   rule = l2o.rule('l3rs')
   mesh = meshes.make_mesh(population=devices)
   objective = meta_loss(rule, task, on_device(tasks))

@@ -1,10 +1,10 @@
-"""The memory that `--plan` announces against what a process takes for it.
+"""The memory that `--plan` announces against what a process takes.
 
 python -m benchmarks.plan_memory
 
-Programs on one device of this machine, with black images in place of data, each in a process of
-its own: the peak of `--plan`, and the most memory that the process had while its arguments lay
-there and the program ran, less what it had before, by Linux's count (VmHWM).
+Programs on one device of this machine, with black images in place of data, each in its own
+process: the peak according to `--plan`, and the most memory that the process held while its
+arguments were allocated and the program ran, less what it held before, as Linux counts it (VmHWM).
 """
 
 import gc
@@ -35,7 +35,7 @@ def resnet_34() -> dict[str, Any]:
 
 
 def resnet_8() -> dict[str, Any]:
-  """The data set of CIFAR-100 on the device, and a step of a large batch."""
+  """CIFAR-100 on the device, and a step with a large batch."""
   c = l3rs_cifar100.get_config('blank')
   c.pretrain.update(batch_size=2048)
   return _alone(c)
@@ -61,10 +61,10 @@ def measure(config: dict[str, Any]) -> dict[str, float]:
   plan = pipeline.build(config).pretrain['main']
   compiled = training.lower(plan).compile()
   announced = analyse(compiled).peak
-  training.prepare(plan).close()  # compiles what makes the first state
+  training.prepare(plan).close()  # compiles what makes the initial state
   gc.collect()
   before = _memory('VmRSS')
-  pathlib.Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew
+  pathlib.Path('/proc/self/clear_refs').write_text('5')  # resets the peak
   ready = training.prepare(plan)
   batch = ready.feed(0)
   state, _ = compiled(ready.state, batch, ready.given)
@@ -75,13 +75,13 @@ def measure(config: dict[str, Any]) -> dict[str, float]:
 
 
 def _memory(field: str) -> float:
-  """Bytes of this process."""
+  """The bytes of this process in a field of its status."""
   lines = dict(line.split(':', 1) for line in STATUS.read_text().splitlines())
   return 1024 * float(lines[field].split()[0])
 
 
 def main(_: Any) -> None:
-  """Measures all programs, or one of them in a process of its own."""
+  """Measures all programs, or one of them in its own process."""
   logging.set_verbosity(logging.WARNING)
   if _NAME.value:
     print(json.dumps(measure(PROGRAMS[_NAME.value]())))

@@ -2,9 +2,9 @@
 
 python -m benchmarks.processes [--rounds=3]
 
-Each layout (processes x devices of each, and how many of them split a batch) runs in processes of
-its own, over loopback, one after another. In each round every layout takes some generations of one
-length with a donated state; the table has the median over rounds, as the ratio to one device.
+Each layout (processes x devices per process, and how many devices split a batch) runs in its own
+processes over loopback, one after another. In each round every layout takes some generations of
+equal length with a donated state; the table has medians over rounds, as ratios to one device.
 """
 
 import json
@@ -28,11 +28,11 @@ K, GENERATIONS = 20, 5
 
 
 class Layout(NamedTuple):
-  """Devices over processes."""
+  """How devices are spread over processes."""
 
   processes: int
   devices: int  # of each process
-  data: int = 1  # devices that share a batch
+  data: int = 1  # devices that split a batch
 
 
 LAYOUTS = [
@@ -59,7 +59,7 @@ def config(layout: Layout) -> dict[str, Any]:
 
 
 def measure(layout: Layout) -> None:
-  """Seconds of a generation, printed by process 0."""
+  """Measures the seconds per generation; process 0 prints them."""
   from trainers.jobs import pipeline
   from trainers.processes import arrays
   from trainers.resources import meshes

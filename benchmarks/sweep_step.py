@@ -1,10 +1,10 @@
-"""What a training step costs with each optimizer of a sweep, against its first row.
+"""The cost of a training step with each optimizer of a sweep, relative to its first row.
 
 python -m benchmarks.sweep_step --config=configs/hub_siren.py:celo=theta.msgpack [--rounds=30]
 
-The jobs of the config's rows with its network, batches and devices; state
-donated, all of them taking turns in one run, medians over rounds. Batches lie on the host, as in
-the job.
+The jobs of the config's rows, with its network, batches and devices. The state is donated, all
+jobs take turns in one run, and medians are taken over rounds. Batches lie on the host, as in the
+job.
 """
 
 import time
@@ -34,7 +34,7 @@ def prepared(config: dict[str, Any]) -> dict[str, training.Ready]:
 
 
 def main(_: Any) -> None:
-  """Measures and prints."""
+  """Measures and prints the results."""
   config = common.freeze(_CONFIG.value)
   meshes.set_cpu_devices(config['cpu_devices'])
   jobs = prepared(config)

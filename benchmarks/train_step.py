@@ -1,11 +1,11 @@
-"""What HUB and LGL2O add to a training step, against the learned optimizer alone.
+"""What HUB and LGL2O add to a training step, compared with the learned optimizer alone.
 
 python -m benchmarks.train_step [--learned=velo-quickstart] [--rounds=30]
 
-A step of the ResNet-8 of configs/l3rs_cifar100.py (batch 32, random images), state donated, all
-variants taking turns in one run, medians over rounds. `over learned`: the ratio to a step with the
-learned optimizer alone. `budget`, for LGL2O: what it adds over one extra forward pass and Adam's
-update together.
+A step of the ResNet-8 of configs/l3rs_cifar100.py (batch 32, random images), with donated state;
+all variants take turns in one run, and medians are taken over rounds. `over learned`: the ratio to
+a step with the learned optimizer alone. `budget`, for LGL2O: what it adds, over the cost of one
+extra forward pass and Adam's update together.
 """
 
 import time
@@ -53,7 +53,7 @@ def variants(params: PyTree) -> dict[str, optax.GradientTransformationExtraArgs]
 
 
 def compile_step(task: Task, tx: Any, start: tuple) -> tuple[Callable[..., Any], list]:
-  """A compiled step, and what it holds."""
+  """A compiled step, and the state that it holds."""
 
   def step(state: InnerState, batch: Batch, fresh: Batch) -> InnerState:
     return inner_step(task, tx, state, jax.random.key(1), batch, lambda: fresh)[0]
@@ -63,7 +63,7 @@ def compile_step(task: Task, tx: Any, start: tuple) -> tuple[Callable[..., Any],
 
 
 def main(_: Any) -> None:
-  """Measures and prints."""
+  """Measures and prints the results."""
   model = ResNet(10, features=(16, 32, 64), blocks=1, stem_stride=2)
   task = classification(model, (32, 32, 3))
   start = jax.jit(task.init)(jax.random.key(0))

@@ -1,11 +1,11 @@
-"""What one update costs on ResNet-34, as ratios to optax.adam: Table 1 of arXiv 2408.09310.
+"""The cost of one update on ResNet-34, as ratios to optax.adam: Table 1 of arXiv 2408.09310.
 
 python -m benchmarks.update_cost [--rounds=20]
 
-For each optimizer the time of update and application (parameters and state donated, all optimizers
-taking turns in one run, median over rounds), its state's bytes over the parameters', the length of
-the compiled program's text, the bytes of its temporaries over the parameters', and the compile
-time. Ratios of time are to optax.adam of the same run.
+For each optimizer: the time to compute and apply an update (parameters and state donated, all
+optimizers taking turns in one run, median over rounds), its state's bytes over the parameters', the
+length of the compiled program's text, the bytes of its temporaries over the parameters', and the
+compile time. Ratios of times are to optax.adam in the same run.
 """
 
 import time
@@ -27,7 +27,7 @@ _ONLY = flags.DEFINE_list('only', [], 'Optimizers to measure beside adam; all if
 
 
 class Update(NamedTuple):
-  """A compiled update and what it holds."""
+  """A compiled update and the arrays that it holds."""
 
   program: Any
   held: list  # [(params, state)], replaced by every call: both are donated
@@ -70,7 +70,7 @@ def optimizers(params: Params) -> dict[str, Callable[[], optax.GradientTransform
 
 
 def compile_update(tx: optax.GradientTransformation, params: Params, grads: PyTree) -> Update:
-  """Compiles update and application together, the way a training step has them."""
+  """Compiles the update and its application together, as in a training step."""
   tx = optax.with_extra_args_support(tx)
 
   def update(params: Params, state: PyTree, grads: PyTree, loss: jax.Array) -> tuple:
@@ -85,7 +85,7 @@ def compile_update(tx: optax.GradientTransformation, params: Params, grads: PyTr
 
 
 def size(tree: PyTree) -> int:
-  """Bytes of all leaves."""
+  """The bytes of all leaves."""
   return sum(x.nbytes for x in jax.tree.leaves(tree))
 
 
