@@ -1,1 +1,1 @@
-"""What is run by hand in an environment of its own, so nothing here imports the rest."""
+"""Scripts run by hand in their own environment, so nothing here imports the rest."""

@@ -3,7 +3,7 @@
 python3 -m tools.record_torch_logits tests/golden/torch_logits.npz
 
 Needs torch, torchvision and timm, but neither JAX nor l2o: tests/golden/README.md says how to
-install them. Whoever compares draws the weights again, from the names and shapes in the file.
+install them. To compare, draw the weights again from the names and shapes in the file.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from tools.torch_weights import drawn, images
 
 SMALL_VIT = {'patch_size': 8, 'num_classes': 10}
-# So small is what the first normalisation sees that its epsilon matters.
+# Makes the first normalisation's input so small that its epsilon matters.
 FAINT = dict.fromkeys(
   ('patch_embed', 'pos_embed', 'conv_proj', 'class_token', 'encoder.pos_embedding'), 0.01
 )
 
 
 class Network(NamedTuple):
-  """A network, heights and widths of the images that it sees, and `scales` as in `drawn`."""
+  """A network, the (height, width) of its images, and `scales` as in `drawn`."""
 
   build: Callable[..., torch.nn.Module]
   sizes: list[tuple[int, int]]
@@ -39,7 +39,7 @@ def from_timm(name: str) -> Callable[..., torch.nn.Module]:
 
 
 def small_timm_vit(**arguments: Any) -> torch.nn.Module:
-  """Its head sees the mean of the patches."""
+  """A ViT whose head sees the mean of the patches."""
   return VisionTransformer(
     **{'img_size': 32, **SMALL_VIT, **arguments}, embed_dim=48, depth=2, num_heads=3,
     class_token=False, global_pool='avg', fc_norm=False,
@@ -66,7 +66,7 @@ NETWORKS = {
 
 @torch.no_grad()
 def record(network: Network) -> dict[str, np.ndarray]:
-  """Logits at each size, and in JSON how weights are drawn and what timm says of the images."""
+  """Logits at each size; as JSON, how weights are drawn and what timm says about the images."""
   model = network.build().eval()
   shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
   tensors = {name: torch.from_numpy(x) for name, x in drawn(shapes, network.scales).items()}

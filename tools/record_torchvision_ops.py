@@ -3,7 +3,7 @@
 python3 -m tools.record_torchvision_ops tests/golden/torchvision_ops.npz
 
 Needs torch and torchvision, but neither JAX nor l2o: tests/golden/README.md says how to install
-them. Whoever compares draws the picture again, with `tools.torch_weights.picture`.
+them. To compare, draw the picture again with `tools.torch_weights.picture`.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from torchvision.transforms.functional import InterpolationMode
 
 from tools.torch_weights import picture
 
-SHAPE = (19, 27)  # so many pixels that Equalize does something
+SHAPE = (19, 27)  # enough pixels for Equalize to have an effect
 LEVELS = (2, 5, 9)
 GEOMETRIC = ('ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate')
 FILL = {'L': 90, 'RGB': (90, 20, 200)}
 MODES = {mode.value: mode for mode in InterpolationMode}
-SIZES = (8, 23, (14, 33), (26, 12))  # of resize and of the centre crop
+SIZES = (8, 23, (14, 33), (26, 12))  # for resize and for the centre crop
 BOX = (2, 5, 14, 18)  # top, left, height, width
-# (H, W), scale, ratio: no attempt of these succeeds, so that torchvision falls back to the centre.
+# (H, W), scale, ratio: every attempt fails with these, so torchvision falls back to the centre.
 HOPELESS = (
   ((3, 500), (0.08, 1.0), (3 / 4, 4 / 3)),
   ((500, 3), (0.08, 1.0), (3 / 4, 4 / 3)),
@@ -51,7 +51,7 @@ def policies() -> Named:
 
 
 def magnitudes() -> Named:
-  """Of levels 0 to 9; negative ones beside them, where the sign is drawn."""
+  """Magnitudes of levels 0 to 9, and their negatives where the sign is random."""
   for shape in (SHAPE, (224, 160)):
     for name, (values, signed) in AutoAugment()._augmentation_space(10, shape).items():
       positive = np.broadcast_to(values.numpy().astype(np.float64), 10)
@@ -60,7 +60,7 @@ def magnitudes() -> Named:
 
 
 def operations() -> Named:
-  """[signs, levels, H, W] or [signs, levels, H, W, 3]: first all levels that are not negated."""
+  """[signs, levels, H, W] or [signs, levels, H, W, 3]: the positive sign comes first."""
   for name, (values, signed) in AutoAugment()._augmentation_space(10, SHAPE).items():
     for mode, image in pictures().items():
       moves = name in GEOMETRIC and mode == 'RGB'
@@ -87,7 +87,7 @@ def geometry() -> Named:
 
 
 def boxes() -> Named:
-  """As (top, left, height, width)."""
+  """Boxes (top, left, height, width)."""
   for number, (shape, scale, ratio) in enumerate(HOPELESS):
     blank = torch.zeros(3, *shape)
     found = RandomResizedCrop.get_params(blank, list(scale), list(ratio))

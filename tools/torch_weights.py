@@ -1,6 +1,6 @@
 """Weights and images drawn from a seed, the same wherever NumPy runs: with torch and with JAX.
 
-NumPy promises the raw bits of its generators for all versions, but not its distributions.
+NumPy keeps the raw bits of its generators stable across versions, but not its distributions.
 """
 
 import math
@@ -28,7 +28,7 @@ def images(height: int, width: int) -> np.ndarray:
 
 
 def picture(height: int, width: int) -> np.ndarray:
-  """A picture [H, W, 3] in uint8: ramps across and down under noise, another range per channel."""
+  """A picture [H, W, 3] in uint8: noisy ramps across and down, each channel in its own range."""
   y, x = np.mgrid[:height, :width][..., None] / max(height, width)
   ramps = np.array([75, 35, 110]) + x * np.array([90, 120, -60]) + y * np.array([-40, 60, 80])
   return (ramps + 30 * uniform('picture', (height, width, 3))).clip(0, 255).astype(np.uint8)
@@ -39,9 +39,9 @@ def drawn(
 ) -> dict[str, np.ndarray]:
   """A tensor for each name of a torch network, such that its logits vary with the images.
 
-  Variances and the scales of normalisation are from 0.5 to 1.5. All else has mean 0: kernels the
-  variance 1 / fan-in (depthwise ones 1.5 / fan-in, or little is left after many), embeddings 1 / 4,
-  biases and running means 1 / 100. `scales` multiplies those whose names begin with its keys.
+  Variances and normalisation scales are from 0.5 to 1.5. All else has mean 0. Variances: kernels
+  1 / fan-in (depthwise kernels 1.5 / fan-in, or little is left after many), embeddings 1 / 4,
+  biases and running means 1 / 100. `scales` multiplies tensors whose names begin with its keys.
   """
   tensors = {name: _tensor(name, tuple(shape)) for name, shape in shapes.items()}
   for beginning, factor in (scales or {}).items():
@@ -53,7 +53,7 @@ def drawn(
 
 def _tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
   if not shape:
-    return np.zeros((), np.int64)  # batches counted
+    return np.zeros((), np.int64)  # the counter of batches
   values = uniform(name, shape)
   if len(shape) == 1 and name.endswith(('running_var', 'weight')):
     return 1 + values / 2
