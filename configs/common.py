@@ -1,4 +1,4 @@
-"""Shared by config files: arguments after the file name, blocks, freezing and comparing."""
+"""Shared by config files: arguments after the file name, blocks, freezing, comparing."""
 
 import importlib.util
 import math
@@ -52,17 +52,17 @@ def base() -> ConfigDict:
   """The keys that every experiment has, with their usual values."""
   return ConfigDict({
     'seed': 0,
-    'cpu_devices': 2,  # a small network keeps one core busy; set it to your number of cores
+    'cpu_devices': 2,  # a small network uses only one core; set it to your number of cores
     'log_every_secs': 5.0,  # between progress lines
     'checkpoint_every_secs': 30.0,
     'keep_checkpoints': 2,
     'feed': {
       'chunk_steps': 0,  # 0: images are in memory; otherwise steps that the host reads ahead
       'tasks_at_once': 8,  # evaluation tasks on the device at once, if the host feeds them
-      'threads': 8,  # that read images, here or in each worker
+      'threads': 8,  # threads that read images, here or in each worker
       'workers': 0,  # processes that read images
       'train': (),  # transforms of training images, see datasets.transforms
-      'evaluation': (),  # transforms of the images that are evaluated on
+      'evaluation': (),  # transforms of evaluation images
     },
     'sweep': [],  # changes to this config, each a separate run; see `sweep_row`
     'sweep_seeds': (0,),
@@ -84,7 +84,7 @@ def train_base() -> ConfigDict:
       'num_steps': 1,
       'log_every': 10,  # steps
       'eval_every': 100,  # steps; 0: only at the end
-      'comparisons': 1,  # batches that LGL2O compares its proposals on
+      'comparisons': 1,  # batches on which LGL2O compares its proposals
       'nonfinite': {'name': 'stop'},  # or 'increase_steps', 'min_loss': trainers/stages/reinit.py
       'mesh': {'data': 1, 'model': 1},
       'placement': (),  # for parameters: (regular expression, mesh axis for each array axis)
@@ -93,7 +93,7 @@ def train_base() -> ConfigDict:
   return c
 
 
-BLANK = {  # data sets by their number of classes, and of images to train and to validate on
+BLANK = {  # data set -> numbers of classes, of training images and of validation images
   'cifar10': (10, 50_000, 10_000),
   'cifar100': (100, 50_000, 10_000),
   'imagenet2012': (1_000, 1_281_167, 50_000),
@@ -103,7 +103,7 @@ BLANK = {  # data sets by their number of classes, and of images to train and to
 
 
 def blank(dataset: str, size: int) -> dict[str, Any]:
-  """A source of black images in the numbers of a data set, to plan a run where it is not.
+  """A source with as many images as a data set, all black, to plan a run without the data.
 
   Args:
     dataset: one of `BLANK`.
@@ -121,7 +121,7 @@ CELO2_RATES = (1e-2, 1e-3, 1e-4)
 # name -> a rule to meta-train; any other name is a learned optimizer to evaluate.
 RULES = {
   'l3rs': {'name': 'l3rs', 'directions': ('sgd', 'adam')},
-  # arXiv 2211.09760, with a theta of 5,057 numbers instead of the released one's 2,320,385.
+  # arXiv 2211.09760, with 5,057 numbers in theta instead of the released 2,320,385.
   'velo_small': {
     'name': 'velo', 'lstm_width': 16, 'bank_size': 8, 'interpolation': 1.0, 'initial_step': 0.01,
   },
@@ -134,12 +134,12 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
   Args:
     c: the config.
     args: `rule`, one of `RULES`, or `velo_ft` or `celo_ft` to start from released weights, or a
-      file or a name of the zoo that is evaluated as it is; `velo` and `celo`, files of released
-      weights, evaluated on all parameters and on the head.
+      file or a name in the zoo to evaluate as it is; `velo` and `celo`, files of released weights,
+      evaluated on all parameters and on the head.
 
   Raises:
-    InputError: `velo_ft` or `celo_ft` is given without weights, which only a plan, `blank`, can do
-      without.
+    InputError: `velo_ft` or `celo_ft` is given without weights; only `blank`, for a plan, needs
+      none.
   """
   weights = {'velo': args.velo, 'celo': args.celo}
   if args.rule in RULES:
@@ -161,11 +161,11 @@ def set_rules(c: ConfigDict, args: ConfigDict) -> None:
 
 
 def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
-  """Rows of a sweep: a hand-designed optimizer, a learned one, and the two ways to combine them.
+  """Sweep rows: a hand-designed optimizer, a learned one, and the two ways to combine them.
 
   Args:
     hand_designed: a rule.
-    celo: a file of Celo's released weights; '' for the VeLO of the quickstart in the zoo.
+    celo: a file of Celo's released weights; '' for the zoo's VeLO of the quickstart.
   """
   learned = {'name': 'artifact', 'path': 'velo-quickstart'}
   if celo:
@@ -181,13 +181,13 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
 
 
 def celo2_rows(hand_designed: dict[str, Any], celo2: str) -> list[dict[str, Any]]:
-  """Further rows: the released Celo2 at three rates, and with the middle one in LGL2O and HUB.
+  """More rows: the released Celo2 at three rates, and in LGL2O and HUB at the middle rate.
 
-  Its rate is to be chosen, as a hand-designed optimizer's is; it decays linearly.
+  Its rate must be tuned, like a hand-designed optimizer's; it decays linearly.
 
   Args:
     hand_designed: the rule that LGL2O and HUB combine it with.
-    celo2: a file of its released weights; '' for no rows.
+    celo2: a file of Celo2's released weights; '' for no rows.
   """
   if not celo2:
     return []
@@ -221,9 +221,9 @@ def sweep_row(
   """One row of a sweep.
 
   Args:
-    table: the table it belongs to; of training jobs, the row's name.
-    paper: what a paper reports, if anything: the accuracy in %; of training jobs, the values by the
-      names of our measures and in their units, None for one that was not finite.
+    table: the table it belongs to; for training jobs, the row's name.
+    paper: what a paper reports, if anything: the accuracy in %; for training jobs, the name of our
+      measure -> the value in its unit, None if it was not finite.
     diff: dotted key -> value, the changes to the sweep's base.
   """
   return {'table': table, 'paper': paper, 'diff': dict(diff)}
@@ -281,7 +281,7 @@ def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any,
 
 
 def freeze(config: ConfigDict) -> dict[str, Any]:
-  """The config as plain data: dicts, lists, numbers, strings; this form is saved and built from.
+  """The config as plain data (dicts, lists, numbers, strings), to save it and to build from it.
 
   Raises:
     InputError: it is not a ConfigDict, a number is not finite, or a string in a list has a comma,
@@ -295,14 +295,14 @@ def freeze(config: ConfigDict) -> dict[str, Any]:
 
 
 def plain(value: Any, key: str) -> Any:
-  """A value of a config as plain data, tuples as lists.
+  """A value of a config as plain data, with tuples as lists.
 
   Args:
     value: the value.
     key: its dotted key, for the error message.
 
   Raises:
-    InputError: as `freeze`.
+    InputError: see `freeze`.
 
   Example:
     >>> plain({'model': ConfigDict({'features': (4, 4)})}, 'config')
@@ -349,7 +349,7 @@ def config_path(path: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-  r"""The message of a flag parser's error, without quoting and traceback.
+  r"""The message of a flag parser's error, without quotes and traceback.
 
   Example:
     >>> one_line(AttributeError('\'sed\'\nDid you mean "seed" instead of "sed"?'))

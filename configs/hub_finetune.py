@@ -5,15 +5,15 @@ python main.py --config=configs/hub_finetune.py:smoke --workdir=runs/smoke     #
 python main.py --config=configs/hub_finetune.py:weights=resnet20.safetensors --workdir=runs/resnet20
 
 Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR. A ResNet-8 is trained on 50
-classes, once for each seed; then all of it is trained on the other 50, with a new head: AdamW at
-four rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise,
-and the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
+classes, once per seed; then all of it is trained on the other 50, with a new head: AdamW at four
+rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise, and
+the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`;
 `celo2=FILE` adds rows with the released Celo2.
 
 With `weights=FILE` nothing is pretrained here: every row starts from the ResNet-20 in that file,
 which others trained on CIFAR-10 (docs/howto/pretrained.md). Its layers are new to that L3RS, which
-gives them the mean of those it knows.
+gives them the mean of the embeddings it knows.
 """
 
 from ml_collections import ConfigDict
@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 RATES = (3e-2, 1e-2, 3e-3, 1e-3)
-HUB_RATE = 1e-2  # for AdamW in HUB and LGL2O: the best of these from the ResNet-8
-HUB_RATE_WEIGHTS = 3e-3  # and from the weights of a ResNet-20
+HUB_RATE = 1e-2  # for AdamW in HUB and LGL2O: the best of these rates from the ResNet-8
+HUB_RATE_WEIGHTS = 3e-3  # the same from the weights of a ResNet-20
 
 
 def adamw(learning_rate: float) -> dict:

@@ -3,10 +3,10 @@
 python main.py --config=configs/hub_function.py --workdir=runs/function        # minutes
 python main.py --config=configs/hub_function.py:smoke --workdir=runs/smoke     # seconds
 
-f(x) = s (1 + 0.01 s + cos(1 / s)), s = ‖x‖₁, of arXiv 2305.16823: Adam, a learned optimizer, LGL2O
-and HUB of the two, five seeds each. The learned optimizer is Celo if `celo=FILE` names its released
-weights, otherwise `velo-quickstart`, which was meta-trained on perceptrons. `celo2=FILE` adds
-rows with the released Celo2.
+f(x) = s (1 + 0.01 s + cos(1 / s)), s = ‖x‖₁, from arXiv 2305.16823: Adam, a learned optimizer, and
+both combined by LGL2O and by HUB, five seeds each. The learned optimizer is Celo if `celo=FILE`
+names its released weights, otherwise `velo-quickstart`, which was meta-trained on perceptrons.
+`celo2=FILE` adds rows with the released Celo2.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Steer a small car by its camera, with CNN + LSTM or CNN + LTC: HUB, at a CPU's scale.
+"""Steer a small car by its camera, with CNN + LSTM or CNN + LTC: HUB, at CPU scale.
 
 python main.py --config=configs/hub_lane_keeping.py --workdir=runs/lane_keeping     # 20 runs
 python main.py --config=configs/hub_lane_keeping.py:smoke --workdir=runs/smoke      # minutes
@@ -7,14 +7,14 @@ python main.py --config=configs/hub_lane_keeping.py:weights=lite0.safetensors --
 
 The optimizers of arXiv 2305.16823 on its lane-keeping task: Adam (0.001, x 0.3 every 100 of 200
 steps; the paper runs 5,000, decays every 300 and starts at 0.01, where the network only learns a
-constant here), a learned optimizer alone, with LGL2O and in HUB. For the frames or videos, in
+constant here), a learned optimizer alone, in LGL2O and in HUB. For the frames or videos, in
 L2O_LANE_KEEPING, see datasets/lane_keeping.py. The learned optimizer is Celo if `celo=FILE` names
 its released weights, otherwise `velo-quickstart`.
 
-With `weights=FILE` the question is another one: does an encoder that others pretrained help? FILE
-is an EfficientNet-Lite0 of ImageNet (docs/howto/pretrained.md), which sees the frames at 96 x 96.
-Adam trains the recurrent network alone at three rates, or everything at a low one, for 60 steps
-with a cosine, beside the paper's network from scratch for 200.
+With `weights=FILE` the question changes: does an encoder that others pretrained help? FILE is an
+EfficientNet-Lite0 trained on ImageNet (docs/howto/pretrained.md), which sees frames at 96 x 96.
+Adam trains the recurrent network alone at three rates, or everything at a low rate, for 60 steps
+with a cosine, compared with the paper's network trained from scratch for 200.
 """
 
 from ml_collections import ConfigDict

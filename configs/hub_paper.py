@@ -6,16 +6,16 @@ python main.py --config=configs/hub_paper.py:table=2,data=lane_keeping,velo=FILE
 python main.py --config=configs/hub_paper.py:table=5,model=vit,data=cifar100 --workdir=runs/vit
 python main.py --config=configs/hub_paper.py:table=4,blank --sweep_row=1 --plan=v5e:4x4
 
-A run is one column of a table: its rows, which differ by the optimizer, are rows of a sweep, with
-the paper's value beside ours; docs/recipes.md lists them. The learned side is VeLO with its
-released weights, in the file of `velo=FILE`; without it, VeLO, LGL2O and HUB are left out, and
-nothing takes their place. Table 1 starts from an Xception of ImageNet in `weights=FILE`
-(docs/howto/pretrained.md), and Table 4 compresses the volume in `volume=FILE`; without them, from
-the files that `WEIGHTS` and `VOLUME` name.
+A run is one column of a table: its rows, which differ in the optimizer, are rows of a sweep, with
+the paper's value beside ours; docs/recipes.md lists them. The learned optimizer is VeLO with its
+released weights, from `velo=FILE`; without that file, VeLO, LGL2O and HUB are left out, and nothing
+takes their place. Table 1 starts from an Xception trained on ImageNet, in `weights=FILE`
+(docs/howto/pretrained.md), and Table 4 compresses the volume in `volume=FILE`; by default, the
+files that `WEIGHTS` and `VOLUME` name are used.
 
-`smoke` has the networks of the paper on small images (handwritten digits), a photograph, or noise
-in the place of the car's frames; `blank` needs no data, for --plan. Values that the paper does not
-give are marked (ours).
+`smoke` runs the paper's networks on small images (handwritten digits), a photograph, or noise
+instead of the car's frames; `blank` needs no data, for --plan. Values that the paper does not give
+are marked (ours).
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ from l2o.models.siren_size import siren_width
 from l2o.registry import choose
 
 OPTIONS = {'model': '5', 'volume': '4', 'weights': '1'}  # argument -> the table that it is for
-WEIGHTS, VOLUME = 'xception.safetensors', 'hip_ct.nii.gz'  # if the arguments name none
+WEIGHTS, VOLUME = 'xception.safetensors', 'hip_ct.nii.gz'  # unless the arguments name others
 COSINE = {'name': 'cosine', 'warmup': 0.1}
 EPOCHS, BATCH = 100, 128
 UNIT = 10.0  # (ours) degrees per target unit of lane keeping
 TRIALS = tuple(range(10))
-TEST = 1_000  # (ours) images to choose the best step on; the others are the test
+TEST = 1_000  # (ours) images on which the best step is chosen; the others are the test
 
 # Top-1 and top-5 accuracy in %, MSE (of steering angles in degrees²) and PSNR in dB.
 TABLE_1 = {
@@ -115,12 +115,12 @@ def get_config(arg: str = '') -> ConfigDict:
     c.train.update(num_steps=2, log_every=1, eval_every=1)
     c.sweep_seeds = (0,)
     for row in c.sweep:
-      row['paper'] = None  # which is of other data
+      row['paper'] = None  # it is for other data
   return c
 
 
 def fine_tuning(c: ConfigDict, args: ConfigDict) -> None:
-  """Table 1: all of an Xception of ImageNet at 299 pixels, with a new head."""
+  """Table 1: a whole Xception from ImageNet at 299 pixels, with a new head."""
   data = args.data or 'cifar10'
   paper = {row: cells[choose(data, cells, 'data of table 1')] for row, cells in TABLE_1.items()}
   size = 72 if args.smoke else 299
@@ -129,7 +129,7 @@ def fine_tuning(c: ConfigDict, args: ConfigDict) -> None:
   c.feed.update(train=(resize, {'name': 'flip'}), evaluation=(resize,))  # (ours)
   c.model = {'name': 'xception'}
   c.start = args.weights or ('' if args.smoke or args.blank else WEIGHTS)
-  # Its text has two weightings for fine-tuning and its table one HUB, which stands beside both.
+  # The paper's text has two weightings for fine-tuning, its table one HUB: shown beside both.
   _rows(c, args, {'adamw': _adamw(1e-4)}, _of_images(paper), ('inverted', 'block_wise'))
 
 
@@ -174,7 +174,7 @@ def _steering(c: ConfigDict, args: ConfigDict, recurrent: dict, paper: Mapping[s
 
 
 def compression(c: ConfigDict, args: ConfigDict) -> None:
-  """Table 4: a Siren of 1/256 of the bytes of a volume in 16 bits, HiP-CT in the paper.
+  """Table 4: a Siren with 1/256 of the bytes of a 16-bit volume, HiP-CT in the paper.
 
   Its "frequency rate" of 2.2 has no counterpart here.
   """
@@ -238,7 +238,7 @@ def _vit(c: ConfigDict, args: ConfigDict, data: str) -> dict[str, Any]:
 
 
 def _vit_l(c: ConfigDict, args: ConfigDict, data: str) -> dict[str, Any]:
-  """Batch, size, augmentation and number format are (ours); smoke takes 6 GB for its states."""
+  """Batch, size, augmentation and number format are (ours); the states of `smoke` take 6 GB."""
   size, whole = (32, 36) if args.smoke else (224, 256)
   _images(c, args, data, size)
   c.feed.update(
@@ -265,7 +265,7 @@ def _adamw(learning_rate: float, **arguments: Any) -> dict[str, Any]:
 
 
 def _images(c: ConfigDict, args: ConfigDict, data: str, size: int) -> None:
-  """The data set, fed by the host; `size`: what the network sees."""
+  """The data set, fed by the host; `size`: the image size that the network sees."""
   num_classes, train, _ = common.BLANK[data]
   batch, evaluated = BATCH, 5 * TEST if data == 'imagenet2012' else TEST
   source: dict[str, Any] = {'name': 'tfds', 'dataset': data, 'download': False}
@@ -274,7 +274,7 @@ def _images(c: ConfigDict, args: ConfigDict, data: str, size: int) -> None:
   source |= {'on_bad_record': 'error'}
   if data == 'imagenet2012':
     source |= {'validation_split': 'validation', 'in_memory': False}
-  if args.blank:  # without a test, whose images are read even for a plan
+  if args.blank:  # no test set: its images are read even for a plan
     source = {**common.blank(data, SIZES[data]), 'validation': evaluated}
   if args.smoke:
     source = {'name': 'digits', 'size': size, 'validation': 0.05}
@@ -292,7 +292,7 @@ def _images(c: ConfigDict, args: ConfigDict, data: str, size: int) -> None:
 
 
 def _of_images(paper: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float]]:
-  """Top-1 and top-5 of the paper by the names of ours, as fractions."""
+  """The paper's top-1 and top-5 accuracy under our measures' names, as fractions."""
   names = 'test accuracy', 'test top_5_accuracy'
   return {
     row: {name: round(value / 100, 6) for name, value in zip(names, values, strict=True)}
@@ -311,7 +311,7 @@ def _rows(
   paper: Mapping[str, Any],
   weightings: tuple[str, ...] = ('vanilla',),
 ) -> None:
-  """The rows of a table; HUB and LGL2O combine VeLO with the last of those by hand."""
+  """The rows of a table; HUB and LGL2O combine VeLO with the last rule in `by_hand`."""
   c.rule = [*by_hand.values()][-1]
   c.sweep = [common.sweep_row(name, paper[name], {'rule': rule}) for name, rule in by_hand.items()]
   if not args.velo:

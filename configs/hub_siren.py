@@ -1,13 +1,13 @@
-"""Compress a brain or a photograph into the parameters of a Siren: HUB, at a CPU's scale.
+"""Compress a brain or a photograph into the parameters of a Siren: HUB, at CPU scale.
 
 python main.py --config=configs/hub_siren.py --workdir=runs/siren              # 20 runs
 python main.py --config=configs/hub_siren.py:smoke --workdir=runs/smoke        # minutes
 python main.py --config=configs/hub_siren.py:data=volume --workdir=runs/brain  # needs l2o[volumes]
 
 The optimizers of arXiv 2305.16823 on its compression task: Adamax (0.001, cosine), a learned
-optimizer alone, with LGL2O and in HUB. Seven layers; their width follows from the raw bytes, one
-per voxel or channel, divided by `compression`. The paper compresses its volumes x256; the default
-here is 16, since 1/256 of so few bytes is only about 200 numbers. The learned optimizer is Celo if
+optimizer alone, in LGL2O and in HUB. Seven layers; their width follows from the raw bytes, one per
+voxel or channel, divided by `compression`. The paper compresses its volumes x256; the default here
+is 16, since 1/256 of so few bytes is only about 200 numbers. The learned optimizer is Celo if
 `celo=FILE` names its released weights, otherwise `velo-quickstart`; `celo2=FILE`
 adds rows with the released Celo2.
 """

@@ -1,11 +1,11 @@
-"""Fit trajectories with an LTC network or a neural ODE: HUB, at a CPU's scale.
+"""Fit trajectories with an LTC network or a neural ODE: HUB, at CPU scale.
 
 python main.py --config=configs/hub_trajectories.py --workdir=runs/trajectories    # 30 runs
 python main.py --config=configs/hub_trajectories.py:smoke --workdir=runs/smoke     # minutes
 python main.py --config=configs/hub_trajectories.py:model=neural_ode,noise=0.1 --workdir=runs/ode
 
 The optimizers of arXiv 2305.16823 on its trajectory task: Adam (0.01), a learned optimizer alone,
-with LGL2O, in HUB, and with both re-initialisation policies. Curves and lengths are ours. The
+in LGL2O, in HUB, and with both re-initialisation policies. Curves and lengths are ours. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`;
 `celo2=FILE` adds rows with the released Celo2.
 """

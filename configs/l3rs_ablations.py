@@ -1,4 +1,4 @@
-"""Ablate L3RS at K = 10: Tables 2, 3 and 4 of arXiv 2408.09310, at a CPU's scale.
+"""Ablate L3RS at K = 10: Tables 2, 3 and 4 of arXiv 2408.09310, at CPU scale.
 
 python main.py --config=configs/l3rs_ablations.py --workdir=runs/ablations   # an hour
 python main.py --config=configs/l3rs_ablations.py:smoke --workdir=runs/smoke # minutes
@@ -7,11 +7,11 @@ python main.py --config=configs/l3rs_ablations.py:paper --workdir=runs/paper # a
 The base is the quickstart's task with K = 10 and a learning rate that halves every 100
 generations, as in the paper's ablations; each row of `sweep` is a difference from it, run once
 for each of `sweep_seeds`. Finished rows are skipped, so an interrupted or enlarged sweep resumes.
-Expected from the paper: embeddings above none and global; little between base sets; the averages
-worth a point or two. docs/results/l3rs_ablations.md has the results of three seeds, which differ.
+Expected from the paper: embeddings above none and global, base sets about equal, averages worth a
+point or two. docs/results/l3rs_ablations.md has our results of three seeds, which differ.
 
 With `paper` the base is experiment A of configs/l3rs_paper.py, ResNet-34 on ImageNet, with K = 10,
-500 generations and the same halving; one seed (ours). `paper,smoke` has its network on small data,
+500 generations and the same halving; one seed (ours). `paper,smoke` runs its network on small data,
 and `paper,blank` plans it without data.
 """
 
@@ -23,7 +23,7 @@ from configs import common, l3rs_paper, quickstart
 from l2o.errors import InputError
 
 IDENTITIES = ('global', 'none', 'per_layer_mlp', 'embedding')
-PAPER_IDENTITIES = {  # Table 2, accuracy in %; two of its cells cannot be read in the source
+PAPER_IDENTITIES = {  # Table 2, accuracy in %; two of its cells are illegible in the source
   ('sgd',): (None, 64.48, 64.71, 68.18),
   ('adam',): (None, 61.44, 67.14, 68.52),
   ('sgd', 'adam'): (56.71, 65.70, 68.52, 68.93),
@@ -59,7 +59,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.meta_train.update(num_generations=500 if args.paper else 100, min_steps=10, max_steps=10)
   c.meta_train.optimizer.schedule.every = 100
   c.meta_evaluate.update(num_steps=(10,), num_tasks=100, trace_steps=10)
-  c.meta_evaluate.paper = {}  # which is that of the rows below
+  c.meta_evaluate.paper = {}  # the paper's values are in the rows below
   c.meta_evaluate.baselines = {
     'adam_constant': common.baseline('adam', 'constant', 'all', (1e-1, 1e-2, 1e-3)),
   }

@@ -1,4 +1,4 @@
-"""Meta-train an L3RS on 10-way tasks of CIFAR-100: arXiv 2408.09310, sec. 5, at a CPU's scale.
+"""Meta-train an L3RS on 10-way tasks of CIFAR-100: arXiv 2408.09310, sec. 5, at CPU scale.
 
 python main.py --config=configs/l3rs_cifar100.py --workdir=runs/l3rs_cifar100   # an hour or more
 python main.py --config=configs/l3rs_cifar100.py:smoke --workdir=runs/smoke     # a minute
@@ -8,7 +8,7 @@ Needs CIFAR-100 prepared by tensorflow-datasets in TFDS_DATA_DIR; with
 on 50 classes; L3RS is meta-trained on 25 and evaluated on the other 25 (experiment A), also from
 a network pretrained with another seed (experiment C). With l3rs_cifar100.py:tiny_imagenet it is
 evaluated on Tiny-ImageNet too (experiment B), whose zip file or folder L2O_TINY_IMAGENET names.
-docs/results/l3rs_cifar100.md has the results: 11 to 5 points above the best of the baselines.
+docs/results/l3rs_cifar100.md has the results: 11 to 5 points above the best baseline.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from configs import common
 from l2o.registry import choose
 
-# Wide enough that the best of each family is inside the grid at every horizon.
+# Wide enough that the best rate of each family is inside the grid at every horizon.
 ADAM = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 ADAM_HEAD = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3)
 SGD = (1.0, 3e-1, 1e-1, 3e-2, 1e-2)

@@ -9,7 +9,7 @@ data; C, a network pretrained on other data; D, both; E, a network that was not 
 speed-up, is computed from each of them. CIFAR-100 (through tensorflow-datasets, TFDS_DATA_DIR)
 stands for ImageNet and Tiny-ImageNet at 32x32 (L2O_TINY_IMAGENET) for Places. The optimizer is
 `l3rs-cifar100`, which comes with l2o and was meta-trained on the same split's 25 classes; with
-`rule=l3rs` one is meta-trained first, as in configs/l3rs_cifar100.py.
+`rule=l3rs` an L3RS is meta-trained first, as in configs/l3rs_cifar100.py.
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,13 @@
-"""Meta-train an L3RS to fine-tune a small language model on packages of Python's sources.
+"""Meta-train an L3RS to fine-tune a small language model on Python packages.
 
 python main.py --config=configs/l3rs_language.py --workdir=runs/language              # hours
 python main.py --config=configs/l3rs_language.py:lora=4 --workdir=runs/lora           # adapters
 python main.py --config=configs/l3rs_language.py:smoke --workdir=runs/smoke           # a minute
 
-A decoder of bytes is pretrained on the sources of 75 packages and modules of the standard library.
-L3RS is meta-trained to fine-tune it on one of 35 others, a task, and evaluated on 35 that it never
-saw, against AdamW, schedule-free AdamW and Muon and, with `celo2=FILE`, the released Celo2, their
-rates tuned at each horizon on other tasks. Accuracy is that of the next byte.
+A byte-level decoder is pretrained on the sources of 75 packages and modules of the standard
+library. L3RS is meta-trained to fine-tune it on one of 35 others (a task) and evaluated on 35 that
+it never saw, against AdamW, schedule-free AdamW, Muon and, with `celo2=FILE`, the released Celo2,
+with rates tuned at each horizon on other tasks. Accuracy is that of predicting the next byte.
 """
 
 from ml_collections import ConfigDict

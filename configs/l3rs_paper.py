@@ -6,15 +6,15 @@ python main.py --config=configs/l3rs_paper.py:only=A,velo=FILE --workdir=runs/a 
 python main.py --config=configs/l3rs_paper.py:rule=velo_ft,velo=FILE --workdir=runs/velo_ft
 
 Experiments A to E; F, the speed-up, is computed from each. Their rows are L3RS and the paper's
-baselines, with its accuracies below ours. With `velo=FILE` they include VeLO with its released
-weights ("og"), and the last command meta-trains it from them ("ft"); without the file these rows
-are left out, and nothing takes their place. The head alone is trained in all experiments; of these
-rows the paper's accuracies are those of A.
+baselines, with the paper's accuracies below ours. With `velo=FILE` they include VeLO with its
+released weights ("og"), and the last command meta-trains it from them ("ft"); without the file
+these rows are left out, and nothing takes their place. All experiments also train the head alone;
+the paper's accuracies for these rows are for A.
 
 Needs imagenet2012 and places365_small prepared by tensorflow-datasets in TFDS_DATA_DIR; A and E
-only the first. Images are fed by the host. We have no machine that can run it: the tests build it
-abstractly, and its smoke variant runs the same stages and the same network on the quickstart's
-data at 24 pixels. The paper gives neither sigma nor the step on theta; these are the quickstart's,
+need only the first. Images are fed by the host. We have no machine that can run it: the tests build
+it abstractly, and its smoke variant runs the same stages and the same network on the quickstart's
+data at 24 pixels. The paper gives neither sigma nor the step on theta; these are the quickstart's
 (ours). Expected in A: 68.5 % at K = 10, 83.5 % at K = 100, 89.4 % at K = 2,500.
 """
 
@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from configs import common, l3rs_cifar100
 
 PAPER = {  # mean accuracy in % at K = 10, 25, 50, 100, 250, 500, 1000 and 2500
-  'A': {  # Table 5 and, on the head, 6
+  'A': {  # Table 5; Table 6 for the head alone
     'l3rs': (68.52, 76.78, 80.22, 83.54, 86.57, 88.47, 88.79, 89.44),
     'velo': (62.11, 73.23, 77.41, 81.54, 85.16, 86.64, 73.64, 4.00),
     'velo_released': (50.63, 47.48, 53.70, 60.79, 71.02, 78.09, 82.45, 83.39),
@@ -157,7 +157,7 @@ def _keep(c: ConfigDict, experiment: str) -> None:
 
 
 def _paper(c: ConfigDict) -> dict:
-  """The paper's rows that this config has."""
+  """The paper's accuracies for the rows of this config."""
   ours = {c.rule.name, *c.meta_evaluate.baselines}
   return {
     experiment: {row: x for row, x in PAPER[experiment].items() if row.partition(' ')[0] in ours}

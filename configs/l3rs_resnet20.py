@@ -9,9 +9,9 @@ says how to write it). L3RS is meta-trained to fine-tune it on 10-way tasks of 2
 CIFAR-100, and evaluated on 25 others (experiment A) and on Tiny-ImageNet (experiment B), up to 2.5
 times the longest horizon of meta-training, against every hand-designed optimizer: with a constant
 learning rate and with a cosine, on all parameters and on the head, their rates tuned at each
-horizon on 10 other tasks. Data as for
-configs/l3rs_experiments.py. Images have 16 instead of 32 pixels, so that a meta-training takes
-about an hour on two cores; `size=32` is the weights' own.
+horizon on 10 other tasks. Data as for configs/l3rs_experiments.py. Images have 16 instead of 32
+pixels, so that meta-training takes about an hour on two cores; `size=32` is what the weights were
+trained at.
 """
 
 from ml_collections import ConfigDict
@@ -38,7 +38,7 @@ RATES = {  # optimizer -> the lowest and the highest rate, for all parameters an
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke` for a run of a few steps, `weights=FILE`, `size=32` for the images' size,
+  """Arguments: `smoke` for a run of a few steps, `weights=FILE`, `size=32` for the image size,
   `only=A` for one experiment, `family=adam` for the rows of one hand-designed optimizer,
   `family=adam_cosine_head` for one of them and `family=adam+sgd_cosine` for several;
   `rule`, `velo` and `celo`: `common.set_rules`.
@@ -60,10 +60,10 @@ def get_config(arg: str = '') -> ConfigDict:
   if not args.smoke:
     c.episodes.batch_size = 16
     c.meta_train.update(meta_batch=2, max_steps=100)
-    if c.meta_train.num_generations:  # not with the rule from a file
-      c.meta_train.num_generations = 180  # somewhat more than an hour on two cores
+    if c.meta_train.num_generations:  # 0 if the rule comes from a file
+      c.meta_train.num_generations = 180  # a little more than an hour on two cores
     c.meta_evaluate.num_steps = (10, 25, 50, 100, 250)
-    c.meta_evaluate.draw_steps = 250  # the same tasks if a run evaluates some of these horizons
+    c.meta_evaluate.draw_steps = 250  # the same tasks if a run evaluates only some horizons
     c.meta_evaluate.tuning_tasks = 10  # a grid on all 50 would take days
   return c
 
@@ -75,7 +75,7 @@ def baselines(family: str = '') -> dict:
     for name in RATES
     for trainable, suffix, ends in zip(('all', 'head'), ('', '_head'), RATES[name], strict=True)
     for schedule in ('constant', 'cosine')
-    if (name, schedule) != ('schedule_free_adamw', 'cosine')  # it averages instead
+    if (name, schedule) != ('schedule_free_adamw', 'cosine')  # it averages instead of decaying
   }
   if not family:
     return rows
