@@ -26,7 +26,7 @@ flags.mark_flag_as_required('config')
 
 
 def main(argv: Sequence[str]) -> None:
-  """Hands the parsed flags over; what a user can mend ends in one sentence."""
+  """Passes the parsed flags on; errors that the user can fix end in one sentence."""
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO
   try:
@@ -52,7 +52,7 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
     return leaving.refuse(InputError(common.one_line(error)))
   except SyntaxError as error:
     if str(error.filename).endswith('.py'):
-      raise  # a mistake in the file itself: its trace says where
+      raise  # a mistake in the file itself: the traceback shows where
     return leaving.refuse(InputError(f'{error.filename} is no Python file; give a config file'))
 
 

@@ -29,7 +29,7 @@ def run(
     workdir: the run's folder; an unfinished run of the same config in it is resumed.
     default: the config file's own values, to record the differences.
     overrides: values set on the command line.
-    sweep_row: in a sweep, number of the single run to do, or 'list'.
+    sweep_row: in a sweep, the number of the only run to do, or 'list'.
 
   Raises:
     InputError: before anything is computed or written.
@@ -83,16 +83,16 @@ def run_one(
 
 
 def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> None:
-  """Prints what a run of the config would take, by its compiled programs.
+  """Prints what a run of the config would need, from its compiled programs.
 
   Args:
     config: a frozen config.
-    topology: of TPUs to compile for, such as 'v5e:16x16'; '' for the devices that are here.
-    sweep_row: in a sweep, number of the run to plan.
+    topology: the TPUs to compile for, such as 'v5e:16x16'; '' for the local devices.
+    sweep_row: in a sweep, the number of the run to plan.
 
   Raises:
-    InputError: the config asks for something impossible, no run of a sweep is named, or there is no
-      such topology.
+    InputError: the config asks for something impossible, no run of a sweep is named, or the
+      topology does not exist.
   """
   blocks.typed(config)
   if config['sweep']:
@@ -111,7 +111,7 @@ def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> 
 
 
 def _row(config: Mapping[str, Any], number: str) -> Mapping[str, Any]:
-  """The config of one run of a sweep, without a network to start from that is not trained yet."""
+  """The config of one run of a sweep, without a start from the model of another run."""
   from trainers.jobs import sweep_plan
 
   if not number.isdecimal():
