@@ -1,4 +1,4 @@
-"""AdafacMLPLOpt: one tiny perceptron for all parameters, of Adam's and Adafactor's averages.
+"""AdafacMLPLOpt: one tiny perceptron for all parameters, fed Adam's and Adafactor's averages.
 
 At step t = 0, 1, …, for an entry of a tensor p with gradient g, momenta m, second moment v and
 Adafactor's row and column moments R, C with factors ρ, κ:
@@ -58,15 +58,15 @@ INITIAL_DECAYS = {
   'adafactor_decays': (0.9, 0.99, 0.999),
 }
 STEP = MAGNITUDE = 0.001
-DESCENT = 6  # of the inputs: the momentum of decay 0.9 times v^-½
+DESCENT = 6  # position among the inputs of the momentum of decay 0.9 times v^-½
 
 
 class AdafacMLPLOptState(NamedTuple):
-  """State of a bound AdafacMLPLOpt: four times the parameters, and their rows and columns."""
+  """State of a bound AdafacMLPLOpt: four times the parameters' size, plus rows and columns."""
 
   step: jax.Array  # [] int32, steps done
   step_norm: jax.Array  # [layers] float32, L2 norms of the last update, for diagnostics
-  accumulators: tuple[Accumulators, ...]  # of each group of `group_tensors`
+  accumulators: tuple[Accumulators, ...]  # for each group of `group_tensors`
 
 
 @checked
@@ -75,13 +75,13 @@ def adafac_mlp_lopt(
 ) -> LearnedRule:
   """AdafacMLPLOpt; the formula is in the module's docstring.
 
-  The rule needs neither the loss nor the horizon. Each tensor is updated alone; a gradient that is
-  not finite corrupts the state of its tensor for good.
+  The rule needs neither the loss nor the horizon. Each tensor is updated independently; a
+  non-finite gradient corrupts the state of its tensor for good.
 
   Args:
-    hidden_size: units of both hidden layers.
-    initial_step: if above 0, the initial theta descends along Adam's direction with a root mean
-      square of about this; at 0 the network is random, as the paper's.
+    hidden_size: units in each hidden layer.
+    initial_step: if above 0, the initial theta steps along Adam's direction with a root mean
+      square of about this; at 0 the network is random, as in the paper.
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:
@@ -104,7 +104,7 @@ def adafac_mlp_lopt(
 
 
 def _init_theta(hidden_size: int, initial_step: float, key: jax.Array, params: Params) -> Theta:
-  del params  # theta fits any
+  del params  # theta fits any parameters
   theta = init_network(key, adafac_mlp_lopt_shapes(hidden_size))
   if initial_step:
     network, names = theta['nn']['~'], ('w0', 'w1', 'w2')
@@ -150,7 +150,7 @@ def _bind(theta: Theta, num_steps: Horizon) -> optax.GradientTransformationExtra
 
 
 def _decays(theta: Theta) -> Decays:
-  """Those of the momenta are not clipped, as in the released code, and may be negative."""
+  """The momenta's decays are not clipped, as in the released code, and may be negative."""
   momenta, second, factored = (
     1.0 - jnp.exp(10.0 * (jnp.log(1.0 - np.array(decays, np.float32)) / 10.0 + theta[name]))
     for name, decays in INITIAL_DECAYS.items()

@@ -40,11 +40,11 @@ def strict(
   """A transformation that checks how it is called.
 
   Args:
-    name: of the rule, for error messages.
+    name: the rule's name, for error messages.
     init: params -> state.
     update: (grads, state, params, **extra) -> (updates, state).
-    call: how to call `update`, for messages of a rule that needs the parameters, and the loss
-      unless this is `PARAMS_CALL`.
+    call: how to call `update`, for error messages; given for a rule that needs the parameters
+      and, unless this is `PARAMS_CALL`, the loss.
     trains: dtypes that the parameters may have.
 
   Raises:

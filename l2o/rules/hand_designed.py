@@ -1,6 +1,6 @@
 """Hand-designed optimizers as rules whose theta is the learning rate.
 
-So a grid of settings is a stack of thetas, mapped over like a population: one program per family.
+A grid of settings is then a stack of thetas, mapped over like a population: one program per family.
 """
 
 import inspect
@@ -55,11 +55,11 @@ def hand_designed(
   'prodigy' estimates its own step size, which theta multiplies: 1 unless tuned.
   'schedule_free_adamw' trains y and is evaluated at the average x, its `eval_params`; its
   `warmup_steps` are steps, not a fraction of K. Statistics that a network gathers in training are
-  those at y.
+  taken at y.
 
   Args:
     optimizer: one of `OPTIMIZERS`.
-    schedule: of the learning rate; a name of `l2o.rules.schedules`, or a block with its arguments.
+    schedule: learning-rate schedule, a name in `l2o.rules.schedules` or a block with arguments.
     trainable: 'all', or 'head' to freeze every parameter outside the head.
     head: path of the head's module, such as 'head' or 'decoder/head'.
     learning_rate: the initial theta; by default optax's own, or 1e-3.
@@ -117,7 +117,7 @@ def _check(optimizer: str, schedule: Any, trainable: str, kwargs: Mapping[str, A
 def _in_float32(
   name: str, tx: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
-  """Computes in float32 at least; the updates are in the parameters' dtype.
+  """Computes in at least float32; the updates are in the parameters' dtype.
 
   In bfloat16 the decay 0.999 rounds to 1, and a moving average would never forget.
   """

@@ -1,4 +1,4 @@
-"""Training the head of a network alone: every other parameter is frozen."""
+"""Trains only the head of a network: every other parameter is frozen."""
 
 from collections.abc import Hashable
 from functools import partial
@@ -16,14 +16,14 @@ from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 
 def head_only(rule: Any, head: str = 'head') -> LearnedRule:
-  """A rule that trains the head alone, with another rule that sees nothing else.
+  """A rule that trains only the head, with another rule that sees nothing else.
 
   Args:
     rule: name and arguments of that rule, `{'name': 'velo'}`.
     head: path of the head's module, such as 'head' or 'decoder/head'.
 
   Raises:
-    InputError: as that rule; at `init` of the bound rule, no layer below `head`.
+    InputError: as for that rule; at `init` of the bound rule, no layer below `head`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -37,7 +37,7 @@ def head_only(rule: Any, head: str = 'head') -> LearnedRule:
 
 
 def train_head(rule: LearnedRule, head: str) -> LearnedRule:
-  """`head_only` of a rule already built."""
+  """`head_only` for a rule that is already built."""
 
   def init(key: jax.Array, params: Params) -> Theta:
     return rule.init(key, only_head(head, params))
@@ -70,14 +70,14 @@ def _trained_state(state: PyTree) -> PyTree:
 
 
 def only_head(head: str, params: Params) -> Params:
-  """The parameters with `optax.MaskedNode` in place of those that are frozen."""
+  """The parameters with `optax.MaskedNode` in place of the frozen ones."""
   return jax.tree.map(
     lambda label, x: x if label == 'trained' else optax.MaskedNode(), _labels(head, params), params
   )
 
 
 def _labels(head: str, params: Params) -> PyTree:
-  """'trained' on the layers whose path is `head` or goes through it, 'frozen' on the others."""
+  """'trained' for layers whose path is `head` or goes through it, 'frozen' for the others."""
   paths = layer_paths(params)
   labels = ['trained' if f'{path}/'.startswith(f'{head}/') else 'frozen' for path in paths]
   if 'trained' not in labels:

@@ -1,7 +1,7 @@
 """LGL2O: a loss guard around a learned optimizer.
 
 Both optimizers propose a step from the same point; the losses of the proposals on fresh data are
-compared, the better one is taken, and both continue from it. With a period n_t > 1 each runs n_t
+compared, the better one is taken, and both continue from it. With a period n_t > 1, each runs n_t
 steps on its own trajectory before they are compared.
 
 Source: Prémont-Schwarz et al., "A Simple Guard for Learned Optimizers", arXiv 2201.12426.
@@ -25,15 +25,15 @@ CALL = 'update(grads, state, params, value=loss, value_fn=loss_on_fresh_data)'
 
 
 class GuardState(NamedTuple):
-  """State of a guard: those of its two sides, the second trajectory, and what was chosen."""
+  """State of a guard: the states of its two sides, the second trajectory, and what was chosen."""
 
   hand_designed: PyTree
   learned: PyTree
   shadow: Params | None  # the learned side's own parameters; None where the period is 1
   step: jax.Array  # [] int32, steps done
   losses: jax.Array  # [2] float32, the last comparison: hand-designed, learned
-  taken_hand_designed: jax.Array  # [] int32, comparisons
-  taken_learned: jax.Array  # [] int32, comparisons
+  taken_hand_designed: jax.Array  # [] int32, comparisons that this side won
+  taken_learned: jax.Array  # [] int32, likewise
   skipped: jax.Array  # [] int32, steps that left the parameters where they were
 
 
@@ -59,7 +59,7 @@ def lgl2o(
   learned: optax.GradientTransformation,
   period: Count = 1,
 ) -> optax.GradientTransformationExtraArgs:
-  """Takes, of two optimizers' proposals, the one with the lower loss on fresh data.
+  """Takes whichever of two optimizers' proposals has the lower loss on fresh data.
 
   A proposal with a non-finite loss or a non-finite parameter loses to any other, and ties go to the
   hand-designed side. If neither is finite, the hand-designed proposal is taken if at least its
@@ -86,7 +86,7 @@ def lgl2o(
     A transformation with a `GuardState` and
     `update(grads, state, params, *, value, value_fn, value_and_grad_fn=None, **extra)`:
     `value` [] is the loss at `params`; `value_fn(params)` [] the mean loss over n_c fresh batches,
-    the same for both proposals; `value_and_grad_fn(params)`, needed by a period above 1, the
+    the same for both proposals; `value_and_grad_fn(params)`, needed if the period is above 1, the
     training loss and its gradient on the step's batch. All of them are passed to both sides.
 
   Raises:
@@ -240,7 +240,7 @@ def lgl2o_rule(
     period: as `l2o.lgl2o` takes it.
 
   Raises:
-    InputError: as `l2o.rule` and `l2o.lgl2o`.
+    InputError: as in `l2o.rule` and `l2o.lgl2o`.
   """
 
   def diagnostics(state: GuardState) -> Metrics:

@@ -1,4 +1,4 @@
-"""MLPLOpt: one perceptron for all parameters, of momenta on six time scales.
+"""MLPLOpt: one perceptron for all parameters, fed momenta on six time scales.
 
 At step t = 0, 1, …, for an entry of a tensor p with gradient g:
 
@@ -44,18 +44,18 @@ from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 DECAYS = np.array([0.1, 0.5, 0.9, 0.99, 0.999, 0.9999], np.float32)
 STEP = MAGNITUDE = 0.001
-DESCENT = 2 + 2  # of the inputs: the momentum of decay 0.9
+DESCENT = 2 + 2  # position among the inputs of the momentum of decay 0.9
 CHUNK = 2**14  # entries that go through the hidden layers at a time
 
 Momenta = tuple[jax.Array, ...]
 
 
 class MLPLOptState(NamedTuple):
-  """State of a bound MLPLOpt: six times the parameters."""
+  """State of a bound MLPLOpt: six times the parameters' size."""
 
   step: jax.Array  # [] int32, steps done
   step_norm: jax.Array  # [layers] float32, L2 norms of the last update, for diagnostics
-  momenta: tuple[Momenta, ...]  # of each group of `group_tensors`: 6 x [S, *slab] float32
+  momenta: tuple[Momenta, ...]  # for each group of `group_tensors`: 6 x [S, *slab] float32
 
 
 @checked
@@ -64,13 +64,13 @@ def mlp_lopt(
 ) -> LearnedRule:
   """MLPLOpt; the formula is in the module's docstring.
 
-  The rule needs neither the loss nor the horizon. Each tensor is updated alone; a gradient that is
-  not finite corrupts the state of its tensor for good.
+  The rule needs neither the loss nor the horizon. Each tensor is updated independently; a
+  non-finite gradient corrupts the state of its tensor for good.
 
   Args:
-    hidden_size: units of both hidden layers.
-    initial_step: if above 0, the initial theta descends along the momentum of decay 0.9 with a
-      root mean square of about this; at 0 the network is random, as the paper's.
+    hidden_size: units in each hidden layer.
+    initial_step: if above 0, the initial theta steps along the momentum of decay 0.9 with a
+      root mean square of about this; at 0 the network is random, as in the paper.
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:
@@ -92,7 +92,7 @@ def mlp_lopt(
 
 
 def _init_theta(hidden_size: int, initial_step: float, key: jax.Array, params: Params) -> Theta:
-  del params  # theta fits any
+  del params  # theta fits any parameters
   theta = init_network(key, mlp_lopt_shapes(hidden_size))
   if initial_step:
     layers = [theta['mlp']['~'][f'linear_{i}'] for i in range(3)]

@@ -1,6 +1,6 @@
 """A learned rule whose learning rate is part of theta.
 
-So a grid of its rates is a stack of thetas, mapped over like a population, as of a hand-designed
+A grid of its rates is then a stack of thetas, mapped over like a population, as for a hand-designed
 rule.
 """
 
@@ -17,19 +17,19 @@ from l2o.rules import RULES
 from l2o.rules.contract import ANY, strict
 from l2o.types import Horizon, LearnedRule, Params, PyTree, Theta
 
-PROPORTIONAL = ('celo2', 'celo2_base')  # updates of these are a multiple of their learning rate
+PROPORTIONAL = ('celo2', 'celo2_base')  # their updates are proportional to their learning rate
 
 
 def rated(rule: Mapping[str, Any]) -> LearnedRule:
-  """A rule with theta = `{'rule': its own theta, 'learning_rate': []}`; theta's rate begins at 1.
+  """A rule with theta = `{'rule': its own theta, 'learning_rate': []}`; theta's rate starts at 1.
 
-  It steps by the rate times the update of the rule with rate 1.
+  Its update is the rate times the update of the rule at rate 1.
 
   Args:
     rule: name and arguments, without `learning_rate`; one of `PROPORTIONAL`.
 
   Raises:
-    InputError: another rule, or as that rule.
+    InputError: any other rule, or as for that rule.
 
   Example:
     >>> params = {'kernel': jnp.array([[1.0, 2.0], [3.0, 5.0]])}

@@ -1,6 +1,6 @@
 """Released weights of learned optimizers, from the files they were released in: flax's msgpack.
 
-The names of the arrays tell whose they are, and their shapes which arguments the rule has.
+The names of the arrays identify the rule's family, and their shapes the rule's arguments.
 """
 
 import os
@@ -29,11 +29,11 @@ class _Format(NamedTuple):
   """The weights of one family of rules."""
 
   title: str
-  begins: tuple[str, ...]  # of the arrays' names; the first format that has one of them is it
-  telling: tuple[tuple[str, int], ...]  # arrays and their axes whose lengths are the sizes
-  shapes: Callable[..., Theta]  # of all arrays, from the sizes
-  sizes: tuple[str, ...]  # arguments of the rule; VeLO's first size tells which rule it is
-  rules: tuple[str, ...]  # that take such weights; the first is the one that a file holds
+  begins: tuple[str, ...]  # first parts of array names; the first format with a match applies
+  telling: tuple[tuple[str, int], ...]  # (array, axis): the lengths of these axes are the sizes
+  shapes: Callable[..., Theta]  # the sizes -> the shapes of all arrays
+  sizes: tuple[str, ...]  # arguments of the rule; VeLO's extra first size tells the rule
+  rules: tuple[str, ...]  # that take such weights; a file is of the first, unless VELO's
 
 
 VELO = _Format(
@@ -82,7 +82,7 @@ def load_theta(path: str | os.PathLike[str]) -> Theta:
     path: the file.
 
   Returns:
-    theta, for the rule of its names and widths; a key such as `rnn/linear` becomes two nested ones.
+    theta, for a rule of the same family and widths; a key `rnn/linear` becomes two nested keys.
 
   Raises:
     InputError: no such file, or weights that are missing, extra or of a shape that contradicts the
@@ -97,9 +97,9 @@ def load_theta(path: str | os.PathLike[str]) -> Theta:
 
 
 def load_released(path: str | os.PathLike[str]) -> tuple[Theta, dict[str, Any]]:
-  """`load_theta`, with the name and arguments of the rule that these shapes belong to.
+  """`load_theta`, plus the name and arguments of the rule that these shapes belong to.
 
-  Shapes determine neither VeLO's `interpolation` nor how Celo2 is used: these are the defaults.
+  Shapes determine neither VeLO's `interpolation` nor how Celo2 is used: these keep their defaults.
   """
   try:
     tree = flax.serialization.msgpack_restore(pathlib.Path(path).read_bytes())
@@ -141,10 +141,10 @@ def init_from(weights: str, *rules: str) -> Callable[[jax.Array, Params], Theta]
 
   Args:
     weights: the file.
-    *rules: whose weights it may hold; the first is the rule's own name.
+    *rules: names of the rules whose weights it may hold; the first is the rule's own.
 
   Raises:
-    InputError: when it is called, as `load_theta`, or weights of another rule.
+    InputError: when called, as in `load_theta`, or weights of another rule.
   """
 
   def init(key: jax.Array, params: Params) -> Theta:
@@ -171,7 +171,7 @@ def widths(name: str, theta: Theta) -> dict[str, int]:
 
 
 def _format(tree: Any) -> _Format | None:
-  """The format that has an array's name."""
+  """The format that an array's name belongs to."""
   begins = {'/'.join(map(str, keys)).split('/')[0] for keys, _ in leaves(tree)}
   return next((known for known in FORMATS if begins & set(known.begins)), None)
 

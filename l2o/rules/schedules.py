@@ -1,6 +1,6 @@
 """Learning-rate schedules that take a traced horizon, unlike optax's own.
 
-A schedule is a function (k, K) -> factor of the learning rate after k of K steps.
+A schedule is a function (k, K) -> factor on the learning rate after k of K steps.
 """
 
 from collections.abc import Callable, Mapping
@@ -89,7 +89,7 @@ def halving(every: Positive, warmup: float = 0.0) -> Schedule:
 
 
 def _progress(k: Any, K: Any, warmup: float) -> jax.Array:
-  """The part of the steps after the warm-up that is done: 0 to 1."""
+  """The fraction of the steps after the warm-up that is done: 0 to 1."""
   w = warmup * K if warmup else 0  # keeps integers exact, so that their ratio has full precision
   return (jnp.minimum(k, K) - w) / (K - w)
 

@@ -1,4 +1,4 @@
-"""Rules that wrap two other rules: their theta is that of both sides."""
+"""Rules that wrap two other rules: their theta holds the thetas of both sides."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,11 +24,11 @@ def two_sided(
   Args:
     hand_designed: name and arguments of a rule.
     learned: likewise.
-    wrap: two transformations -> one, whose state has the sides' as `hand_designed` and `learned`.
-    diagnostics: of that state; those of the sides are added, under their names.
+    wrap: two transformations -> one, whose state holds theirs as `hand_designed` and `learned`.
+    diagnostics: reads that state; those of the sides are added, under their names.
 
   Raises:
-    InputError: as `l2o.rule` and `wrap`.
+    InputError: as in `l2o.rule` and `wrap`.
 
   Example:
     >>> from l2o.rules.hub import hub

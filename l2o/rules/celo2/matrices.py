@@ -1,4 +1,4 @@
-"""What Celo2 does with the step of a whole matrix: orthogonalise it, and normalise it."""
+"""What Celo2 does to the step of a whole matrix: orthogonalise and normalise it."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def orthogonalise(x: jax.Array) -> jax.Array:
 
 
 def orthogonalise_slabs(group: Group, steps: jax.Array) -> jax.Array:
-  """`orthogonalise` for each matrix of the tensors' last two axes in [S, *slab]."""
+  """`orthogonalise` for each matrix, of a tensor's last two axes, in [S, *slab]."""
   if group.matrix == (-2, -1):
     return orthogonalise(steps)
   last = jnp.moveaxis(steps, group.matrix, (-2, -1))
@@ -41,7 +41,7 @@ def orthogonalise_slabs(group: Group, steps: jax.Array) -> jax.Array:
 
 
 def normalise(group: Group, steps: jax.Array) -> jax.Array:
-  """Gives each matrix, or vector, of [S, *slab] a root mean square of 1."""
+  """Scales each matrix, or vector, in [S, *slab] to a root mean square of 1."""
   squares = jnp.square(steps)
   means = (
     matrix_means(group, squares) if group.slab else spread(group, tensor_means(group, squares))

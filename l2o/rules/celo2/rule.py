@@ -9,7 +9,7 @@ Adafactor's row and column moments R, C with factors ρ, κ:
     s      = Newton-Schulz(s),              for each matrix; not in the base form
     update = -η_t (s / rms(s) + λ p)
 
-η_t is the user's schedule, λ the user's weight decay. The rate says how far a step goes, for any
+η_t is the user's schedule, λ the user's weight decay. The rate sets how far a step goes, for any
 theta. Vectors, scalars and embeddings go to AdamW at a multiple of the rate; in the base form the
 network steps them too.
 
@@ -69,12 +69,12 @@ VECTOR_BLOCKS = 9  # the blocks that vectors have: those before the rows and col
 
 
 class Celo2State(NamedTuple):
-  """State of a bound Celo2: four times the parameters of the network's tensors, twice AdamW's."""
+  """State of a bound Celo2: four times the size of the network's tensors, twice that of AdamW's."""
 
   step: jax.Array  # [] int32, steps done
   step_norm: jax.Array  # [layers] float32, L2 norms of the last update, for diagnostics
-  accumulators: tuple[Accumulators, ...]  # of each group of the network's tensors
-  adamw: PyTree  # of a list of the other tensors, float32
+  accumulators: tuple[Accumulators, ...]  # for each group of the network's tensors
+  adamw: PyTree  # AdamW's state for a list of the other tensors, float32
 
 
 class _Spec(NamedTuple):
@@ -84,14 +84,14 @@ class _Spec(NamedTuple):
   weight_decay: float
   hidden_size: int
   descends: bool
-  orthogonal: bool  # and vectors to AdamW
+  orthogonal: bool  # and vectors go to AdamW
   adamw_rate: float = 1.0
   embeddings: re.Pattern[str] = re.compile('')
   bias_correction: bool = True
 
 
 class _Part(NamedTuple):
-  """Positions of the tensors in the list of them."""
+  """Positions of each part's tensors in the list of all."""
 
   learned: list[int]
   adamw: list[int]
@@ -109,29 +109,29 @@ def celo2(
   descends: bool = False,
   weights: str = '',
 ) -> LearnedRule:
-  """Celo2 as it was released for use; the formula is in the module's docstring.
+  """Celo2 in the form released for use; the formula is in the module's docstring.
 
   The rule does not need the loss. Gradients beyond ±1000 are clipped for the network, not for
-  AdamW. Each tensor is updated alone; a gradient that is not finite corrupts the state of its
+  AdamW. Each tensor is updated independently; a non-finite gradient corrupts the state of its
   tensor for good.
 
   Args:
     learning_rate: η, before the schedule: the root mean square of a matrix's step.
-    schedule: a name of `l2o.rules.schedules`, or a block with its arguments.
+    schedule: a name in `l2o.rules.schedules`, or a block with its arguments.
     weight_decay: λ, decoupled.
-    adamw_rate: AdamW's learning rate over η; the default is the one of meta-training.
-    embeddings: regular expression; layers of which it matches a part of the path go to AdamW.
-    bias_correction: False for an AdamW as it was in meta-training.
-    hidden_size: units of both hidden layers.
+    adamw_rate: AdamW's learning rate, as a multiple of η; the default is that of meta-training.
+    embeddings: regular expression; layers whose path contains a match go to AdamW.
+    bias_correction: False for AdamW without it, as in meta-training.
+    hidden_size: units in each hidden layer.
     descends: whether the initial theta descends along Adam's direction; otherwise the network is
-      random, as the paper's.
+      random, as in the paper.
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:
     A rule with theta = `celo2_shapes(hidden_size)` of `per_parameter.shapes`.
 
   Raises:
-    InputError: a number out of bounds, no such schedule, an expression that is none; at `init`,
+    InputError: a number out of bounds, no such schedule, an invalid expression; at `init`,
       weights of another rule.
 
   Example:
@@ -168,10 +168,10 @@ def celo2_base(
 ) -> LearnedRule:
   """Celo2's base form: the network steps every tensor, and nothing is orthogonalised.
 
-  Arguments, theta and cautions are as in `celo2`; every tensor's step has a root mean square of η.
+  Arguments, theta and caveats are as in `celo2`; every tensor's step has a root mean square of η.
 
   Raises:
-    InputError: as `celo2`.
+    InputError: as in `celo2`.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.array([0.5, -2.0])}
@@ -201,7 +201,7 @@ def _rule(spec: _Spec, weights: str) -> LearnedRule:
 
 
 def _init_theta(spec: _Spec, key: jax.Array, params: Params) -> Theta:
-  del params  # theta fits any
+  del params  # theta fits any parameters
   theta = init_network(key, celo2_shapes(spec.hidden_size))
   if spec.descends:
     network, names = theta['ff_mod_stack']['~'], (INPUT_LAYERS[ADAM], 'w1', 'w2')

@@ -1,4 +1,4 @@
-"""What trains the tensors that Celo2's network does not: AdamW, before the learning rate."""
+"""AdamW, before the learning rate, for the tensors that Celo2's network does not train."""
 
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ def adamw(weight_decay: float, bias_correction: bool) -> optax.GradientTransform
 
 
 def _uncorrected() -> optax.GradientTransformation:
-  """optax's Adam has no way to leave its bias correction out."""
+  """optax's Adam has no option to leave out its bias correction."""
 
   def init(params: PyTree) -> _Moments:
     return _Moments(*(jax.tree.map(jnp.zeros_like, params) for _ in range(2)))

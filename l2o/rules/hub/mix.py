@@ -34,7 +34,7 @@ class WeightStatistics(NamedTuple):
 
 
 class HubState(NamedTuple):
-  """State of a hub: those of its two sides, and diagnostics."""
+  """State of a hub: the states of its two sides, and diagnostics."""
 
   hand_designed: PyTree
   learned: PyTree
@@ -56,10 +56,10 @@ def hub(
   learned: optax.GradientTransformation,
   weighting: str | Mapping[str, Any] | Weighting = 'vanilla',
 ) -> optax.GradientTransformationExtraArgs:
-  """Mixes the updates of two optimizers by a weight for each entry; the formula is in the module.
+  """Mixes two optimizers' updates by a weight per entry; the formula is in the module's docstring.
 
   Where one side's proposal is not finite, the other's is taken alone; where neither is, the entry
-  stays. This is decided entry by entry: a division by zero in one coordinate costs only that
+  stays as it is. This is decided per entry: a division by zero in one coordinate costs only that
   coordinate, and a proposal that is not finite throughout a layer is replaced throughout. A side
   whose state has become NaN stays out for good; the counts in the state show it.
 

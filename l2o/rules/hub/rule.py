@@ -23,7 +23,7 @@ def hub_rule(
     weighting: as `l2o.hub` takes it.
 
   Raises:
-    InputError: as `l2o.rule` and `l2o.hub`.
+    InputError: as in `l2o.rule` and `l2o.hub`.
 
   Example:
     >>> import jax, jax.numpy as jnp

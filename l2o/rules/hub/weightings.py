@@ -30,7 +30,7 @@ WEIGHTINGS = {
 
 
 def weighting(spec: str | Mapping[str, Any] | Weighting) -> Weighting:
-  """Builds a weighting from its name, or from a config's block; a function passes unchanged.
+  """Builds a weighting from its name, or from a config's block; a function is returned unchanged.
 
   Args:
     spec: a name, `{'name': …, **arguments}`, or a function of the gradients.
@@ -54,7 +54,7 @@ def gradient_softmax(grads: PyTree) -> PyTree:
 
       sigma(g_l)_i = exp |g_i| / sum_{j in l} exp |g_j|
 
-  The weights of a layer sum to one. A layer of one entry has the weight 1. In a wide layer whose
+  The weights of a layer sum to one. A layer of one entry has weight 1. In a wide layer whose
   gradients are well below 1, as they usually are, every weight is close to 1 / n.
 
   Args:
@@ -141,7 +141,7 @@ def block_wise(
     new_weighting: for the layers that are.
 
   Raises:
-    InputError: as `weighting`; when called, if no layer is new, since a misspelt name would
+    InputError: as in `weighting`; when called, if no layer is new, since a misspelt name would
       otherwise pass unnoticed.
 
   Example:

@@ -1,7 +1,7 @@
 """Base optimizers as sources of directions, with hyper-parameters that can be meta-learned.
 
-A direction is the update of an optax optimizer at learning rate 1: already a descent direction,
-of which a learned rule uses only the direction and, as a feature, the norm. Any optimizer of
+A direction is the update of an optax optimizer at learning rate 1: already a descent direction. A
+learned rule uses only its unit vector and, as a feature, its norm. Any optimizer of
 `optax` or `optax.contrib` can be used, by its name there. Optimizers that rely on their own step
 size (`prodigy`, `schedule_free_adamw`) run, but their directions mean little.
 """
@@ -103,7 +103,7 @@ def _from_optax(tx: optax.GradientTransformation) -> Bound:
 
 
 OWN: dict[str, Callable[..., Bound]] = {'adam': adam, 'sgd': sgd, 'weight_decay': weight_decay}
-ALIASES = {'momentum': ('sgd', {'momentum': 0.9})}  # of optax's optimizers
+ALIASES = {'momentum': ('sgd', {'momentum': 0.9})}  # for optax's optimizers
 # Hyper-parameters that are part of theta unless the config says otherwise.
 LEARNABLE: dict[str, tuple[str, ...]] = {
   **dict.fromkeys(('adam', 'adamw', 'adamax', 'lion', 'lamb'), ('b1', 'b2')),
@@ -206,7 +206,7 @@ def _default(
 
 
 def _moved(default: float, offset: Any) -> Any:
-  """default exp(offset), or below 1 its odds times exp(offset), which loses no precision near 1."""
+  """default exp(offset), or below 1 its odds times exp(offset), which keeps precision near 1."""
   if default >= 1.0:
     return default * jnp.exp(offset)
   odds = jnp.exp(-offset)

@@ -1,7 +1,7 @@
 """What a per-layer learned rule sees: norms, their moving averages, and time.
 
-A layer is one leaf of the parameter tree. All functions work on [layers, …] arrays, so that the
-program does not grow with the number of layers here. Source: arXiv 2408.09310, sec. 4.
+A layer is one leaf of the parameter tree. All functions work on [layers, …] arrays, so that this
+part of the program does not grow with the number of layers. Source: arXiv 2408.09310, sec. 4.
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ so lambda_l bounds the norm of the layer's step and mu_l is a convex mixture. On
 layers; its features are moving averages of log ‖w‖, log ‖g‖ and the loss, relative and absolute
 time, the layer's learned embedding, and log ‖d_p‖.
 
-Four ways to tell layers apart (`identity`), of which the first is the paper's choice:
+Four ways to tell layers apart (`identity`); the first is the paper's choice:
 
 - embedding: a learned vector for each layer among its features;
 - none: nothing beyond the other features;
@@ -49,7 +49,7 @@ ON_MISMATCH = ('error', 'mean_embedding')
 
 
 class L3RSState(NamedTuple):
-  """State of a bound L3RS; only the base optimizers' own is per parameter."""
+  """State of a bound L3RS; only the base optimizers' states are per parameter."""
 
   step: jax.Array  # [] int32, steps done
   ema: jax.Array | None  # [layers or 1, STATISTICS, gammas] float32, not bias-corrected
@@ -89,7 +89,7 @@ def l3rs(
   Args:
     directions: base optimizers, each a name or `{'name': …, 'learnable': (…), **kwargs}`.
     identity: how layers are told apart: 'embedding', 'none', 'per_layer_mlp' or 'global'.
-    gammas: decay factors of the moving averages, 0 to below 1.
+    gammas: decay factors of the moving averages, from 0 to below 1.
     betas: scales of absolute time, above 0.
     embedding_size: length of a layer's embedding.
     hidden: widths of the MLP's hidden layers.
@@ -99,8 +99,8 @@ def l3rs(
 
   Returns:
     A rule with theta = `{'mlp': {'dense_i': {'kernel', 'bias'}}, 'embedding': {path:
-    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`. 'embedding' exists with
-    that identity alone; with 'per_layer_mlp', 'mlp' is a dict from path to an MLP.
+    [embedding_size]}, 'directions': {name: {hyper-parameter: []}}}`. 'embedding' exists only
+    with that identity; with 'per_layer_mlp', 'mlp' is a dict from path to an MLP.
 
   Raises:
     InputError: no directions, or one that does not exist; unknown identity; a number out of bounds;
@@ -293,7 +293,7 @@ def _statistics(params: Params, grads: PyTree, loss: Any) -> jax.Array:
 
 
 def _mix(scale: jax.Array, emitted: Sequence[PyTree], like: PyTree) -> PyTree:
-  """sum_p scale[l, p] * d_{l,p} of the emitted -d, in the dtype of `like`."""
+  """sum_p scale[l, p] * d_{l,p} from the emitted -d, in the dtype of `like`."""
   leaves = [jax.tree.leaves(d) for d in emitted]
   mixed = []
   for layer, (leaf, parts) in enumerate(

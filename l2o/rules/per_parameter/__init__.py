@@ -1,10 +1,10 @@
-"""What rules with a network for each parameter share.
+"""What rules with a per-parameter network share.
 
 - tensor_groups: many tensors as few arrays.
-- accumulators: moving averages of gradients, factored ones among them, and Adafactor's factors.
+- accumulators: moving averages of gradients, some of them factored, and Adafactor's factors.
 - inputs: what the network sees of an entry, and the scales that normalise it.
 - mlp: the network, as elementwise arithmetic.
-- blocks: a loop over parts of large arrays, so that what is computed from them stays small.
+- blocks: a loop over parts of large arrays, so that intermediates stay small.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Moving averages of a group's gradients: momenta, second moments, factored ones.
 
-Arrays are those of a group of tensors (`tensor_groups`): [S, *slab] for S slabs, whose last two
+Arrays belong to a group of tensors (`tensor_groups`): [S, *slab] for S slabs, whose last two
 axes are a tensor's second largest d1 and its largest d0, or [S] for joined vectors.
 Factored moments: Shazeer & Stern, "Adafactor", arXiv 1804.04235.
 """
@@ -25,7 +25,7 @@ class Accumulators(NamedTuple):
   """Moving averages of a group's gradients: about four times the size of its parameters."""
 
   momenta: tuple[jax.Array, ...]  # 3 x [S, *slab] float32
-  second: jax.Array  # [S, *slab] float32, of the squares
+  second: jax.Array  # [S, *slab] float32, averages of the squares
   row: jax.Array  # [S, …, 3, d1] float32, of the squares' means over d0; vectors: [3, S], squares
   col: jax.Array | None  # [S, …, 3, d0] float32, of the squares' means over d1; None for vectors
 
@@ -35,7 +35,7 @@ class Factors(NamedTuple):
 
   row_root: jax.Array  # [S, …, 3, d1], rsqrt(row + 1e-8)
   col_root: jax.Array  # [S, …, 3, d0]
-  row_factor: jax.Array  # [S, …, 3, d1], of Adafactor
+  row_factor: jax.Array  # [S, …, 3, d1], Adafactor's
   col_factor: jax.Array  # [S, …, 3, d0]
 
 
@@ -61,10 +61,10 @@ def init_accumulators(group: Group) -> Accumulators:
 
 
 def factored_means(squares: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-  """What the factored moments average of squared gradients [S, *slab].
+  """The means of squared gradients [S, *slab] that the factored moments average.
 
   Returns:
-    Means over d0, [S, …, d1], and over d1, [S, …, d0]; of vectors the squares, and None.
+    Means over d0, [S, …, d1], and over d1, [S, …, d0]; for vectors, the squares and None.
 
   Example:
     >>> factored_means(jnp.array([[[1.0, 3.0, 2.0], [5.0, 0.0, 4.0]]]))
@@ -86,12 +86,12 @@ def accumulate(
   """Adds a gradient: a ← d a + (1 - d) x for each moving average.
 
   Args:
-    acc: before.
+    acc: the averages before.
     grads: [S, *slab].
     params: [S, *slab].
     row: from `factored_means`.
     col: likewise.
-    decays: of each average.
+    decays: the decay of each average.
   """
   new_col = None
   if acc.col is not None and col is not None:
@@ -122,7 +122,7 @@ def _averages(decays: jax.Array, averages: jax.Array, x: jax.Array) -> jax.Array
 
 
 def _factors(row: jax.Array, col: jax.Array) -> Factors:
-  """For all decays at once: a computation per decay would multiply the compile time."""
+  """Factors for all decays at once: a computation per decay would multiply the compile time."""
   mean = jnp.mean(row, axis=-1, keepdims=True)
   return Factors(
     jax.lax.rsqrt(row + 1e-8),

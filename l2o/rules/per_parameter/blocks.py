@@ -13,7 +13,7 @@ BLOCK = 2**18  # entries per pass of a loop that takes statistics
 
 
 def slabs_per_block(shape: tuple[int, ...]) -> int:
-  """How many of the slabs of an array [S, *slab] make a block: a divisor of S.
+  """How many slabs of an array [S, *slab] make up a block: a divisor of S.
 
   Example:
     >>> slabs_per_block((9, 512, 512)), slabs_per_block((9, 64, 64)), slabs_per_block((100, 64, 64))
@@ -47,8 +47,8 @@ def in_blocks(
     Array([ 0., 10., 22., 33., 43.], dtype=float32)
   """
   S = jax.tree.leaves(arguments)[0].shape[0]
-  # Reverse mode keeps what goes into a block and computes the rest again: a network's hidden units
-  # are many times as large.
+  # Reverse mode stores a block's inputs and recomputes the rest: a network's hidden units are many
+  # times as large.
   function = jax.checkpoint(function)
 
   def first(i: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a parameter's network sees: its gradient, its value and what the averages say of them.
+"""What a parameter's network sees: its gradient, its value and what follows from the averages.
 
 Each input is a separate array rather than a channel: matrix products over an axis of 1 to 4
 channels are slow.
@@ -40,8 +40,8 @@ def input_blocks(
 
   With m the momenta, v the second moment, R and C the factored ones and ρ, κ Adafactor's factors:
   g; g clipped to ±0.1; p; m; v; m w; w = (v + ε)^-½; g ρ κ; g w; R; C; (R + 1e-8)^-½;
-  (C + 1e-8)^-½; m ρ κ. Vectors have their unfactored moment D for both R and C, and D in place of
-  factors: g (D + 1e-9)^-½ and m (D + ε')^-½.
+  (C + 1e-8)^-½; m ρ κ. Vectors have their unfactored moment D for both R and C, and in place of
+  the factors: g (D + 1e-9)^-½ and m (D + ε')^-½.
 
   Args:
     sources: from `accumulate`.
@@ -98,7 +98,7 @@ def input_scales(
     sources: a tree of arrays [S, ...].
     epsilon: ε.
     matrices: whether the mean is over each matrix of a tensor's last two axes (then the group must
-      be one of `group_tensors(…, matrices=True)`) or over the tensor. For vectors it is the same.
+      come from `group_tensors(…, matrices=True)`) or over the tensor. For vectors these are equal.
 
   Returns:
     The scales, which broadcast against the inputs, and the sources to use instead of the argument

@@ -1,4 +1,4 @@
-"""The network of each parameter, with two hidden layers, as elementwise arithmetic."""
+"""The per-parameter network, with two hidden layers, as elementwise arithmetic."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from l2o.types import PyTree
 
 
 class MLP(NamedTuple):
-  """Weights of n inputs, h units twice and o outputs, for each of S tensors or slabs.
+  """Weights for n inputs, two layers of h units and o outputs, for each of S tensors or slabs.
 
-  With S = 1 all slabs have the same.
+  With S = 1, all slabs share them.
   """
 
   w0: jax.Array  # [S, n, h]
@@ -76,7 +76,7 @@ def fenced(
     always: [] true, but not a constant.
     output: the computation.
     otherwise: an array like its result, for the other branch, which is never taken.
-    *arguments: of the computation.
+    *arguments: the computation's arguments.
   """
   return jax.lax.cond(
     always,
@@ -90,13 +90,13 @@ def fenced(
 def with_descent(
   layers: Sequence[jax.Array], number: int, descent: float, mixing: float = 1.0
 ) -> tuple[jax.Array, ...]:
-  """Adds to an MLP's weights those of one that computes out_0 = descent x.
+  """Adds to an MLP's weights the weights of an MLP that computes out_0 = descent x.
 
-  x and -x go through a unit each, since a relu passes one sign.
+  x and -x go through one unit each, since a ReLU passes only one sign.
 
   Args:
     layers: w0 [..., n, h], w1 [..., h, h] and w2 [..., h, o].
-    number: of the input x among the n.
+    number: position of the input x among the n.
     descent: factor on x.
     mixing: factor that each layer is multiplied by later.
 

@@ -1,6 +1,6 @@
-"""The shapes of the thetas of all rules with a network for each parameter.
+"""The shapes of the thetas of all rules with a per-parameter network.
 
-Names are those of the released weights; a key `a/b` there is two nested ones here.
+Names are those of the released weights; a key `a/b` there is two nested keys here.
 """
 
 import itertools
@@ -8,7 +8,7 @@ import itertools
 from l2o.rules.per_parameter.inputs import BLOCKS
 from l2o.types import Theta
 
-# Of a tensor: 9 of time and 9 of the loss; VeLO also mean v, rank [5], var m [3] and var v [3].
+# Per tensor: 9 of time and 9 of the loss; VeLO also has mean v, rank [5], var m [3] and var v [3].
 VELO_FEATURES = {'velo': 30, 'celo': 18}
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)  # steps
 MLP_LOPT_INPUTS = 8  # the gradient, the parameter and six momenta

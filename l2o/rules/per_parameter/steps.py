@@ -1,4 +1,4 @@
-"""A step of the rules that are one small network for all parameters."""
+"""A step of the rules with one small network for all parameters."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,15 +22,15 @@ def normalised_output(
   magnitude: float,
   matrices: bool = False,
 ) -> tuple[jax.Array, Sources]:
-  """What the network says of normalised inputs: out_0 exp(magnitude out_1), for each entry.
+  """The network's output on normalised inputs, out_0 exp(magnitude out_1), for each entry.
 
   Args:
     group: the group.
-    inputs: the network's inputs from the sources.
+    inputs: computes the network's inputs from the sources.
     sources: from `accumulate`.
-    mlp: of all slabs.
+    mlp: the MLP of all slabs.
     always: [] true, but not a constant; see `fenced`.
-    epsilon: of the normaliser; see `input_scales`.
+    epsilon: ε of the normaliser; see `input_scales`.
     magnitude: see `apply_mlp`.
     matrices: see `input_scales`.
 

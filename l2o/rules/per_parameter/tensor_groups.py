@@ -24,7 +24,7 @@ State = TypeVar('State')
 
 
 class Group(NamedTuple):
-  """Tensors whose slabs have one shape, those with fewer slabs first."""
+  """Tensors whose slabs have the same shape, those with fewer slabs first."""
 
   slab: Shape  # (d1, d0), (…, d1, d0) for a whole tensor, or () for vectors and scalars
   tensors: tuple[int, ...]  # positions in the list of tensors
@@ -52,7 +52,7 @@ def group_tensors(shapes: Sequence[Shape], matrices: bool = False) -> tuple[Grou
   """Sorts tensors into groups.
 
   Args:
-    shapes: of the tensors.
+    shapes: shapes of the tensors.
     matrices: whether slabs hold whole matrices of the last two axes.
 
   Example:
@@ -113,10 +113,10 @@ def by_group(
   """Steps one group after the other.
 
   Args:
-    groups: of these tensors.
-    grads: of each tensor.
+    groups: the groups of these tensors.
+    grads: the gradient of each tensor.
     params: the tensors.
-    states: of each group.
+    states: the state of each group.
     step: (group, gradients, parameters, state) -> (updates, state), arrays [slabs, *slab] float32.
 
   Returns:

@@ -1,4 +1,4 @@
-"""The thetas of rules that are one network for all parameters: where they begin, and their use."""
+"""The thetas of rules with one network for all parameters: their initial values and their use."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from l2o.types import Theta
 
 
 def init_network(key: jax.Array, shapes: Theta) -> Theta:
-  """Weights from a normal of deviation fan-in^-½, truncated at twice that; everything else 0.
+  """Normal weights of standard deviation fan-in^-½, truncated at twice that; everything else 0.
 
   Args:
-    key: of the draw.
+    key: key for the draw.
     shapes: a tree of shapes; its weights have names that begin with `w`, and those of the first
       layer may be several arrays `w0__i`.
   """
@@ -36,12 +36,12 @@ def init_network(key: jax.Array, shapes: Theta) -> Theta:
 
 
 def descending(layers: Sequence[jax.Array], number: int, descent: float) -> tuple[jax.Array, ...]:
-  """Weights that compute descent x of an input x, and a tenth of those given.
+  """A tenth of the given weights, plus weights that compute descent x from an input x.
 
   Args:
     layers: the weights w0, w1 and w2.
-    number: of the input x.
-    descent: factor on it.
+    number: position of x among the inputs.
+    descent: factor on x.
   """
   return with_descent([0.1 * w for w in layers], number, descent)
 
@@ -52,7 +52,7 @@ def time_features(step: jax.Array) -> jax.Array:
 
 
 def with_time(w0: jax.Array, b0: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The first layer [n + 11, h] and its bias for inputs without time, which all entries share."""
+  """Moves the time inputs of the first layer [n + 11, h], alike for all entries, into its bias."""
   n = w0.shape[0] - len(TIMES)
   return w0[:n], b0 + time_features(step) @ w0[n:]
 

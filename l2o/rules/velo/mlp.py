@@ -1,6 +1,6 @@
-"""VeLO's per-parameter part: 30 inputs of each entry, and the moments that its LSTM sees.
+"""VeLO's per-parameter part: 30 inputs for each entry, and the moments that its LSTM sees.
 
-Arrays are those of a group of tensors (`tensor_groups`): [S, d1, d0] for S slabs, or [S] for joined
+Arrays belong to a group of tensors (`tensor_groups`): [S, d1, d0] for S slabs, or [S] for joined
 vectors. Source: arXiv 2211.09760, as in `network`.
 """
 

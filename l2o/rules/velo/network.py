@@ -53,11 +53,11 @@ def init_theta(
 
   Normal weights of standard deviation 1/sqrt(fan-in), zero biases and LSTM states, `step_size` at 0
   except for its bias of 1. The bank is scaled so that an MLP mixed with equal controls has such
-  weights too. With `descent`, the bank's are a tenth of that, plus those of an MLP that computes
-  out_0 = descent x, with x the normalised g / sqrt(v + 1e-6).
+  weights too. With `descent`, the bank's weights are a tenth of that, plus those of an MLP that
+  computes out_0 = descent x, with x the normalised g / sqrt(v + 1e-6).
 
   Args:
-    key: of the draw.
+    key: key for the draw.
     num_features: F.
     lstm_width: H.
     bank_size: N.
@@ -112,7 +112,7 @@ def update_loss_buffer(
   Args:
     buffer: the averages.
     loss: [].
-    step: [] int32, losses seen before this one.
+    step: [] int32, number of losses seen before this one.
     num_steps: K.
 
   Returns:

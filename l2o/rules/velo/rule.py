@@ -74,7 +74,7 @@ class VeLOState(NamedTuple):
   lstm: LSTM  # [T, H]
   lr_mult: jax.Array  # [T] float32, of the last step, for diagnostics
   moments: Moments  # [T, 4], of the accumulators, input to the next step's LSTM
-  accumulators: tuple[Accumulators, ...]  # of each group of `group_tensors`
+  accumulators: tuple[Accumulators, ...]  # for each group of `group_tensors`
 
 
 class _Spec(NamedTuple):
@@ -117,7 +117,7 @@ def velo(
 
   Args:
     lstm_width: H, units of the LSTM.
-    bank_size: N, MLPs from which each tensor's is mixed.
+    bank_size: N, the number of MLPs that each tensor's is mixed from.
     interpolation: factor c on the mixture.
     weight_decay: multiple of the parameters that is added to the gradients.
     max_steps: longest horizon without accumulation, in steps.
@@ -155,16 +155,16 @@ def celo(
   initial_step: NotNegative = 0.0,
   weights: str = '',
 ) -> LearnedRule:
-  """Celo: VeLO whose LSTM sees time and loss alone, with lr_mult = 0.1 exp(step).
+  """Celo: VeLO whose LSTM sees only time and loss, with lr_mult = 0.1 exp(step).
 
-  The controls go through a softmax. Arguments, horizon and cautions are as in `velo`; the defaults
+  The controls go through a softmax. Arguments, horizon and caveats are as in `velo`; the defaults
   are the released optimizer's.
 
   Returns:
     A rule with theta = `velo_shapes(18, H, N)` of `per_parameter.shapes`.
 
   Raises:
-    InputError: as `velo`, with the roles of the two swapped.
+    InputError: as in `velo`, with the roles of the two rules swapped.
 
   Example:
     >>> params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
@@ -184,7 +184,7 @@ def _rule(spec: _Spec, weights: str) -> LearnedRule:
 
 
 def _init_theta(spec: _Spec, key: jax.Array, params: Params) -> Theta:
-  del params  # theta fits any
+  del params  # theta fits any parameters
   # Controls start at 1, or at 1/N after a softmax; lr_mult at 1, or at e/10.
   is_celo = spec.name == 'celo'
   mixing = spec.interpolation / (spec.bank_size if is_celo else 1)
