@@ -30,14 +30,14 @@ DTYPES = frozenset((
 
 
 def pack(tree: PyTree, about: Mapping[str, Any]) -> bytes:
-  """The content of a file, as `read` takes it.
+  """The content of a file, as `read` expects it.
 
   Args:
     tree: nested dicts of arrays.
     about: the description, which must be representable in JSON.
 
   Raises:
-    InputError: as `flatten`, or a description that is not representable.
+    InputError: as in `flatten`, or a description that is not representable.
 
   Example:
     >>> len(pack({'a': {'b': np.ones(2)}}, {'format': 1})) > 16
@@ -81,7 +81,7 @@ def read(path: pathlib.Path, what: str, remedy: str) -> tuple[PyTree, dict[str, 
 def tensors(
   path: pathlib.Path, what: str, remedy: str
 ) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-  """The metadata and the arrays, by name, of any safetensors file; arguments as `read`.
+  """The metadata and the arrays, by name, of any safetensors file; arguments as in `read`.
 
   Raises:
     InputError: no such file, or another format.
@@ -212,7 +212,7 @@ def mismatches(
   Args:
     found: name -> array.
     wanted: name -> shape.
-    more: whether other arrays than those wanted are allowed.
+    more: whether arrays other than those wanted are allowed.
 
   Example:
     >>> mismatches({'a': np.ones(2), 'c': np.ones(1)}, {'a': (3,), 'b': ()})

@@ -25,7 +25,7 @@ from l2o.types import Horizon, LearnedRule, Params, Theta
 SUFFIX = '.safetensors'
 ZOO = pathlib.Path(__file__).parent / 'zoo'
 FORMAT = 1
-MAX_FILES = 8  # in a chain where each names the next as its rule
+MAX_FILES = 8  # length of a chain in which each names the next as its rule
 KIND, REMEDY = 'optimizer written by l2o.save', 'download it again'
 
 
@@ -101,8 +101,8 @@ def read(path_or_name: str | os.PathLike[str], **arguments: Any) -> Artifact:
 
   Args:
     path_or_name: a file, or a name of `zoo()`. A file in flax's msgpack format has released
-      weights, see `l2o.rules.released`; names and shapes tell whose, and its widths.
-    **arguments: of the rule, instead of those in the file or the defaults.
+      weights, see `l2o.rules.released`; names and shapes determine the rule and its widths.
+    **arguments: arguments of the rule, in place of those in the file or the defaults.
 
   Raises:
     InputError: a file that is missing, damaged, or holds something else; an unknown name; an
@@ -132,13 +132,13 @@ def load(
     num_steps: K, the length of the run.
     on_mismatch: what to do if the rule knows layers by path and these differ: 'error', or
       'mean_embedding' to give an unknown layer the mean of the known embeddings.
-    **arguments: of the rule, as `read` takes them: `schedule='cosine'` for Celo2's weights.
+    **arguments: arguments of the rule, as in `read`: `schedule='cosine'` for Celo2's weights.
 
   Returns:
     A transformation whose update takes the loss: `update(grads, state, params, value=loss)`.
 
   Raises:
-    InputError: as `read`, or layers that do not match; the message names both sides.
+    InputError: as in `read`, or layers that do not match; the message names both sides.
 
   Example:
     >>> import jax.numpy as jnp
@@ -196,7 +196,7 @@ def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> di
 
   Args:
     spec: name and arguments.
-    theta: of the rule.
+    theta: the rule's theta.
     files: length of the chain of files so far, each naming the next as its rule.
   """
   spec = dict(spec)
@@ -215,7 +215,7 @@ def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> di
 
 
 def _named(path: str, on_mismatch: str = 'error') -> pathlib.Path:
-  """The file of a rule `artifact`; its `on_mismatch` matters at `init` only."""
+  """The file of a rule `artifact`; its `on_mismatch` matters only at `init`."""
   del on_mismatch
   return _find(path)
 

@@ -14,7 +14,7 @@ def artifact(path: str, on_mismatch: str = 'error') -> LearnedRule:
     on_mismatch: see `l2o.load`.
 
   Raises:
-    InputError: as `l2o.load`.
+    InputError: as in `l2o.load`.
 
   Example:
     >>> import jax.numpy as jnp

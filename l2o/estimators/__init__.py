@@ -1,7 +1,7 @@
 """Estimators of the meta-gradient, by the name a config gives them.
 
-A factory of `ESTIMATORS` returns an `EvolutionStrategy`, or takes `meta_loss` and returns an
-`Estimator`. One of `ONLINE` takes `unroll`, an inner problem step by step, and returns an
+A factory in `ESTIMATORS` returns an `EvolutionStrategy`, or takes `meta_loss` and returns an
+`Estimator`. One in `ONLINE` takes `unroll`, an inner problem step by step, and returns an
 `OnlineEstimator`, which makes an estimate from each window of an episode.
 """
 

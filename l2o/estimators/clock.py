@@ -1,16 +1,16 @@
-"""Where a persistent inner problem is in its episode, when it starts anew, and what that weighs.
+"""Where a persistent inner problem is in its episode, when it restarts, and how windows count.
 
-Every draw is a function of (key, particle, episode, step): the key is the one of the estimate in
-which the episode begins, and nothing else is kept of it.
+Every draw is a function of (key, particle, episode, step): the key is that of the estimate in
+which the episode begins, and nothing else of that estimate is kept.
 
-With windows of W steps that do not divide the horizon T there are two policies whose mean over the
-windows of an episode is the gradient of the mean loss J = 1 / T sum_t L_t:
+Where windows of W steps do not divide the horizon T, there are two policies. With either, the mean
+over an episode's windows is the gradient of the mean loss J = 1 / T sum_t L_t:
 
-- 'cut': the last window ends with the episode. A window is the sum of its losses times
-  ceil(T / W) / T, and steps that are left idle.
-- 'roll': the next episode begins within the window. A window is the sum of its losses over W.
+- 'cut': the last window ends with the episode, and its remaining steps are idle. A window counts
+  as the sum of its losses times ceil(T / W) / T.
+- 'roll': the next episode begins within the window. A window counts as the sum of its losses / W.
 
-They are one where W divides T.
+They are the same where W divides T.
 """
 
 from typing import NamedTuple
@@ -23,13 +23,13 @@ START, NOISE, STEPS, PHASE = range(4)  # the uses of an episode's key
 
 
 class Clock(NamedTuple):
-  """Place in an episode."""
+  """A particle's place in its episode."""
 
-  number: jax.Array  # [] int32, of the particle
+  number: jax.Array  # [] int32, the particle's
   episode: jax.Array  # [] int32, episodes begun
   step: jax.Array  # [] int32, inner steps done in this one
   length: jax.Array  # [] int32, inner steps after which it ends
-  horizon: jax.Array  # [] int32, T: its length, unless it is a first one that is cut short
+  horizon: jax.Array  # [] int32, T: its length, unless it is a particle's first and cut short
   key: jax.Array  # [2] uint32, the episode's
 
 
@@ -41,12 +41,12 @@ def before_the_first(number: jax.Array) -> Clock:
 
 
 def key_of(clock: Clock, use: int) -> jax.Array:
-  """The key [] of the episode for one of its uses."""
+  """The episode's key [] for one of its uses."""
   return jax.random.fold_in(jax.random.wrap_key_data(clock.key), use)
 
 
 def is_over(clock: Clock) -> jax.Array:
-  """Whether the episode has ended, [] bool; its losses count up to and with its last step."""
+  """Whether the episode has ended, [] bool; its losses count up to and including its last step."""
   return clock.step >= clock.length
 
 
@@ -56,8 +56,8 @@ def begin(
   """The clock of the next episode.
 
   Args:
-    clock: of an episode that has ended.
-    key: [] of the estimate.
+    clock: the clock of an episode that has ended.
+    key: [], the estimate's.
     horizon: [] T.
     window: W.
     policy: 'cut' or 'roll'.
@@ -85,7 +85,7 @@ def begin(
 def weight(clock: Clock, window: int, policy: str) -> jax.Array:
   """What the sum of a window's losses is multiplied by, so that windows average to J.
 
-  Of episodes of one horizon: where horizons differ, longer ones have more windows.
+  This holds for episodes of one horizon: where horizons differ, longer ones have more windows.
   """
   if policy == 'roll':
     return jnp.asarray(1.0 / window, jnp.float32)
@@ -93,7 +93,7 @@ def weight(clock: Clock, window: int, policy: str) -> jax.Array:
 
 
 def weight_of_the_last(clock: Clock, window: int) -> jax.Array:
-  """What a loss that only an episode's last cut window has is multiplied by: ceil(T / W)."""
+  """The weight of a loss that only an episode's last cut window has: ceil(T / W)."""
   return _windows(clock.horizon, window).astype(jnp.float32)
 
 

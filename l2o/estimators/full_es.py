@@ -3,8 +3,8 @@
     grad = 1 / n * sum_pairs (L(theta + eps) - L(theta - eps)) / sigma^2 * eps
 
 with eps ~ N(0, sigma^2), over n candidates in antithetic pairs, all on the same tasks and batches:
-unbiased for the gradient of E_eps L(theta + eps). It is `nes` with a constant sigma and, unless
-asked for, no shaping.
+unbiased for the gradient of E_eps L(theta + eps). It is `nes` with a constant sigma and no
+shaping unless asked for.
 
 Source: Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
 Learning", arXiv 1703.03864.

@@ -1,8 +1,8 @@
 """Generalized persistent evolution strategies: one perturbation for every `period` inner steps.
 
 A loss is credited to the sum of the episode's perturbations so far. With a period of one window
-this is PES, with one of the whole episode NRES. Unbiased for the gradient in theta of
-E J(theta + eps_1, ..., theta + eps_m), each `period` steps with their own eps.
+this is PES, with a period of the whole episode NRES. Unbiased for the gradient in theta of
+E J(theta + eps_1, ..., theta + eps_m), with a separate eps for every `period` steps.
 
 Source: Li et al., "Variance-Reduced Gradient Estimation via Noise-Reuse in Online Evolution
 Strategies", arXiv 2304.12180.
@@ -32,7 +32,7 @@ def gpes(
   Args:
     unroll: the inner problem.
     period: K, inner steps from one perturbation to the next, counted from an episode's start; it
-      need not divide the horizon nor be a multiple of the window.
+      need not divide the horizon or be a multiple of the window.
     map_fn: strategy for mapping over particles.
     pair_map: the same for the two runs of a particle; convolutions on a CPU run best one by one.
     particles: N, antithetic pairs.

@@ -66,7 +66,7 @@ def centred_rank(losses: jax.Array) -> jax.Array:
 
 
 def perturbation(key: jax.Array, theta: Theta, pair: jax.Array) -> PyTree:
-  """Standard normal noise in the shape of `theta` for the antithetic pair number `pair`."""
+  """Standard normal noise in the shape of `theta` for antithetic pair number `pair`."""
   flat, unravel = ravel_pytree(theta)  # one draw for all leaves: a tenth of the compile time
   return unravel(jax.random.normal(jax.random.fold_in(key, pair), flat.shape, flat.dtype))
 
@@ -87,7 +87,7 @@ def nes(
     shaping: 'centred_rank' or 'none'.
 
   Returns:
-    A strategy. Its metrics: those it is told, averaged over the candidates with a finite loss;
+    A strategy. Its metrics: those given to `tell`, averaged over candidates with a finite loss;
     'nonfinite', the number of the others; 'candidates'; 'loss_best'; 'sigma'.
 
   Raises:

@@ -26,7 +26,7 @@ def nres(
   objective: str = 'mean',
   stagger: bool = True,
 ) -> OnlineEstimator:
-  """Noise-reuse evolution strategies, of which ES-Single is a case.
+  """Noise-reuse evolution strategies; ES-Single is the same algorithm.
 
   Args:
     unroll: the inner problem.

@@ -1,4 +1,4 @@
-"""What online estimators share: particles that are kept between estimates, and a window of them.
+"""What online estimators share: particles kept between estimates, and how a window moves them.
 
 A particle is one inner problem, run with theta + eps and theta - eps (or with theta alone), and an
 estimate advances each by a window of W steps. The two runs share everything but the sign: start,
@@ -8,8 +8,8 @@ batches, keys and length. For evolution strategies, with eps ~ N(0, sigma^2),
 
 xi_t, the credit, is the perturbation that a loss is credited to: the sum of the episode's eps so
 far (`pes`, `gpes`; with one eps for an episode, `nres`), or the window's own (`truncated_es`). It
-holds up to and with the step that completes the episode, whose loss is that episode's last, and is
-zero when the next one starts. `l2o.estimators.clock` has the weights.
+holds up to and including the step that completes the episode, whose loss is the episode's last, and
+is reset when the next one starts. `l2o.estimators.clock` has the weights.
 
 A particle with a loss that is not finite adds nothing, and starts its next episode in the next
 window.
@@ -62,10 +62,10 @@ class Spec(NamedTuple):
   policy: str = 'cut'
   objective: str = 'mean'
   stagger: bool = True
-  signs: Sequence[float] = PAIR  # run i is with theta + signs[i] * eps
-  sigma: float | None = None  # None: there is no noise
+  signs: Sequence[float] = PAIR  # run i uses theta + signs[i] * eps
+  sigma: float | None = None  # None: no noise
   period: int | None = None  # steps from one eps to the next, or ONCE; None: one for each window
-  persistent: bool = True  # False: the last run alone is kept, all start where it is
+  persistent: bool = True  # False: only the last run is kept, and all start from it
   segment: int | None = None  # steps between checkpoints of reverse-mode differentiation
   pair_map: MapFn = vectorized
 
@@ -75,11 +75,11 @@ class Seen(NamedTuple):
 
   grad: Theta | None  # of Delta_t xi_t
   loss: jax.Array  # [runs]
-  steps: jax.Array  # [] int32, those that were not idle
+  steps: jax.Array  # [] int32, steps that were not idle
 
 
 def check(spec: Spec) -> Spec:
-  """Raises InputError if the values of policy and objective do not fit."""
+  """Raises InputError if the policy or the objective is unknown, or they do not fit together."""
   choose(spec.policy, clocks.POLICIES, 'policy')
   choose(spec.objective, OBJECTIVES, 'meta-objective')
   if spec.objective == 'final' and spec.policy == 'roll':
@@ -122,10 +122,10 @@ def evolution(spec: Spec, unroll: Unroll, map_fn: MapFn) -> OnlineEstimator:
 
 
 def estimator(spec: Spec, unroll: Unroll, one: Any, map_fn: MapFn) -> OnlineEstimator:
-  """The mean over particles of `one`: (particle, shared) -> its gradient, itself, its metrics."""
+  """Averages `one` over particles: (particle, shared) -> gradient, particle, metrics."""
 
   def init(theta: Theta, key: jax.Array, tasks: Tasks) -> Particle:
-    del key  # all draws are of the keys of estimates
+    del key  # all draws use the keys of the estimates
     return start(spec, unroll, theta, tasks)
 
   def estimate(theta: Theta, state: Particle, key: jax.Array, tasks: Tasks) -> MetaGradient:
@@ -137,7 +137,7 @@ def estimator(spec: Spec, unroll: Unroll, one: Any, map_fn: MapFn) -> OnlineEsti
       number = jnp.maximum(jnp.sum(~lost), 1).astype(x.dtype)
       return jnp.sum(x, axis=0, where=kept) / number
 
-    # A lost particle's episode is over: its state would stay lost.
+    # A lost particle's episode ends here: its state would stay lost.
     over = jnp.where(lost, state.clock.step, state.clock.length)
     state = state._replace(clock=state.clock._replace(length=over))
     counts = {name: jnp.sum(metrics[name]) for name in ('nonfinite', 'candidates', 'inner_steps')}
@@ -151,10 +151,10 @@ def estimator(spec: Spec, unroll: Unroll, one: Any, map_fn: MapFn) -> OnlineEsti
 def objective_values(
   spec: Spec, unroll: Unroll, theta: Theta, particle: Particle, seen: Seen, tasks: Tasks
 ) -> jax.Array:
-  """The runs' values [runs] of the meta-objective after a window, weighted for the mean of windows.
+  """The runs' values [runs] of the meta-objective after a window, weighted for a mean over windows.
 
   'mean': the window's training losses; 'window_end': the loss on evaluation data at its end;
-  'final': that at the end of an episode, and zero in its other windows.
+  'final': the same at the end of an episode, and zero in its other windows.
   """
   clock = particle.clock
   if spec.objective == 'mean':
@@ -181,7 +181,7 @@ def evaluations(
 def measured(
   spec: Spec, particle: Particle, seen: Seen, values: jax.Array, finite: jax.Array
 ) -> Metrics:
-  """A particle's metrics []; those of a truncated pair are of the pair, not of the run between."""
+  """A particle's metrics []; for a truncated pair, they leave out the run in between."""
   tried = min(len(spec.signs), 2)
   training = seen.loss / jnp.maximum(seen.steps, 1).astype(seen.loss.dtype)
   shown = values if spec.objective == 'window_end' else training
@@ -196,15 +196,15 @@ def measured(
 def window_of(
   spec: Spec, unroll: Unroll, theta: Theta, particle: Particle, key: jax.Array, tasks: Tasks
 ) -> tuple[Particle, Seen]:
-  """Advances a particle by a window; what it returns is not closed yet.
+  """Advances a particle by a window; the particle returned still needs `close`.
 
   Args:
     spec: the estimator.
     unroll: the inner problem.
     theta: the meta-parameters.
-    particle: one, without a leading axis.
-    key: [] of the estimate.
-    tasks: for the unroll and for the horizon.
+    particle: one particle, without a leading axis.
+    key: [], the estimate's.
+    tasks: passed to the unroll, and gives the horizon.
   """
   enter = partial(_enter, spec, unroll, theta, key, tasks)
   inside, particle = _enters_inside(spec), _open(spec, theta, particle)
@@ -228,20 +228,20 @@ def window_of(
   carry = particle, nothing
   if spec.segment is None:
     return jax.lax.scan(step, carry, numbers)[0]
-  # Only the carries between segments are stored; the steps within are done again on the way back.
+  # Only the carries between segments are stored; the backward pass recomputes the steps within.
   segment = jax.checkpoint(partial(jax.lax.scan, step), prevent_cse=False)
   return jax.lax.scan(segment, carry, numbers.reshape(-1, length))[0]
 
 
 def thetas(spec: Spec, theta: Theta, noise: Theta | None) -> Theta:
-  """What the runs are bound to, leaves [runs, ...]."""
+  """The thetas that the runs use, leaves [runs, ...]."""
   if noise is None:
     return jax.tree.map(lambda t: jnp.stack([t] * len(spec.signs)), theta)
   return jax.tree.map(lambda t, e: jnp.stack([t + sign * e for sign in spec.signs]), theta, noise)
 
 
 def _open(spec: Spec, theta: Theta, particle: Particle) -> Particle:
-  """All runs of a particle: those that are not kept start where the last one is."""
+  """A particle with all its runs: those that are not kept start from the last one."""
   if spec.persistent or spec.sigma is None:
     return particle
   runs = jax.tree.map(lambda x: jnp.repeat(x, len(spec.signs), axis=0), particle.runs)
@@ -262,7 +262,7 @@ def _enters_inside(spec: Spec) -> bool:
 
 
 def _is_due(spec: Spec, clock: Clock) -> jax.Array:
-  """Whether one does so before the window's next step."""
+  """Whether an episode or a perturbation begins before the window's next step."""
   over, draws = clocks.is_over(clock), _draws(spec, clock, first=False)
   return over | draws if spec.policy == 'roll' else ~over & draws
 
@@ -289,7 +289,7 @@ def _enter(
   if spec.sigma is not None:
     draws = _draws(spec, clock, first)
     noise = jax.lax.cond(draws, lambda old: _draw(spec, clock, old), lambda old: old, noise)
-    # An episode that begins within a window of PES has the window's noise.
+    # An episode that begins within a window of PES uses the window's noise.
     credit = jax.tree.map(
       lambda c, e: jnp.where(over, 0.0, c) + jnp.where(draws | over, e, 0.0), credit, noise
     )

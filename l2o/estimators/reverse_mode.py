@@ -1,9 +1,9 @@
 """The gradient of the meta-objective by reverse-mode differentiation, full or truncated.
 
-Full, a window is an episode and the gradient exact. Truncated, it does not reach behind the start
-of the window: biased, and without the noise of evolution strategies. The steps back are done in
-segments of about sqrt(W) steps, whose carries alone are stored (Chen et al., "Training Deep Nets
-with Sublinear Memory Cost", arXiv 1604.06174): memory for 2 sqrt(W) steps instead of W.
+Full: a window is an episode and the gradient is exact. Truncated: it does not reach back beyond the
+start of the window, so it is biased, but without the noise of evolution strategies. The backward
+pass runs in segments of about sqrt(W) steps; only their carries are stored (Chen et al., "Training
+Deep Nets with Sublinear Memory Cost", arXiv 1604.06174): memory for 2 sqrt(W) steps instead of W.
 """
 
 import math
@@ -49,7 +49,7 @@ def reverse_mode(
     window: W, inner steps of an estimate; None for whole episodes.
     max_steps: the longest horizon, for whole episodes; the horizon itself is traced, and a longer
       one is truncated.
-    policy: 'cut' or 'roll', as in `gpes`; of windows alone.
+    policy: 'cut' or 'roll', as in `gpes`; for windows only.
     objective: 'mean', 'window_end' or 'final', as in `gpes`.
     stagger: whether first episodes end early, so that particles spread over the episode.
 

@@ -1,4 +1,4 @@
-"""From an evolution strategy, which asks and tells, to an estimate of the meta-gradient."""
+"""Turns an evolution strategy, which asks and tells, into an estimator of the meta-gradient."""
 
 import jax
 import jax.numpy as jnp

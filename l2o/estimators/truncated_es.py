@@ -1,8 +1,8 @@
 """Truncated evolution strategies: each window's losses are credited to its own perturbation alone.
 
-A particle keeps one run, with theta itself, and the pair starts where that run is: half as many
-steps again, and less variance than with a run that keeps the perturbation. Biased: what theta did
-to the window's start is not seen.
+A particle keeps one run, with theta itself, and each window's pair starts from it: half as many
+steps again, but less variance than with runs that keep the perturbation. Biased: the effect of
+theta on the window's start is not seen.
 
 Source: Metz et al., "Understanding and correcting pathologies in the training of learned
 optimizers", arXiv 1810.10180.

@@ -2,10 +2,10 @@
 
 A model of the task `classification` is a flax module called as
 `model(images [B, H, W, C] float32, train=bool)`, whose last layer is named 'head': a fresh task
-replaces it, and head-only training trains nothing else. Those that weights can fill end in features
-where num_classes is 0. One of `language_model` is called as `model(tokens [B, T], train=bool)`.
-Models of `regression` take the batch's inputs by name; one whose attribute `pretrained` is the name
-of a module lets weights fill that module alone.
+replaces it, and head-only training trains nothing else. Models that weights can fill end in
+features if num_classes is 0. One of `language_model` is called as `model(tokens [B, T],
+train=bool)`. Models of `regression` take the batch's inputs by name; if the attribute `pretrained`
+of one names a module, weights fill only that module.
 """
 
 from typing import TYPE_CHECKING

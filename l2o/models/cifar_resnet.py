@@ -12,12 +12,12 @@ WIDTHS = (16, 32, 64)  # channels of the stages
 
 
 class Block(nn.Module):
-  """Two 3x3 convolutions around a shortcut of option A: every other pixel, zero channels added.
+  """Two 3x3 convolutions and a shortcut of option A: every other pixel, zero channels added.
 
   Attributes:
-    features: output channels; the new ones of the shortcut are half before, half after the old.
-    stride: of the first convolution and of the shortcut.
-    layers: makes its layers.
+    features: output channels; half of the shortcut's zeros go before its channels, half after.
+    stride: stride of the first convolution and of the shortcut.
+    layers: makes the block's layers.
   """
 
   features: int
@@ -45,8 +45,8 @@ class CifarResNet(nn.Module):
   Attributes:
     num_classes: outputs; 0 for the features before the head, which is then left out.
     depth: layers with parameters on the longest path: 8, 14, 20, …, 6 n + 2.
-    dtype: in which the network computes, None for the images' and parameters' own; parameters,
-      statistics and logits are float32 in any case.
+    dtype: compute dtype, None for that of the images and parameters; parameters, statistics and
+      logits are always float32.
 
   Raises:
     InputError: when called, a depth that is not 6 n + 2.
@@ -64,7 +64,7 @@ class CifarResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], for images [B, H, W, C]."""
     blocks, rest = divmod(self.depth - 2, 6)
     if rest or blocks < 1:
       raise InputError(

@@ -30,8 +30,8 @@ def canonical_conv(x: jax.Array, w: jax.Array, strides: Strides, padding: Paddin
   Args:
     x: images.
     w: kernels.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns.
 
   Returns:
     [B, OH, OW, O], equal to `lax.conv_general_dilated`. Reverse mode only: no `jax.jvp`.
@@ -100,11 +100,11 @@ def conv_general_dilated(
   feature_group_count: int = 1,
   **options: Any,
 ) -> jax.Array:
-  """`lax.conv_general_dilated`; undilated convolutions of images in flax's layout by other ways.
+  """`lax.conv_general_dilated`, rerouted for undilated convolutions of images in flax's layout.
 
-  On a CPU through `canonical_conv` or, with a group for each channel, in and out, `depthwise_conv`,
-  and without groups on a GPU through `mapped_conv`, which are faster; otherwise through
-  `native_conv`, which can be mapped twice.
+  On a CPU they go through `canonical_conv` or, with a group for each input and output channel,
+  `depthwise_conv`; without groups on a GPU, through `mapped_conv`; these are faster. Otherwise they
+  go through `native_conv`, which can be mapped twice.
   """
   rank = lhs.ndim - 2
   ones = (1,) * rank
@@ -140,7 +140,7 @@ def conv_general_dilated(
 
 
 class Conv(nn.Conv):
-  """flax's `Conv` with `conv_general_dilated` above: the same parameters and results.
+  """flax's `Conv` with the `conv_general_dilated` above: the same parameters and results.
 
   Example:
     >>> layer = Conv(features=4, kernel_size=(3, 3), strides=(2, 2))

@@ -14,14 +14,14 @@ Pair = tuple[jax.Array, jax.Array]  # images and kernels, or their gradients
 def gradient_margins(
   image: Pixels, kernel: Pixels, result: Pixels, strides: Strides, padding: Padding
 ) -> Padding:
-  """(before, after) of rows and columns of the dilated dy, whose convolution is the size of x.
+  """The padding (before, after) of the dilated dy with which its convolution has the size of x.
 
   Args:
     image: size of x.
     kernel: size of w.
     result: size of dy.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns of x.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns of x.
 
   Example:
     >>> gradient_margins((8, 9), (3, 3), (4, 5), (2, 2), ((0, 1), (1, 1)))
@@ -39,7 +39,7 @@ def gradient_margins(
 def kernel_margins(
   image: Pixels, kernel: Pixels, result: Pixels, strides: Strides, padding: Padding
 ) -> Padding:
-  """(before, after) of rows and columns of x, whose convolution with the dilated dy is w's size.
+  """The padding (before, after) of x with which its convolution with the dilated dy has w's size.
 
   Args: as for `gradient_margins`.
 

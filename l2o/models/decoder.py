@@ -1,4 +1,4 @@
-"""Decoder-only transformers for language, as LLaMA has them: Touvron et al., arXiv 2302.13971."""
+"""Decoder-only transformers for language, in LLaMA's form: Touvron et al., arXiv 2302.13971."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ INIT = nn.initializers.normal(0.02)
 def rotated(x: jax.Array) -> jax.Array:
   """Rotary positions: turns channels (i, i + C/2) at position t by t * BASE^(-2 i / C).
 
-  A product of two such vectors depends on the distance of their positions alone. Source: Su et al.,
+  The product of two such vectors depends only on their positions' distance. Source: Su et al.,
   arXiv 2104.09864.
 
   Args:
@@ -38,12 +38,12 @@ def rotated(x: jax.Array) -> jax.Array:
 
 
 class CausalAttention(nn.Module):
-  """Self-attention in which a position sees itself and those before it.
+  """Self-attention in which a position sees itself and the positions before it.
 
   Attributes:
-    heads: of the queries.
-    kv_heads: of keys and values; groups of heads / kv_heads queries share one.
-    dtype: in which it computes.
+    heads: heads of the queries.
+    kv_heads: heads of keys and values; each serves heads / kv_heads query heads.
+    dtype: compute dtype.
   """
 
   heads: int
@@ -71,10 +71,10 @@ class DecoderBlock(nn.Module):
   """x + attention(norm(x)), then x + out(silu(gate(y)) * up(y)) with y = norm(x).
 
   Attributes:
-    heads: of the attention's queries.
-    kv_heads: of its keys and values.
+    heads: heads of the attention's queries.
+    kv_heads: heads of its keys and values.
     hidden: width of gate and up.
-    dtype: in which it computes.
+    dtype: compute dtype.
   """
 
   heads: int
@@ -103,10 +103,10 @@ class Decoder(nn.Module):
     vocab_size: V; 256 for bytes.
     width: D.
     depth: number of blocks.
-    heads: of each attention's queries; they divide the width into even sizes.
-    kv_heads: of its keys and values, None for as many; they divide the heads.
-    hidden: width within a block's MLP, None for 8/3 of D, rounded up to a multiple of 8.
-    dtype: in which the network computes, None for float32; parameters and logits are float32.
+    heads: heads of each attention's queries; they divide the width into even sizes.
+    kv_heads: heads of its keys and values, None for as many; their number divides `heads`.
+    hidden: hidden width of a block's MLP, None for 8/3 of D, rounded up to a multiple of 8.
+    dtype: compute dtype, None for float32; parameters and logits are float32.
 
   Raises:
     InputError: when called, heads that do not divide what they should.
@@ -131,7 +131,7 @@ class Decoder(nn.Module):
 
   @nn.compact
   def __call__(self, tokens: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, T, V] for the tokens that follow those of [B, T] int32; `train` is unused."""
+    """Logits [B, T, V] for the token after each of the tokens [B, T] int32; `train` is unused."""
     del train
     kv_heads, hidden = self.kv_heads or self.heads, self.hidden or -(-self.width // 3) * 8
     if self.width % (2 * self.heads):

@@ -18,13 +18,13 @@ from l2o.models.conv_shapes import Padding, Pair, Strides, gradient_margins
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv(x: jax.Array, w: jax.Array, strides: Strides, padding: Padding) -> jax.Array:
-  """Convolution of each channel of images [B, H, W, C] with its own kernel of [KH, KW, 1, C].
+  """Convolution of each channel of images [B, H, W, C] with its own kernel from [KH, KW, 1, C].
 
   Args:
     x: images.
     w: kernels.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns.
 
   Returns:
     [B, OH, OW, C], equal to `lax.conv_general_dilated` with C groups. Reverse mode only: no
@@ -61,12 +61,12 @@ depthwise_conv.defvjp(_forward, _backward)
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
-  """Sums in bfloat16 would be rounded after each tap; dense convolutions do not do that either."""
+  """Sums in bfloat16 would be rounded after each tap, which dense convolutions do not do either."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _padded(x: jax.Array, padding: Padding, strides: Strides = (1, 1)) -> jax.Array:
-  """Zeros around images, `strides - 1` of them between their pixels; margins may be negative."""
+  """Pads images, and puts `strides - 1` zeros between their pixels; margins may be negative."""
   rows, columns = ((*margins, s - 1) for margins, s in zip(padding, strides, strict=True))
   return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))
 

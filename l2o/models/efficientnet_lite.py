@@ -37,8 +37,8 @@ class MBConv(nn.Module):
 
   Attributes:
     stage: what the block is made of.
-    stride: of the depthwise convolution.
-    layers: makes its layers.
+    stride: stride of the depthwise convolution.
+    layers: makes the block's layers.
   """
 
   stage: Stage
@@ -61,18 +61,18 @@ class MBConv(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-  """EfficientNet-Lite0 for images of 224 pixels, 96 and up work; 4,652,008 parameters at 1000.
+  """EfficientNet-Lite0 for 224-pixel images (96 and up work); 4,652,008 parameters at 1000 classes.
 
   Without the dropout and the stochastic depth that its authors train it with.
 
   Attributes:
     num_classes: outputs; 0 for the features before the head, which is then left out.
-    padding: 'same' as its authors' weights and timm's tf_efficientnet_lite0 have it; 'torch' for
-      timm's efficientnet_lite0.
-    epsilon: of batch normalisation: 1e-3 for the former, 1e-5 for the latter.
-    momentum: of the running statistics.
-    dtype: in which the network computes, None for the images' and parameters' own; parameters,
-      statistics and logits are float32 in any case.
+    padding: 'same' for its authors' weights and timm's tf_efficientnet_lite0; 'torch' for timm's
+      efficientnet_lite0.
+    epsilon: epsilon of batch normalisation: 1e-3 for the former, 1e-5 for the latter.
+    momentum: momentum of the running statistics.
+    dtype: compute dtype, None for that of the images and parameters; parameters, statistics and
+      logits are always float32.
 
   Example:
     >>> import jax.numpy as jnp
@@ -92,7 +92,7 @@ class EfficientNetLite0(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], for images [B, H, W, C]."""
     layers = Layers.of(train, self.padding, self.dtype, self.momentum, self.epsilon)
     x = nn.relu6(layers.norm(name='stem_norm')(layers.conv(STEM, 3, 2, name='stem')(images)))
     for place, stage in enumerate(STAGES, 1):

@@ -31,7 +31,7 @@ class FrameEncoder(nn.Module):
   layer, are (ours).
 
   Attributes:
-    dropout: its rate, in training.
+    dropout: dropout rate in training.
 
   Example:
     >>> import jax.numpy as jnp
@@ -47,7 +47,7 @@ class FrameEncoder(nn.Module):
 
   @nn.compact
   def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
-    """Features [B, 50] of frames [B, 66, 200, 3]; `train` needs an rng named 'dropout'."""
+    """Features [B, 50] for frames [B, 66, 200, 3]; `train` needs an rng named 'dropout'."""
     x = frames
     for i, (features, side, stride) in enumerate(CONVOLUTIONS):
       if i == len(CONVOLUTIONS) - 1:
@@ -66,12 +66,12 @@ def lane_keeping(
 
   Args:
     recurrent: name and arguments of a sequence model, see `l2o.models.MODELS`.
-    dropout: of the paper's encoder; another one has none.
+    dropout: dropout rate of the paper's encoder; another one has none.
     encoder: name and arguments of a network that pretrained weights fill, without num_classes;
       None for `FrameEncoder`, the paper's.
 
   Raises:
-    InputError: as `l2o.registry.build`; or an encoder that does not end in features.
+    InputError: as in `l2o.registry.build`; or an encoder that does not end in features.
 
   Example:
     >>> lane_keeping({'name': 'lstm', 'num_outputs': 1}).recurrent.features
@@ -90,14 +90,14 @@ def lane_keeping(
 
 
 class LaneKeeping(nn.Module):
-  """Steering angles from video: an encoder of each frame, then a recurrent network.
+  """Steering angles from video: an encoder for each frame, then a recurrent network.
 
   Attributes:
     recurrent: called as `recurrent(features [B, T, C], train=bool)`, for example an `LTC` of 19
       units or an `LSTM` of 64.
     encoder: called as `encoder(frames [B T, H, W, 3], train=bool)`, for example `FrameEncoder`.
     pretrained: 'encoder' if weights fill it; its batch normalisation then keeps their statistics in
-      training as well, since a batch of a few sequences has little else than two dozen copies
+      training as well, since a batch of a few sequences holds little more than two dozen copies
       of one road. '' if all is trained from scratch.
 
   Example:
@@ -117,7 +117,7 @@ class LaneKeeping(nn.Module):
 
   @nn.compact
   def __call__(self, frames: jax.Array, train: bool) -> jax.Array:
-    """Outputs [B, T, ...] of frames [B, T, H, W, 3]."""
+    """Outputs [B, T, ...] for frames [B, T, H, W, 3]."""
     flat = frames.reshape((-1, *frames.shape[2:]))
     features = self.encoder(flat, train=train and not self.pretrained)
     return self.recurrent(features.reshape((*frames.shape[:2], -1)), train=train)

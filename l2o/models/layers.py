@@ -18,7 +18,7 @@ ComputeType = Literal['float32', 'bfloat16'] | None
 def padding(kind: PaddingKind, kernel: int) -> str | tuple[tuple[int, int], ...]:
   """The padding of a square kernel of odd size, as flax's layers take it.
 
-  'same' is TensorFlow's, which adds the odd pixel of an even image after it when the stride is 2;
+  'same' is TensorFlow's, which at stride 2 puts the odd padding pixel after an even image;
   'torch' adds (kernel - 1) / 2 on either side. They differ where a stride does not divide
   size - 1, so weights that were trained with one are off by a pixel with the other.
 
@@ -61,7 +61,7 @@ def halving_pool(x: jax.Array, kind: PaddingKind) -> jax.Array:
 
 
 def pooled(x: jax.Array) -> jax.Array:
-  """Mean over the image, in float32 at least: [B, H, W, C] -> [B, C].
+  """Mean over the image, in at least float32: [B, H, W, C] -> [B, C].
 
   Example:
     >>> pooled(jnp.ones((2, 3, 3, 4), jnp.bfloat16)).dtype
@@ -71,12 +71,12 @@ def pooled(x: jax.Array) -> jax.Array:
 
 
 def head(num_classes: int, features: jax.Array) -> jax.Array:
-  """A network's last layer, 'head': [B, C] -> [B, num_classes]; the features where that is 0."""
+  """A network's last layer, 'head': [B, C] -> [B, num_classes]; the features if that is 0."""
   return nn.Dense(num_classes, name='head')(features) if num_classes else features
 
 
 class Layers(NamedTuple):
-  """Makes the layers of one network, which share how they pad, normalise and compute.
+  """Makes the layers of one network, with the same padding, normalisation and dtype.
 
   Example:
     >>> layers = Layers.of(train=False, padding='torch')
@@ -96,13 +96,13 @@ class Layers(NamedTuple):
     momentum: float = 0.9,
     epsilon: float = 1e-5,
   ) -> 'Layers':
-    """Layers without biases, and batch normalisation with the statistics of training or its own.
+    """Layers without biases, and batch normalisation with the batch's or the running statistics.
 
     Args:
-      train: whether the batch's statistics normalise it, and move the running ones.
-      padding: of the convolutions.
-      dtype: in which they compute.
-      momentum: of the running statistics.
+      train: whether to normalise by the batch's statistics and update the running ones.
+      padding: padding of the convolutions.
+      dtype: compute dtype.
+      momentum: momentum of the running statistics.
       epsilon: added to the variance.
     """
     norm = partial(nn.BatchNorm, not train, momentum=momentum, epsilon=epsilon, dtype=_dtype(dtype))

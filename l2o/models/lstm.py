@@ -29,7 +29,7 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(self, inputs: jax.Array, train: bool) -> jax.Array:
-    """Outputs [B, T, num_outputs] of sequences [B, T, C]; `train` has no effect."""
+    """Outputs [B, T, num_outputs] for sequences [B, T, C]; `train` has no effect."""
     del train
     hidden = nn.RNN(nn.OptimizedLSTMCell(self.features), name='lstm')(inputs)
     return nn.Dense(self.num_outputs, name='head')(hidden)

@@ -32,7 +32,7 @@ from l2o.errors import InputError
 from l2o.optional import require
 
 EPSILON = 1e-8  # keeps a neuron without leak or synapse from dividing zero by zero
-# Ranges of the uniform initialisation, those of the authors' released code.
+# Ranges of the uniform initialisation, from the authors' released code.
 RANGES = {'gleak': (0.001, 1.0), 'vleak': (-0.2, 0.2), 'cm': (0.4, 0.6)}
 SYNAPSE_RANGES = {'w': (0.001, 1.0), 'mu': (0.3, 0.8), 'sigma': (3.0, 8.0)}
 
@@ -54,7 +54,7 @@ def ncp_wiring(
     units: neurons in all.
     outputs: motor neurons, the first of the state; at most units - 3.
     sparsity_level: fraction of the synapses left out, 0.1 to 0.9.
-    seed: of the random choice of synapses.
+    seed: seed of the random choice of synapses.
 
   Raises:
     InputError: `ncps` is not installed, or it cannot make such a wiring.
@@ -78,7 +78,7 @@ def ltc_step(
   """One unit of time; the formula is in the module's docstring.
 
   Args:
-    params: of an `LTC`.
+    params: parameters of an `LTC`.
     wiring: which synapses exist; entries of zero are none.
     v: [B, units] potentials.
     inputs: [B, inputs].
@@ -124,7 +124,7 @@ class LTC(nn.Module):
     num_outputs: motor neurons, numbers predicted at each step.
     units: neurons in all.
     sparsity_level: fraction of the synapses left out.
-    wiring_seed: of the random wiring.
+    wiring_seed: seed of the random wiring.
     unfolds: implicit steps in a step of the sequence.
 
   Raises:
@@ -145,9 +145,9 @@ class LTC(nn.Module):
 
   @nn.compact
   def __call__(self, inputs: jax.Array, train: bool, return_state: bool = False) -> Any:
-    """Outputs [B, T, num_outputs] of sequences [B, T, C], from potentials of zero.
+    """Outputs [B, T, num_outputs] for sequences [B, T, C], from potentials of zero.
 
-    With `return_state` also the final potentials [B, units]; `train` has no effect.
+    With `return_state`, also the final potentials [B, units]; `train` has no effect.
     """
     del train
     size = inputs.shape[-1]

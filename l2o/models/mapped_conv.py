@@ -1,8 +1,8 @@
 """A convolution that stays fast on a GPU when it is mapped over kernels.
 
 Meta-training maps over candidates and tasks, so every image meets the kernels of its own network.
-XLA makes of this one convolution with a group for each network, for which cuDNN has only slow
-programs. Here such a map becomes a batched product of matrices: patches of the images
+XLA turns this into one convolution with a group for each network, for which cuDNN has only slow
+programs. Here such a map becomes a batched matrix product: patches of the images
 [B OH OW, KH KW C] times kernels [KH KW C, O]. With kernels that all images share, it remains the
 native convolution. `python -m benchmarks.conv --network=resnet20 --mapped=64` compares the two.
 
@@ -32,8 +32,8 @@ def mapped_conv(x: jax.Array, w: jax.Array, strides: Strides, padding: Padding) 
   Args:
     x: images.
     w: kernels.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns.
 
   Returns:
     [B, OH, OW, O], equal to `lax.conv_general_dilated`. Reverse mode only: no `jax.jvp`.
@@ -52,7 +52,7 @@ def mapped_conv(x: jax.Array, w: jax.Array, strides: Strides, padding: Padding) 
 def _input_gradient(
   dy: jax.Array, w: jax.Array, size: Pixels, strides: Strides, padding: Padding
 ) -> jax.Array:
-  """The gradient [B, H, W, C] by the images of `size`."""
+  """The gradient [B, H, W, C] with respect to images of `size`."""
   static: dict[str, Any] = {'size': size, 'strides': strides, 'padding': padding}
   return _by_kernels(
     partial(native.input_gradient, **static), partial(_product_to_images, **static)
@@ -63,7 +63,7 @@ def _input_gradient(
 def _kernel_gradient(
   x: jax.Array, dy: jax.Array, size: Pixels, strides: Strides, padding: Padding
 ) -> jax.Array:
-  """The gradient [KH, KW, C, O] by the kernels of `size`, which a map makes one for each."""
+  """The gradient [KH, KW, C, O] with respect to kernels of `size`; a map makes one for each."""
   static: dict[str, Any] = {'size': size, 'strides': strides, 'padding': padding}
   by_patches = partial(_product_to_kernels, **static)
   once = custom_vmap(partial(native.kernel_gradient, **static))
@@ -107,9 +107,9 @@ def _native(x: jax.Array, w: jax.Array, strides: Strides, padding: Padding) -> j
 
 
 def _by_kernels(shared: Bilinear, own: Bilinear) -> Bilinear:
-  """A function of (images, kernels): `own` where a map gives images kernels of their own.
+  """A function of (images, kernels): `own` where a map gives images their own kernels.
 
-  A map over images alone makes one larger batch of them, so that a further map can still be one
+  A map over images alone joins them into one larger batch, so that a further map can still be
   over kernels.
   """
   once = custom_vmap(shared)

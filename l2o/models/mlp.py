@@ -28,7 +28,7 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes] of images [B, H, W, C]; `train` has no effect."""
+    """Logits [B, num_classes] for images [B, H, W, C]; `train` has no effect."""
     del train
     x = images.reshape((images.shape[0], -1))
     for width in self.features:

@@ -31,9 +31,9 @@ def native_conv(
   Args:
     x: images.
     w: kernels.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns.
-    groups: of channels that see one another; they divide C and O.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns.
+    groups: groups of channels that see one another; their number divides C and O.
 
   Returns:
     [B, OH, OW, O], equal to `lax.conv_general_dilated`. Reverse mode only: no `jax.jvp`.
@@ -67,15 +67,15 @@ native_conv.defvjp(_forward, _backward)
 def input_gradient(
   dy: jax.Array, w: jax.Array, size: Pixels, strides: Strides, padding: Padding, groups: int = 1
 ) -> jax.Array:
-  """The gradient by the images.
+  """The gradient with respect to the images.
 
   Args:
-    dy: gradient by the result [B, OH, OW, O].
+    dy: gradient with respect to the result [B, OH, OW, O].
     w: kernels [KH, KW, C / groups, O].
     size: (H, W) of the images.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns.
-    groups: of channels.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns.
+    groups: groups of channels.
 
   Returns:
     [B, H, W, C].
@@ -98,15 +98,15 @@ def input_gradient(
 def kernel_gradient(
   x: jax.Array, dy: jax.Array, size: Pixels, strides: Strides, padding: Padding, groups: int = 1
 ) -> jax.Array:
-  """The gradient by the kernels.
+  """The gradient with respect to the kernels.
 
   Args:
     x: images [B, H, W, C].
-    dy: gradient by the result [B, OH, OW, O].
+    dy: gradient with respect to the result [B, OH, OW, O].
     size: (KH, KW) of the kernels.
-    strides: of rows and columns.
-    padding: (before, after) of rows and columns.
-    groups: of channels.
+    strides: along rows and columns.
+    padding: (before, after) for rows and columns.
+    groups: groups of channels.
 
   Returns:
     [KH, KW, C / groups, O].

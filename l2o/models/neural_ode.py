@@ -29,14 +29,14 @@ class NeuralODE(nn.Module):
 
   Solved by an explicit Runge-Kutta method of order 5 with adaptive steps (Tsit5); gradients are
   those of the discrete solution, by checkpointed reverse mode. If `max_steps` are not
-  enough the result is infinite rather than an error, so that a diverging optimizer sees it in its
+  enough, the result is infinite rather than an error, so that a diverging optimizer sees it in its
   loss.
 
   Attributes:
     features: widths of the hidden layers of f.
     rtol: relative tolerance of a step.
     atol: absolute tolerance of a step.
-    max_steps: of the solver.
+    max_steps: maximum number of solver steps.
 
   Raises:
     InputError: `diffrax` is not installed.
@@ -57,7 +57,7 @@ class NeuralODE(nn.Module):
 
   @nn.compact
   def __call__(self, start: jax.Array, times: jax.Array, train: bool = False) -> jax.Array:
-    """Trajectories [B, T, D] from [B, D] at increasing times [T], the first that of `start`.
+    """Trajectories [B, T, D] from `start` [B, D] at increasing times [T], the first being its own.
 
     `train` has no effect.
     """

@@ -9,16 +9,16 @@ from l2o.arguments import Count, Whole
 from l2o.errors import InputError
 from l2o.models.layers import ComputeType, Layers, PaddingKind, halving_pool, head, pooled
 
-EXPANSION = 4  # channels that a bottleneck puts out, for each it has inside
+EXPANSION = 4  # output channels of a bottleneck for each channel inside it
 
 
 class Block(nn.Module):
-  """Two 3x3 convolutions around a shortcut, each followed by batch normalisation.
+  """Two 3x3 convolutions, each followed by batch normalisation, and a shortcut around them.
 
   Attributes:
     features: output channels.
-    stride: of the first convolution and of the shortcut.
-    layers: makes its layers.
+    stride: stride of the first convolution and of the shortcut.
+    layers: makes the block's layers.
   """
 
   features: int
@@ -36,12 +36,12 @@ class Block(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """1x1, 3x3 and 1x1 convolutions around a shortcut; the stride is in the 3x3, as torchvision's.
+  """1x1, 3x3 and 1x1 convolutions and a shortcut; the stride is in the 3x3, as in torchvision.
 
   Attributes:
-    features: channels inside; four times as many are put out.
-    stride: of the second convolution and of the shortcut.
-    layers: makes its layers.
+    features: channels inside; the output has four times as many.
+    stride: stride of the second convolution and of the shortcut.
+    layers: makes the block's layers.
   """
 
   features: int
@@ -68,14 +68,14 @@ class ResNet(nn.Module):
     features: channels of each stage; each stage but the first halves the image.
     blocks: residual blocks in each stage, one number for all or one for each.
     stem: size of the first convolution's kernel: 3, or 7 for images of about 224 pixels.
-    stem_stride: of the first convolution; 2 quarters the cost of everything after it.
+    stem_stride: stride of the first convolution; 2 quarters the cost of everything after it.
     stem_pool: whether 3x3 max pooling at stride 2 follows it, as in ImageNet networks.
-    bottleneck: whether blocks have three convolutions, and four times `features` channels between
-      them: ResNet-50 and 101.
-    padding: 'same' pads strided layers as TensorFlow does, 'torch' alike on all sides; weights
-      that were trained elsewhere need the one they were trained with.
-    dtype: in which the network computes, None for the images' and parameters' own; parameters,
-      statistics and logits are float32 in any case.
+    bottleneck: whether blocks have three convolutions and put out four times `features` channels,
+      as in ResNet-50 and 101.
+    padding: 'same' pads strided layers as TensorFlow does, 'torch' equally on all sides; weights
+      that were trained elsewhere need the padding they were trained with.
+    dtype: compute dtype, None for that of the images and parameters; parameters, statistics and
+      logits are always float32.
 
   Raises:
     InputError: when called, no stages, a number of `blocks` that does not match them, or an even
@@ -101,7 +101,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], for images [B, H, W, C]."""
     stages = len(self.features)
     blocks = self.blocks if isinstance(self.blocks, Sequence) else (self.blocks,) * stages
     if not stages or len(blocks) != stages:

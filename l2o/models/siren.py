@@ -33,7 +33,7 @@ class Siren(nn.Module):
     (5, 1)
 
   Source: Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
-  arXiv 2006.09661, sec. 3.2; seven layers and w0 = 20 are those of HUB, arXiv 2305.16823.
+  arXiv 2006.09661, sec. 3.2; seven layers and w0 = 20 are from HUB, arXiv 2305.16823.
   """
 
   features: Count

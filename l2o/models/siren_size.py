@@ -1,4 +1,4 @@
-"""How wide a Siren of a given size in bytes is; configs ask, which need no JAX for it."""
+"""How wide a Siren of a given size in bytes is, without JAX, so that configs can ask."""
 
 from l2o.arguments import Count, checked
 from l2o.errors import InputError

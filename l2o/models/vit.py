@@ -19,8 +19,8 @@ class Attention(nn.Module):
   """Self-attention with several heads; queries, keys and values come from one matrix.
 
   Attributes:
-    heads: each has width / heads channels.
-    dtype: in which it computes.
+    heads: number of heads, each of width / heads channels.
+    dtype: compute dtype.
   """
 
   heads: int
@@ -40,9 +40,9 @@ class EncoderBlock(nn.Module):
   """x + attention(norm(x)), then x + MLP(norm(x)), with the exact GELU.
 
   Attributes:
-    heads: of the attention.
-    hidden: width of the MLP.
-    dtype: in which it computes.
+    heads: heads of the attention.
+    hidden: hidden width of the MLP.
+    dtype: compute dtype.
   """
 
   heads: int
@@ -67,12 +67,12 @@ class ViT(nn.Module):
     size: 'Ti', 'S', 'B' or 'L': width 192, 384, 768 or 1024, depth 12 (L: 24), and a head for each
       64 channels.
     patch: height and width of a patch; 8, 14 and 16 are usual.
-    width: another width than the size's; `depth` and `heads` likewise.
+    width: replaces the size's width; `depth` and `heads` likewise.
     depth: number of blocks.
-    heads: of each attention; they divide the width.
-    mlp_ratio: hidden width of a block's MLP, in widths.
+    heads: heads of each attention; they divide the width.
+    mlp_ratio: hidden width of a block's MLP, as a multiple of the width.
     pooling: what the head sees: a 'token' beside the patches, or the 'mean' of the patches.
-    dtype: in which the network computes, None for float32; parameters and logits are float32.
+    dtype: compute dtype, None for float32; parameters and logits are float32.
 
   Raises:
     InputError: when called, images that patches do not tile, or heads that do not divide the width.
@@ -116,7 +116,7 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes], or features [B, D], of images [B, H, W, C]; `train` is unused."""
+    """Logits [B, num_classes], or features [B, D], for images [B, H, W, C]; `train` is unused."""
     del train
     width, depth, heads = self.shape
     if width % heads:

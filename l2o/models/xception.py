@@ -31,13 +31,13 @@ class Separable(nn.Module):
 
 
 class Block(nn.Module):
-  """Separable convolutions, then max pooling at stride 2, around a shortcut.
+  """Separable convolutions, then max pooling at stride 2, and a shortcut around them.
 
   Attributes:
     features: channels after each convolution.
     stride: 2 to pool and to halve the shortcut.
-    first: whether this is the first block, whose input is not rectified once more.
-    layers: makes its layers.
+    first: whether this is the first block, whose input is not rectified again.
+    layers: makes the block's layers.
   """
 
   features: tuple[int, ...]
@@ -62,15 +62,15 @@ class Block(nn.Module):
 class Xception(nn.Module):
   """Xception for images of 299 pixels; 22,855,952 parameters at 1000 classes.
 
-  Laid out as timm's legacy_xception: no padding in the first two convolutions, one pixel on all
+  Laid out like timm's legacy_xception: no padding in the first two convolutions, one pixel on all
   sides in the others and in pooling; Keras's agrees with it at 299 pixels.
 
   Attributes:
     num_classes: outputs; 0 for the features before the head, which is then left out.
-    epsilon: of batch normalisation: 1e-5 as timm has it, 1e-3 in Keras.
-    momentum: of the running statistics.
-    dtype: in which the network computes, None for the images' and parameters' own; parameters,
-      statistics and logits are float32 in any case.
+    epsilon: epsilon of batch normalisation: 1e-5 in timm, 1e-3 in Keras.
+    momentum: momentum of the running statistics.
+    dtype: compute dtype, None for that of the images and parameters; parameters, statistics and
+      logits are always float32.
 
   Example:
     >>> import jax.numpy as jnp
@@ -89,7 +89,7 @@ class Xception(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Logits [B, num_classes], or features [B, C], of images [B, H, W, C]."""
+    """Logits [B, num_classes], or features [B, C], for images [B, H, W, C]."""
     layers = Layers.of(train, 'torch', self.dtype, self.momentum, self.epsilon)
     x = images
     for i, (features, stride) in enumerate(((32, 2), (64, 1)), 1):

@@ -1,4 +1,4 @@
-"""Networks that others pretrained: from a file with torch's names to parameters and state.
+"""Networks pretrained elsewhere: from a file with torch's names to parameters and state.
 
 An architecture is a function `(model, image_shape) -> [Spelling, ...]`, listed under the model's
 class: how each publisher names the tensors, and what the weights expect of their images.

@@ -10,7 +10,7 @@ BLOCK = {'conv1': 'conv1.', 'norm1': 'bn1.', 'conv2': 'conv2.', 'norm2': 'bn2.'}
 
 
 def spellings(model: CifarResNet, image_shape: Sequence[int]) -> list[Spelling]:
-  """One; these weights were trained with ImageNet's mean and standard deviation."""
+  """One spelling; these weights were trained with ImageNet's mean and standard deviation."""
   del image_shape
   names = {'stem': 'conv1.', 'stem_norm': 'bn1.', 'head': 'linear.'}
   for stage in range(1, len(WIDTHS) + 1):

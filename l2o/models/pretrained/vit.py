@@ -43,7 +43,7 @@ FIRST_TORCHVISION_BLOCK = {**TORCHVISION_BLOCK, 'hidden': 'mlp.linear_1.', 'out'
 
 
 def spellings(model: ViT, image_shape: Sequence[int]) -> list[Spelling]:
-  """timm's, torchvision's, and torchvision's of the files it first released."""
+  """timm's, torchvision's, and those of the files that torchvision first released."""
   _, depth, _ = model.shape
 
   def positions(tensor: np.ndarray) -> np.ndarray:
@@ -70,12 +70,12 @@ def spellings(model: ViT, image_shape: Sequence[int]) -> list[Spelling]:
 
 
 def resized_positions(tensor: np.ndarray, grid: tuple[int, int], tokens: int) -> np.ndarray:
-  """Position embeddings of a square grid on another grid: bicubic with antialiasing, as timm's.
+  """Position embeddings of a square grid resized to another: bicubic with antialiasing, as in timm.
 
   Args:
-    tensor: [1, tokens + side * side, D]; another shape is returned as it is.
+    tensor: [1, tokens + side * side, D]; any other shape is returned unchanged.
     grid: rows and columns of the new grid.
-    tokens: embeddings in front, which have no place on the grid and stay.
+    tokens: leading embeddings, which have no place on the grid and stay as they are.
 
   Returns:
     [1, tokens + rows * columns, D].

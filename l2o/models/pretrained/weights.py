@@ -1,4 +1,4 @@
-"""Reads weights that were trained elsewhere, and checks them against the model, both ways."""
+"""Reads weights trained elsewhere, and checks them against the model in both directions."""
 
 import os
 import pathlib
@@ -19,12 +19,12 @@ from l2o.registry import resolve
 from l2o.tasks.preprocessing import Preprocessing
 from l2o.types import Params, PyTree
 
-HEAD = 'head'  # as every model calls its last layer
+HEAD = 'head'  # what every model calls its last layer
 CONVERT = (
   'from safetensors.torch import save_file; save_file({name: tensor.contiguous() for name, tensor '
   "in torch.load(FILE, map_location='cpu', weights_only=True).items()}, 'weights.safetensors')"
 )
-LISTED = 3  # names that an error lists of each side
+LISTED = 3  # names that an error lists from each side
 Keys = tuple[str, ...]
 
 
@@ -34,8 +34,8 @@ class Weights(NamedTuple):
   params: Params
   model_state: PyTree
   preprocessing: Preprocessing  # what the weights expect of their images
-  publisher: str  # whose names the file has
-  fresh_head: bool  # whether the head was drawn, since the file has none or one of other classes
+  publisher: str  # whose names the file uses
+  fresh_head: bool  # whether the head was drawn, since the file has none, or one for other classes
 
 
 class _Wanted(NamedTuple):
@@ -53,15 +53,15 @@ def load_weights(
 
   Args:
     path: the file.
-    model: of a class in `ARCHITECTURES`.
+    model: a model of a class in `ARCHITECTURES`.
     image_shape: (H, W, C) of what the model will see, to which position embeddings are fitted.
     key: [] draws a new head if the file has none, or one with another number of classes. A model
-      without a head, of 0 classes, needs none, and the file's is passed over.
+      without a head (0 classes) needs none, and the file's is ignored.
 
   Raises:
-    InputError: no such file, a pickle or a damaged file; a model without table of names; tensors
-      that are missing, unknown, misshapen or not finite; or a model that computes something else
-      than the weights were trained for, with parameters of the same shapes.
+    InputError: no such file, a pickle or a damaged file; a model without a table of names; tensors
+      that are missing, unknown, misshapen or not finite; or a model with the right shapes
+      that computes something other than what the weights were trained for.
 
   Example:
     >>> from l2o.models.vit import ViT
@@ -105,7 +105,7 @@ def usual_preprocessing(model: nn.Module, image_shape: Sequence[int]) -> Preproc
   Publishers differ in mean and standard deviation, but not in the size.
 
   Args:
-    model: of a class in `ARCHITECTURES`.
+    model: a model of a class in `ARCHITECTURES`.
     image_shape: (H, W, C) of the images.
 
   Raises:
@@ -161,7 +161,7 @@ def _spelling(
   image_shape: Sequence[int],
   shapes: PyTree,
 ) -> Spelling:
-  """The one that shares most names with the file and, among these, that the model fits."""
+  """The spelling that shares the most names with the file and, among those, that the model fits."""
   choices = _spellings(model, image_shape)
 
   def shared(spelling: Spelling) -> tuple[int, bool]:
@@ -179,7 +179,7 @@ def _spelling(
 
 
 def _is_of_other_classes(head: Sequence[_Wanted], found: Mapping[str, np.ndarray]) -> bool:
-  """Whether the file has no head, or one that differs in the number of classes alone."""
+  """Whether the file has no head, or one that differs only in the number of classes."""
   shapes = [found[part.name].shape for part in head if part.name in found]
   if len(shapes) < len(head):
     return not shapes

@@ -8,7 +8,7 @@ from l2o.tasks.preprocessing import HALVES
 
 
 def spellings(model: Xception, image_shape: Sequence[int]) -> list[Spelling]:
-  """One; a block of timm's is a list in which ReLUs count, and the first block begins without."""
+  """One spelling; timm's blocks are lists that count ReLUs, and the first begins without one."""
   del model, image_shape
   names = {'head': 'fc.'}
   for i in (1, 2, 3, 4):
