@@ -1,7 +1,7 @@
 """l2o: learned optimizers in JAX.
 
 A `LearnedRule`, bound to meta-parameters theta, is an ordinary optax transformation; a `Task` is an
-inner problem to train on; an `Estimator` estimates the gradient of the meta-loss in theta.
+inner problem to train on; an `Estimator` estimates the gradient of the meta-loss w.r.t. theta.
 """
 
 import importlib
@@ -34,7 +34,7 @@ __all__ = [
   'zoo',
 ]
 
-# Where each name lives. It is imported with its first use: a command line that is refused, or whose
+# Where each name lives. Names are imported on first use: a command line that is refused, or whose
 # run is finished, needs `l2o.errors` and the like but neither JAX nor flax, which take a second.
 _HOMES = {
   'Episode': 'l2o.types',
@@ -64,5 +64,5 @@ def __dir__() -> list[str]:
   return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # with it, a type checker takes every name for granted
+if not TYPE_CHECKING:  # with it, a type checker would accept any name
   __getattr__ = _lookup

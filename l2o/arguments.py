@@ -50,7 +50,7 @@ Decay = Annotated[float, Range(at_least=0, below=1)]  # of a moving average
 
 
 def check(function: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
-  """Raises InputError if an argument is not what the function's annotation of it allows.
+  """Raises InputError if an argument is not what its annotation in the function allows.
 
   Understands numbers (which must be finite), strings, sequences, mappings, `Literal`, unions and
   None; any other annotation accepts everything.
@@ -127,7 +127,7 @@ def _check(value: Any, hint: Any, key: str) -> None:
 
 
 def _allows(hint: Any, value: Any) -> bool:
-  """Whether a value matches the hint; entries of sequences and mappings are not looked at."""
+  """Whether a value matches the hint; entries of sequences and mappings are not checked."""
   origin = typing.get_origin(hint)
   if origin is Annotated:
     kind, *bounds = typing.get_args(hint)

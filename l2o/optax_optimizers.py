@@ -1,4 +1,4 @@
-"""Optimizers of optax by their name there, and one for theta with a schedule."""
+"""optax's optimizers by name, and the optimizer of theta, with a schedule."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ def _kernels(params: PyTree) -> PyTree:
   )
 
 
-# Steps of kernels have the root mean square of Adam's, so that both have one learning rate: Liu et
-# al., arXiv 2502.16982. optax's own leaves convolutions to Adam.
+# Kernels get steps with the root mean square of Adam's, so that one learning rate fits both: Liu et
+# al., arXiv 2502.16982. optax's own default leaves convolutions to Adam.
 muon = partial(optax.contrib.muon, muon_weight_dimension_numbers=_kernels, consistent_rms=0.2)
 
 
@@ -49,10 +49,10 @@ def names() -> list[str]:
 
 
 def factory(name: str) -> Callable[..., Any]:
-  """optax's function of that name; 'muon' takes convolution kernels, too, as matrices.
+  """optax's function of that name; 'muon' treats convolution kernels as matrices, too.
 
   Raises:
-    InputError: there is none; the message lists the choices.
+    InputError: there is no such function; the message lists the choices.
   """
   choose(name, names(), 'optimizer of optax')
   if name == 'muon':
@@ -71,10 +71,10 @@ def meta_optimizer(
   """The optimizer of theta.
 
   Args:
-    name: of `names()`.
+    name: one of `names()`.
     num_generations: the horizon of the schedule, in generations.
-    learning_rate: at the first generation, before any warm-up.
-    schedule: of the learning rate; a name of `l2o.rules.schedules`, or a block with its arguments.
+    learning_rate: its value at the first generation, before any warm-up.
+    schedule: learning-rate schedule, a name in `l2o.rules.schedules` or a block with arguments.
     **kwargs: further arguments of the optax optimizer.
 
   Raises:

@@ -16,7 +16,7 @@ def platform() -> str:
 
 @contextlib.contextmanager
 def assumed(name: str) -> Iterator[None]:
-  """Another platform, for programs that are traced here and compiled for it.
+  """Assumes another platform, for programs that are traced here and compiled for that platform.
 
   Example:
     >>> with assumed('tpu'):

@@ -42,7 +42,7 @@ def _nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def resolve(table: Table, name: str, what: str = 'entry') -> Callable[..., Any]:
-  """Imports the factory listed under `name`; raises InputError with the choices.
+  """Imports the factory listed under `name`; if there is none, InputError lists the choices.
 
   Example:
     >>> resolve({'sqrt': 'math:sqrt'}, 'sqrt')(9.0)

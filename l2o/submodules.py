@@ -1,4 +1,4 @@
-"""A package's modules as its attributes, imported with their first use."""
+"""A package's modules as its attributes, imported on first use."""
 
 import importlib
 import importlib.util
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def lookup(package: str) -> Callable[[str], Any]:
-  """A package's `__getattr__` that finds its modules.
+  """A `__getattr__` for a package that imports its modules.
 
   Args:
     package: the package's `__name__`.
 
   Returns:
-    name -> the module; it raises AttributeError where the package has none of that name.
+    name -> the module; it raises AttributeError if the package has none of that name.
 
   Example:
     >>> import l2o

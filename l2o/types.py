@@ -26,7 +26,7 @@ class InitTheta(Protocol):
 
 
 class Bind(Protocol):
-  """Makes an optax transformation of theta, for a run of K steps."""
+  """Makes an optax transformation from theta, for a run of K steps."""
 
   def __call__(self, theta: Theta, /, num_steps: Horizon) -> optax.GradientTransformationExtraArgs:
     """theta as `init` returns it; num_steps []."""
@@ -113,8 +113,8 @@ class LearnedRule(NamedTuple):
 class Task(NamedTuple):
   """An inner problem: a starting point, a loss to minimize, and the metrics to report.
 
-  `whole` is the task in which the network that it starts from is trained, where that is another
-  one, as with adapters of a frozen network.
+  `whole` is the task in which the network that it starts from is trained, where that is a different
+  task, as with adapters of a frozen network.
   """
 
   init: InitTask
@@ -143,7 +143,7 @@ class TaskBatch(NamedTuple):
 
 # What a meta-loss is computed on: a TaskBatch, unless the meta-loss is the caller's own.
 Tasks = Any
-# The gradient in theta, the estimator's state and metrics []; among the metrics 'loss',
+# The gradient w.r.t. theta, the estimator's state and metrics []; among the metrics 'loss',
 # 'candidates' (how many thetas were tried) and 'nonfinite' (how many of them had no finite loss).
 MetaGradient = tuple[Theta, PyTree, Metrics]
 
@@ -177,12 +177,12 @@ class Ask(Protocol):
 
 
 class Tell(Protocol):
-  """The meta-gradient from what the candidates of a generation measured."""
+  """The meta-gradient from the metrics of a generation's candidates."""
 
   def __call__(
     self, theta: Theta, state: PyTree, key: jax.Array, metrics: Metrics, /
   ) -> MetaGradient:
-    """The key [] that `ask` had, metrics [population]; the shapes of theta, metrics []."""
+    """The key [] that `ask` was given, metrics [population]; the shapes of theta, metrics []."""
 
 
 class Estimator(NamedTuple):
@@ -195,10 +195,10 @@ class Estimator(NamedTuple):
 class EvolutionStrategy(NamedTuple):
   """An estimate of the meta-gradient from losses alone; the caller runs the candidates.
 
-  `l2o.estimators.strategy.estimator` makes an `Estimator` of it.
+  `l2o.estimators.strategy.estimator` turns it into an `Estimator`.
   """
 
-  population: int  # n, candidates of a generation
+  population: int  # n, candidates in a generation
   init: InitEstimator
   ask: Ask
   tell: Tell
@@ -208,7 +208,7 @@ class StartUnroll(Protocol):
   """A new episode of an inner problem."""
 
   def __call__(self, theta: Theta, key: jax.Array, tasks: Tasks, /) -> PyTree:
-    """key [] of the episode's start; arrays of any shapes, typed keys excepted."""
+    """key [] of the episode's start; arrays of any shapes, but no typed keys."""
 
 
 class StepUnroll(Protocol):
@@ -238,7 +238,7 @@ def no_evaluation(theta: Theta, state: PyTree, tasks: Tasks) -> jax.Array:
 class Unroll(NamedTuple):
   """An inner problem that is unrolled step by step, for estimators that keep it between estimates.
 
-  `tasks` is what `estimate` got, the same for all particles; the horizon K is `tasks.num_steps`.
+  `tasks` is what `estimate` was given, for all particles alike; the horizon is `tasks.num_steps`.
   """
 
   init: StartUnroll
@@ -257,11 +257,11 @@ class OnlineEstimator(NamedTuple):
   """An estimate from one window of persistent inner problems, with the `Unroll` inside.
 
   Its state has one particle for each index of the leading axis: an inner problem at its place in
-  an episode. Nothing but `map_fn` and a mean joins them, so the axis may be sharded.
+  an episode. Only `map_fn` and a mean connect them, so the axis may be sharded.
   """
 
   particles: int
-  inner_steps: int  # of an estimate, those of all runs of all particles together
+  inner_steps: int  # per estimate, summed over all runs of all particles
   init: InitOnline
   estimate: Estimate
 

@@ -35,7 +35,7 @@ def on_device(name: str) -> MapFn:
   """'vectorized', 'sequential', or 'auto': sequential on a CPU and vectorized elsewhere.
 
   Raises:
-    InputError: another name.
+    InputError: any other name.
   """
   table: dict[str, MapFn] = {'vectorized': vectorized, 'sequential': sequential}
   if choose(name, (*table, 'auto'), 'mapping') == 'auto':

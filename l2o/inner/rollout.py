@@ -1,8 +1,8 @@
 """The inner loop: K steps of any optimizer on one episode, as `begin`, `advance` and `measure`.
 
 Meta-training and meta-evaluation both use it, and every step is an `inner_step`: a run of Adam and
-one of a learned optimizer differ in the transformation alone. With data on the device a rollout is
-one program, `run_episode`; with batches from the host it advances chunk by chunk.
+one of a learned optimizer differ only in the transformation. With data on the device, a rollout is
+one program, `run_episode`; with batches from the host, it advances chunk by chunk.
 """
 
 from collections.abc import Callable
@@ -57,12 +57,12 @@ def advance(
   Args:
     task: the inner problem.
     tx: the optimizer.
-    state: before step `first`.
-    key: [] of the episode; step k folds in k, so a loop run in parts draws the same.
+    state: the state before step `first`.
+    key: [], the episode's; step k folds in k, so a loop run in parts draws the same numbers.
     batch_at: step number -> its batch.
     first: [] int32.
     stop: [] int32, traced like `first`: other values run the same program.
-    fresh_at: step number -> other data, see `inner_step`.
+    fresh_at: step number -> other data (see `inner_step`).
 
   Example:
     >>> task = Task(
@@ -107,8 +107,8 @@ def rollout(
     tx: the optimizer.
     episode: where it starts and its K_max training batches.
     store: see `fetch`.
-    num_steps: [] int32, at most K_max, traced: another value runs the same program. A larger one
-      goes unnoticed: the last batch is repeated.
+    num_steps: [] int32, at most K_max, traced: another value runs the same program. A value
+      above K_max goes unnoticed: the last batch is repeated.
     record: what to keep of each step's state and metrics, if anything.
 
   Returns:
@@ -153,7 +153,7 @@ def rollout(
 
 
 def batch_at(train: Batch, store: PyTree, k: Any) -> Batch:
-  """Batch k of an episode's, with leaves [K, B, ...]; for `store` see `fetch`."""
+  """Batch k of an episode's training batches [K, B, ...]; for `store` see `fetch`."""
   batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, 0, False), train)
   return fetch(store, batch)
 
@@ -204,7 +204,7 @@ def run_episode(
     task: the inner problem.
     theta: the rule's meta-parameters.
     episode: one episode, without a leading axis.
-    tasks: for its data and horizon; its episodes are ignored.
+    tasks: gives the data and the horizon; its episodes are ignored.
     objective: see `meta_loss`.
   """
   tx = rule.bind(theta, tasks.num_steps)
@@ -223,9 +223,9 @@ def meta_loss(
     rule: the optimizer.
     task: the inner problem.
     map_fn: strategy for mapping over episodes; convolutions on a CPU run best one after another.
-    objective: what 'loss' is: that of `task.evaluate` at the end ('final', or 'window_end' where an
-      estimator has windows, since here the episode is one), or the 'mean' of the training losses
-      before the K updates.
+    objective: what 'loss' is: that of `task.evaluate` at the end ('final'; also 'window_end', since
+      without an estimator's windows the episode is one window), or the 'mean' of the training
+      losses before the K updates.
 
   Returns:
     A function returning metrics [], whose 'loss' meta-training minimizes.

@@ -19,7 +19,7 @@ class InnerState(NamedTuple):
 
 
 def fetch(store: PyTree, batch: Batch) -> Batch:
-  """Looks up the examples of a batch that gives them by position.
+  """Looks up the examples that a batch gives by position.
 
   Args:
     store: arrays [N, ...] by name, for example `{'image': [N, H, W, C]}`.
@@ -51,7 +51,7 @@ def inner_step(
     task: the inner problem.
     tx: the optimizer.
     state: the state before the step.
-    key: [] randomness of the step.
+    key: [], the randomness of the step.
     batch: the batch the gradient is computed on.
     fresh: returns other data, for the `value_fn` of an optimizer that compares proposals
       (LGL2O); others ignore it.

@@ -1,4 +1,4 @@
-"""A rule on a task step by step, for estimators that keep it between their estimates."""
+"""Unrolls a rule on a task step by step, for estimators that keep its state between estimates."""
 
 from functools import partial
 from typing import NamedTuple
@@ -21,10 +21,10 @@ class Kept(NamedTuple):
 
 
 def unroll(rule: LearnedRule, task: Task) -> Unroll:
-  """Episodes of a `TaskBatch`: each starts as one of the batch's, drawn by its key, and keeps that.
+  """Episodes from a `TaskBatch`: each starts as one of the batch's, drawn by its key, and keeps it.
 
-  The loss of a step is the training loss before its update. Batches are kept as they are given, so
-  they should give their examples by position ('index').
+  The loss of a step is the training loss before its update. Batches are kept as they are, so they
+  should give their examples by position ('index').
 
   Args:
     rule: the optimizer.

@@ -17,7 +17,7 @@ from l2o.tasks.preprocessing import prepared as prepared_by
 from l2o.types import Batch, InitTask, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 Fraction = Annotated[float, Range(at_least=0, below=1)]
-TOP = 5  # the classes among which a label counts in `top_5_accuracy`
+TOP = 5  # for `top_5_accuracy`: a label counts among this many likeliest classes
 
 
 @checked
@@ -42,20 +42,20 @@ def classification(
       evaluation; 0 for the whole image.
     mirror: whether training images are flipped left to right with probability 1/2.
     preprocessing: a Preprocessing, or a block of its attributes; None for image / 255 or, in a
-      config with pretrained weights, for theirs, of which a block then replaces some attributes.
+      config with pretrained weights, for theirs; a block then overrides only what it names.
     cutmix: alpha of CutMix (`l2o.tasks.cutmix`) in training, after crop and mirror; 0 for none. The
-      loss is then that of the mixed labels, the accuracy that of the labels of the batch.
-    label_smoothing: of the training loss: this share of a label goes to all classes alike (Szegedy
-      et al., arXiv 1512.00567, sec. 7).
-    evaluated_at_once: images that the network sees at a time in an evaluation, so that a large one
-      fits; 0 for all of them.
+      loss then uses the mixed labels, the accuracy the batch's own.
+    label_smoothing: in the training loss, the share of a label that is spread evenly over all
+      classes (Szegedy et al., arXiv 1512.00567, sec. 7).
+    evaluated_at_once: images per forward pass in an evaluation, so that a large one fits in
+      memory; 0 for all of them.
 
   Raises:
-    InputError: no classes, too large a crop, a wrong preprocessing; at `init`, no module `head`.
+    InputError: no classes, too large a crop, an invalid preprocessing; at `init`, no module `head`.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)`, of any number of classes. Its
-    evaluation has `top_5_accuracy` as well if there are more than five.
+    A Task whose `init` takes `pretrained=(params, model_state)`, for any number of classes. Its
+    evaluation also has `top_5_accuracy` if there are more than five.
 
   Example:
     >>> from l2o.models.mlp import MLP
@@ -173,7 +173,7 @@ def _cut_at_random(
 def _losses(
   logits: Any, labels: jax.Array, smoothing: float = 0.0, mix: Mixed | None = None
 ) -> jax.Array:
-  """[B], of the labels or of their mixture."""
+  """Losses [B], for the labels or for their mixture."""
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   if smoothing:
     to_all = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)

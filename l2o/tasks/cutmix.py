@@ -1,4 +1,4 @@
-"""CutMix: a box of each image is another image's, and so is that part of its label."""
+"""CutMix: a box in each image, and that share of its label, come from another image."""
 
 from typing import NamedTuple
 
@@ -7,20 +7,20 @@ import jax.numpy as jnp
 
 
 class Mixed(NamedTuple):
-  """A batch of images, each with a box of another one."""
+  """A batch of images, each with a box from another one."""
 
   images: jax.Array  # [B, H, W, C]
-  others: jax.Array  # [B] int32, whose box each image has; a permutation of the batch
-  own: jax.Array  # [] float32, lambda: the part of an image that is its own
+  others: jax.Array  # [B] int32, the image that each box comes from; a permutation of the batch
+  own: jax.Array  # [] float32, lambda: the fraction of an image that is its own
 
 
 def mixed(key: jax.Array, images: jax.Array, alpha: float) -> Mixed:
-  """Pastes one box of other images of the batch, the same box into all.
+  """Pastes a box from another image of the batch into each image, the same box in all.
 
       lambda ~ Beta(alpha, alpha),    box: sqrt(1 - lambda) (H, W), its centre uniform in the image
 
-  The box is clipped at the borders and its corners rounded to pixels; the lambda returned is what
-  it leaves of an image. The loss is then lambda CE(label) + (1 - lambda) CE(the other's label).
+  The box is clipped at the borders and its corners rounded to pixels; the lambda returned is the
+  fraction it leaves. The loss is then lambda CE(label) + (1 - lambda) CE(the other's label).
 
   Args:
     key: [] randomness.

@@ -1,4 +1,4 @@
-"""Language modelling: predict each token of a text from those before it."""
+"""Language modelling: predict each token of a text from the tokens before it."""
 
 import math
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ def language_model(
 ) -> Task:
   """Next-token cross-entropy on `{'image': [B, T + 1, 1, C] uint8}`, texts of the text sources.
 
-  A token is a number of C bytes, the lowest first.
+  A token is a C-byte integer, lowest byte first.
 
-  The loss is in nats a token, `bits` the same in bits; with bytes for tokens, bits per byte.
+  The loss is in nats per token, `bits` is the same in bits: bits per byte if tokens are bytes.
 
   Args:
     model: called as `model(tokens [B, T] int32, train=bool)` -> logits [B, T, V].
     image_shape: (T + 1, 1, C), C at most 3.
-    evaluated_at_once: texts that the network sees at a time in an evaluation; 0 for all.
-    lora_rank: rank of LoRA adapters (`l2o.tasks.lora`), which are then all that is trained, of a
-      network that stays as it was pretrained; 0 to train the network.
-    lora_alpha: scale of the adapters, divided by their rank.
+    evaluated_at_once: texts per forward pass in an evaluation; 0 for all of them.
+    lora_rank: rank of LoRA adapters (`l2o.tasks.lora`), which are then all that is trained,
+      while the pretrained network stays as it is; 0 to train the network.
+    lora_alpha: scale of the adapters, which is divided by their rank.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)` as they are.
+    A Task whose `init` takes `pretrained=(params, model_state)` unchanged.
 
   Raises:
     InputError: examples that are not texts.
@@ -96,7 +96,7 @@ def _predicted(
 
 
 def _tokens(image: jax.Array) -> jax.Array:
-  """[B, T + 1] int32 of [B, T + 1, 1, C] bytes, the lowest first."""
+  """[B, T + 1] int32 from [B, T + 1, 1, C] bytes, lowest byte first."""
   return image[:, :, 0].astype(jnp.int32) @ 256 ** jnp.arange(image.shape[-1])
 
 

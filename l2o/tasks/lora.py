@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from l2o.types import Batch, LossAndAux, Metrics, Params, PyTree, Start, Task
 
 BASE = 'base'  # the frozen network in the model's state
-KERNEL = 'kernel'  # the matrices that get adapters are those of dense layers
+KERNEL = 'kernel'  # only the matrices of dense layers get adapters
 
 
 def lora(task: Task, rank: int, alpha: float) -> Task:
@@ -21,12 +21,12 @@ def lora(task: Task, rank: int, alpha: float) -> Task:
 
   Args:
     task: the task of the whole network, which stays available as `whole`.
-    rank: of the adapters.
-    alpha: their scale, divided by the rank.
+    rank: rank of the adapters.
+    alpha: their scale, which is divided by the rank.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)` of the whole network; without it
-    the frozen network is a fresh one.
+    A Task whose `init` takes `pretrained=(params, model_state)` of the whole network; without it,
+    the frozen network is freshly drawn.
 
   Example:
     >>> from l2o.models.decoder import Decoder
@@ -59,8 +59,8 @@ def merged(params: Params, adapters: Params, scale: float) -> Params:
   """The network with its adapters added to its matrices.
 
   Args:
-    params: of the network.
-    adapters: of the same nesting, without the leaves that have none.
+    params: the network's parameters.
+    adapters: nested like them, without the leaves that have no adapter.
     scale: alpha / rank.
 
   Example:
@@ -82,7 +82,7 @@ def merged(params: Params, adapters: Params, scale: float) -> Params:
 
 
 def _adapters(params: Params, rank: int, key: jax.Array) -> dict[str, Any]:
-  """Of every matrix called 'kernel', nested as the network is."""
+  """Adapters for every matrix called 'kernel', nested like the network."""
   found: dict[str, Any] = {}
   for number, (name, part) in enumerate(sorted(params.items())):
     part_key = jax.random.fold_in(key, number)

@@ -12,15 +12,15 @@ from l2o.types import Batch
 def in_parts(
   function: Callable[[Batch], jax.Array], batch: Mapping[str, jax.Array], size: int
 ) -> jax.Array:
-  """A function of each example, applied to `size` of them after another; the last part is smaller.
+  """Applies a per-example function to `size` examples at a time; the last part may be smaller.
 
   Args:
     function: {name: [b, ...]} -> [b, ...].
     batch: {name: [B, ...]}.
-    size: 0 for all at once.
+    size: examples per part; 0 for all at once.
 
   Raises:
-    InputError: a size above 0, and arrays that do not all have an entry for each example.
+    InputError: a size that splits arrays which do not all have an entry for each example.
 
   Example:
     >>> in_parts(lambda part: part['x'] + len(part['x']), {'x': jnp.zeros(5)}, size=2).tolist()

@@ -17,10 +17,10 @@ class Preprocessing(NamedTuple):
   """(image / 255 - mean) / std, after resizing with antialiasing.
 
   Attributes:
-    mean: of each channel, on the scale of 0 to 1; one number for all, or one for each.
-    std: likewise.
-    size: height and width that images are resized to, None for their own.
-    interpolation: of the resizing.
+    mean: mean of each channel, on a scale of 0 to 1; one number for all, or one for each.
+    std: standard deviation, likewise.
+    size: height and width that images are resized to, None to keep their own.
+    interpolation: how images are resized.
 
   Example:
     >>> halves = Preprocessing(mean=(0.5,), std=(0.5,), size=2)
@@ -53,14 +53,14 @@ HALVES = Preprocessing((0.5,), (0.5,), 224)  # images from -1 to 1
 
 
 def preprocessing(given: Preprocessing | Mapping[str, Any], channels: int) -> Preprocessing:
-  """A checked Preprocessing, from one or from a block of the config with its attributes.
+  """A checked Preprocessing, from another one or from a config block with its attributes.
 
   Args:
-    given: either of them.
-    channels: of the images.
+    given: the Preprocessing or the block.
+    channels: number of channels of the images.
 
   Raises:
-    InputError: an attribute that is missing, unknown or of another kind, or a mean or std for
+    InputError: an attribute that is missing, unknown or of the wrong type, or a mean or std for
       another number of channels.
 
   Example:
@@ -85,14 +85,14 @@ def preprocessing(given: Preprocessing | Mapping[str, Any], channels: int) -> Pr
 def prepared(
   given: Preprocessing | Mapping[str, Any] | None, shape: tuple[int, ...]
 ) -> tuple[Callable[[jax.Array], jax.Array], tuple[int, ...]]:
-  """What a task does to images [B, H, W, C], and their (H, W, C) after it.
+  """What a task does to images [B, H, W, C], and their (H, W, C) afterwards.
 
   Args:
     given: as in `preprocessing`; None for image / 255.
-    shape: (H, W, C) before it.
+    shape: (H, W, C) before.
 
   Raises:
-    InputError: as `preprocessing`.
+    InputError: as in `preprocessing`.
 
   Example:
     >>> scale, shape = prepared(None, (4, 4, 3))

@@ -36,18 +36,18 @@ def regression(
     scale: physical units per target unit, for example 10 if a target of 1 means 10 degrees; 1 for
       no `mse` beside the loss.
     peak: the width of the target's range; 0 for no `psnr`.
-    preprocessing: of inputs [B, ..., H, W, C] in uint8, as in `classification`; others stay as
-      they are.
-    evaluated_at_once: examples that the network sees at a time in an evaluation, so that a large
-      one fits; 0 for all of them.
+    preprocessing: for uint8 inputs [B, ..., H, W, C], as in `classification`; other inputs stay
+      as they are.
+    evaluated_at_once: examples per forward pass in an evaluation, so that a large one fits in
+      memory; 0 for all of them.
 
   Raises:
-    InputError: a scale or a peak out of bounds, a wrong preprocessing, or one without such inputs;
+    InputError: scale or peak out of bounds, an invalid preprocessing, or one without such inputs;
       when traced, outputs that do not have the target's shape.
 
   Returns:
-    A Task whose `init` takes `pretrained=(params, model_state)` of the model, or of the module that
-    its attribute `pretrained` names alone: the others are drawn.
+    A Task whose `init` takes `pretrained=(params, model_state)` of the model, or of only the
+    module that its attribute `pretrained` names: the other modules are drawn.
 
   Example:
     >>> from l2o.models.lstm import LSTM
@@ -103,14 +103,14 @@ def _outputs(
 
 
 def predict(model: nn.Module, params: Params, model_state: PyTree, batch: Batch) -> jax.Array:
-  """The model's outputs for a batch's inputs, as the model sees them."""
+  """The model's outputs for a batch whose inputs are already preprocessed."""
   variables: Mapping[str, Any] = {'params': params, **model_state}
   output: Any = model.apply(variables, **_inputs(batch), train=False)
   return output
 
 
 def _completed(given: Start, fresh: Start) -> Start:
-  """A network of which some modules are given and the others fresh."""
+  """A network with some modules given and the others fresh."""
   (params, state), (drawn, fresh_state) = given, fresh
   collections = {**fresh_state, **state}
   filled = {name: {**fresh_state.get(name, {}), **state.get(name, {})} for name in collections}
@@ -120,7 +120,7 @@ def _completed(given: Start, fresh: Start) -> Start:
 def _prepare(
   given: Preprocessing | Mapping[str, Any] | None, example: Mapping[str, Any]
 ) -> Callable[[Batch], Batch]:
-  """What is done to the images of a batch, those inputs that are uint8."""
+  """The preprocessing of a batch's images, which are its uint8 inputs."""
   images = {name for name, x in _inputs(example).items() if x.dtype == jnp.uint8 and x.ndim > 3}
   if given is not None and not images:
     raise InputError(
@@ -136,7 +136,7 @@ def _prepare(
 
 
 def _each(change: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-  """A change of images [B, H, W, C], of [..., H, W, C]."""
+  """Applies a function of images [B, H, W, C] to images [..., H, W, C]."""
   changed = change(images.reshape((-1, *images.shape[-3:])))
   return changed.reshape((*images.shape[:-3], *changed.shape[1:]))
 
