@@ -45,7 +45,7 @@ def open_files(where: pathlib.Path) -> Files:
 
   Raises:
     InputError: it is neither, or a member of the zip file has a path outside the folder or unpacks
-      to an absurd size.
+      to an excessive size.
   """
   if os.path.isdir(where):
     names = sorted(p.relative_to(where).as_posix() for p in where.rglob('*') if p.is_file())
@@ -100,7 +100,7 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
         raise BadRecordError(f'{name} is not a JPEG of the expected size')
       return np.asarray(image.convert('RGB'))
   except UNREADABLE as error:
-    other = isinstance(error, UnidentifiedImageError)  # which names the stream by its address
+    other = isinstance(error, UnidentifiedImageError)  # its message names the stream by address
     reason = 'it does not begin like one' if other else first_line(error)
     raise BadRecordError(f'{name} is truncated or not a JPEG ({reason})') from error
 

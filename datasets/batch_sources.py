@@ -35,9 +35,9 @@ class BatchSource(NamedTuple):
   grid: tuple[int, ...] = ()  # shape of the picture that the evaluation's targets form
   skipped: int = 0  # bad records that were left out
   drawn: Callable[[int], Arrays] | None = (
-    None  # step -> 'index' and 'label', if the host reads them
+    None  # step -> 'index' and 'label', if the host reads the images
   )
-  fed: Fed | None = None  # how it does
+  fed: Fed | None = None  # how the host reads them
 
 
 def load(spec: Mapping[str, Any], seed: int, feed: Feed | None = None) -> BatchSource:
@@ -45,7 +45,7 @@ def load(spec: Mapping[str, Any], seed: int, feed: Feed | None = None) -> BatchS
 
   Args:
     spec: the config's block.
-    seed: of its draws.
+    seed: seed of its draws.
     feed: the config's block of that name, for a batch source whose images the host may feed.
 
   Raises:
@@ -70,10 +70,10 @@ def nothing() -> BatchSource:
 
 @checked
 def noise(seed: Whole, shapes: Mapping[str, Sequence[Count]], evaluated: Whole = 0) -> BatchSource:
-  """Batches of normal random numbers, to plan or to try a job whose data are not here.
+  """Batches of normal random numbers, to plan or try out a job whose data are not available.
 
   Args:
-    seed: of the numbers.
+    seed: seed of the numbers.
     shapes: name of an array -> its shape in a batch.
     evaluated: examples to evaluate on, all alike so that they take no memory; 0 for a batch.
 
@@ -114,8 +114,8 @@ def sines(
 
   Args:
     seed: seed of phases and noise.
-    num_steps: T, points of a sequence.
-    batch_size: sequences of a batch.
+    num_steps: T, points per sequence.
+    batch_size: sequences per batch.
     noise: standard deviation of the noise on inputs and targets of training batches.
     periods: periods covered by a sequence.
 

@@ -1,4 +1,4 @@
-"""`blank`: black images in the numbers of a data set that is not here, to plan a run on it."""
+"""`blank`: black images, as many as a data set that is not available has, to plan a run on it."""
 
 import functools
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def blank(
     validation: images of the validation split.
     size: height and width.
     channels: 1 or 3.
-    prefix: of the classes' numbers in their names; those of two data sets should differ.
+    prefix: prefix of the numbers in class names; two data sets should have different ones.
 
   Example:
     >>> source = blank('validation', num_classes=3, train=60, validation=7, size=8)
@@ -48,7 +48,7 @@ class Blank:
 
   Args:
     count: how many.
-    class_names: their classes, one after another.
+    class_names: their classes, which follow one another in turn.
     shape: (H, W, C).
   """
 

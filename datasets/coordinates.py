@@ -103,7 +103,7 @@ def _read(path: str) -> np.ndarray:
 
 
 def _read_to_the_end(image: Any) -> None:
-  """Reads every byte: a compressed file has its checksum after the last one that voxels need."""
+  """Reads every byte: a compressed file's checksum comes after the last one that voxels need."""
   for holder in image.file_map.values():
     with holder.get_prepare_fileobj('rb') as file:
       while file.read(CHUNK):

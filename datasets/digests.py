@@ -1,4 +1,4 @@
-"""Digests of data, by which the processes of a run notice that theirs differ."""
+"""Digests of data, by which the processes of a run notice that their data differ."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def of_source(source: Source) -> str:
-  """A SHA-256 of the classes, of which example has which, and of some images spread over all.
+  """A SHA-256 of the classes, each example's class, and some images spread over the source.
 
   Example:
     >>> from datasets.source import ArraySource

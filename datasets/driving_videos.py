@@ -1,6 +1,6 @@
 """Videos of a small car and its steering angles, as DeepPicar records them.
 
-out-video-N.avi with out-key-N.csv beside it, which has one row a frame and the angle in the column
+out-video-N.avi with out-key-N.csv beside it, which has one row per frame and its angle in column
 `wheel`: 0 for straight on, positive to the right. Source: M. Bechtel et al., "DeepPicar: A Low-cost
 Deep Neural Network-based Autonomous Car", arXiv 1712.08644; their recorder writes radians
 (github.com/mbechtel2/DeepPicar-v2, picar-mini-kbd-common.py).
@@ -32,7 +32,7 @@ OTHER = {'radians': 'degrees', 'degrees': 'radians'}
 def names(files: Sequence[str]) -> list[tuple[str, str]]:
   """The videos among some files, each with its csv, in the order of folders and numbers.
 
-  One of the two may not be there.
+  One of the two may be missing.
 
   Example:
     >>> names(['a/out-video-10.avi', 'a/out-key-9.csv', 'other.avi'])
@@ -60,7 +60,7 @@ def read(
     files: the files it is in.
     video: name of the video.
     key: name of its csv.
-    unit: of the csv's angles.
+    unit: unit of the csv's angles.
     max_side: pixels; a video with larger frames is not decoded.
     see: what is kept of a frame [H, W, 3] uint8.
 
@@ -69,7 +69,7 @@ def read(
 
   Raises:
     BadRecordError: one of the files is missing or cannot be read, the csv lacks the column or has
-      other things than angles in it, or there are more or fewer frames than angles.
+      something other than angles in it, or there are more or fewer frames than angles.
     InputError: the extra 'video' is not installed.
   """
   missing = next((name for name in (video, key) if name not in files.names), None)
@@ -123,7 +123,7 @@ def _frames(content: bytes, name: str, max_side: int) -> Iterator[np.ndarray]:
       stream = file.streams.video[0]
       if max(stream.width, stream.height) > max_side:
         raise BadRecordError(f'{name} has frames of {stream.width} x {stream.height}')
-      # A frame that is damaged is an error, not one that is made up from its neighbours.
+      # A damaged frame is an error; it must not be made up from its neighbours.
       stream.codec_context.options = {'err_detect': 'explode', 'max_pixels': f'{max_side**2}'}
       for frame in file.decode(stream):
         if frame.is_corrupt:

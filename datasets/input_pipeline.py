@@ -1,7 +1,7 @@
 """Images fed by the host: decoded and transformed by threads or processes, ahead of the device.
 
-What a step reads is a function of its number, and the random transforms of an image are one of its
-place: (seed, draw, step, episode, row). So nothing of the reading is saved, a run resumes at any
+What a step reads is a function of its number, and the random transforms of an image are a function
+of its place: (seed, draw, step, episode, row). So no reading state is saved, a run resumes at any
 step, and any number of hosts and workers gives the same images; each host reads its own rows.
 """
 
@@ -23,19 +23,19 @@ GROUP = 64  # most images that a thread reads at a time
 
 
 class Step(NamedTuple):
-  """What one step reads: a batch, or one of each of some episodes."""
+  """What one step reads: a batch, or one batch for each of several episodes."""
 
   index: np.ndarray  # [..., B] positions in the source
   label: np.ndarray  # likewise
-  key: tuple[int, ...]  # of its random transforms
-  first: int = 0  # number of the first episode, of those with this key
+  key: tuple[int, ...]  # key of its random transforms
+  first: int = 0  # number of the first episode, among those with this key
 
 
 class Steps(Protocol):
-  """What the steps read; can be pickled, for it is sent to the processes that read."""
+  """What the steps read; can be pickled, since it is sent to the processes that read."""
 
   def __call__(self, number: int, /) -> Step:
-    """The number of a step, from 0; all of one shape."""
+    """What step `number` reads, counted from 0; all steps have the same shape."""
 
 
 class Reading(NamedTuple):
@@ -43,8 +43,8 @@ class Reading(NamedTuple):
 
   Attributes:
     ahead: steps to read while the device computes.
-    threads: that read, in this process or in each worker.
-    workers: processes that read; 0 for none but this.
+    threads: threads that read, in this process or in each worker.
+    workers: processes that read; 0 for this one alone.
   """
 
   ahead: int = 1
@@ -56,7 +56,7 @@ class Reader(NamedTuple):
   """Reads images from a source and transforms them.
 
   Attributes:
-    source: where they are.
+    source: where the images are.
     transform: what happens to each, if anything.
     where: the transform's name in the config, for error messages.
 
@@ -74,7 +74,7 @@ class Reader(NamedTuple):
   where: str = 'the transform'
 
   def __call__(self, index: int, key: tuple[int, ...] = ()) -> np.ndarray:
-    """The image [H, W, C] uint8 at a position, its random transforms drawn by `key`."""
+    """The image [H, W, C] uint8 at a position, its random transforms drawn from `key`."""
     image = self.source[index].image
     if self.transform is None:
       return image
@@ -86,8 +86,8 @@ class Reader(NamedTuple):
     return seen[..., None] if grey else seen
 
   def images(self, index: np.ndarray) -> np.ndarray:
-    """The images [*shape, H, W, C] at positions of any shape, for transforms without chance."""
-    if isinstance(self.source, Blank):  # whose images are alike: views of one, read in no time
+    """The images [*shape, H, W, C] at positions of any shape, for deterministic transforms."""
+    if isinstance(self.source, Blank):  # all its images are alike: views of one
       one = self(0)
       return np.broadcast_to(one, (*index.shape, *one.shape))
     found = self.stacked([self(int(i)) for i in index.ravel()])
@@ -129,8 +129,8 @@ def fed(source: Source, split: str, feed: Feed) -> Fed | None:
     feed: the config's block.
 
   Raises:
-    InputError: a transform that cannot be built, one to evaluate with that draws at random, or
-      transforms of images on the device.
+    InputError: a transform that cannot be built, a random one for evaluation, or transforms of
+      images that are on the device.
   """
   key = {'train': 'train', 'validation': 'evaluation'}[split]
   specs = getattr(feed, key)
@@ -152,12 +152,12 @@ class Batches:
     read: reads one image.
     steps: what each step reads.
     first: number of the first step.
-    stop: that of the last, plus 1.
+    stop: number of the last step, plus 1.
     reading: how much is read at once.
-    part: the rows of each batch to read here, of B; None for all.
+    part: which of the B rows of each batch to read here; None for all.
 
   Yields:
-    {'image' [..., rows, H, W, C], 'label' [..., rows]} of each step.
+    {'image' [..., rows, H, W, C], 'label' [..., rows]} for each step.
 
   Example:
     >>> from datasets.source import ArraySource
@@ -204,12 +204,12 @@ class Batches:
     return {name: x.reshape(*self._shape, *x.shape[1:]) for name, x in joined.items()}
 
   def close(self) -> None:
-    """Ends the threads and processes that read."""
+    """Stops the threads and processes that read."""
     self._groups_of_images.close()
 
 
 class _ReadGroup(NamedTuple):
-  """Reads a part of a step, by its number among those of all steps."""
+  """Reads one group of a step's images, by its number among the groups of all steps."""
 
   read: Reader
   steps: Steps
@@ -232,10 +232,10 @@ class _ReadGroup(NamedTuple):
 
 
 class InOrder:
-  """Batches by the number of their step, read ahead as long as they are asked for in order.
+  """Batches by step number, read ahead as long as they are requested in order.
 
   Args:
-    begin: number of a step -> the batches from it on.
+    begin: step number -> the batches from that step on.
 
   Example:
     >>> batches = InOrder(lambda first: iter(range(10 * first, 100, 10)))
@@ -254,15 +254,15 @@ class InOrder:
     return next(self._batches)
 
   def close(self) -> None:
-    """Ends the reading."""
+    """Stops the reading."""
     getattr(self._batches, 'close', lambda: None)()
 
 
 class Schedule:
-  """Which step of which episodes a running number is, for episodes of different lengths.
+  """Maps a running number to a step of some episodes, for episodes of different lengths.
 
   Args:
-    lengths: the number of steps of each.
+    lengths: number of steps of each.
 
   Example:
     >>> schedule = Schedule([3, 1, 2])
@@ -277,7 +277,7 @@ class Schedule:
     return int(self._starts[-1])
 
   def __call__(self, number: int) -> tuple[int, int]:
-    """The number of the episodes and that of the step in them."""
+    """The number of the episodes, and the number of the step within them."""
     of = int(np.searchsorted(self._starts, number, side='right')) - 1
     return of, number - int(self._starts[of])
 
@@ -292,7 +292,7 @@ def chunks(
   """Consecutive batches, `chunk_steps` at a time.
 
   Args:
-    batches: of the steps; `num_steps` of them are taken.
+    batches: the steps' batches; `num_steps` of them are taken.
     num_steps: how many steps are taken.
     chunk_steps: C; the last chunk is padded with its last batch, so that all have one shape.
 

@@ -38,7 +38,7 @@ def images(
   the config's `feed` has the host read the training images step by step.
 
   Args:
-    seed: of the class split, the shuffles, and the choice of images to evaluate; the parts of one
+    seed: seed of the class split, shuffles, and the choice of images to evaluate; the parts of one
       split are disjoint as long as the seed is the same.
     source: name and arguments of a data source, see `datasets.SOURCES`.
     split: part -> number of classes, as `split_classes` takes it.

@@ -23,7 +23,7 @@ from l2o.arguments import Count, Positive, Whole, checked
 from l2o.errors import InputError
 
 VARIABLE = 'L2O_LANE_KEEPING'
-HEIGHT, WIDTH = 66, 200  # of the network's input
+HEIGHT, WIDTH = 66, 200  # size of the network's input
 MAX_SIDE = 4096  # pixels of a frame
 STRAIGHT = 90  # degrees
 ENDS = (0.75, 0.85)  # fractions of a video where training and validation end
@@ -61,8 +61,8 @@ def lane_keeping(
   Args:
     seed: seed of the choice of sequences.
     path: the folder or zip file; if empty, the variable L2O_LANE_KEEPING names it.
-    num_steps: T, frames of a sequence.
-    batch_size: sequences of a batch.
+    num_steps: T, frames per sequence.
+    batch_size: sequences per batch.
     unit: degrees per target unit.
     pixels: whether frames are uint8 as they are stored, for a task with preprocessing.
     wheel: unit of the angles in out-key-N.csv; DeepPicar's recorder writes radians.

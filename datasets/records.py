@@ -1,4 +1,4 @@
-"""Bad records: the first one is an error that names it, or all are left out and counted."""
+"""Bad records: either the first raises an error that names it, or all are left out and counted."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ class BadRecords:
     """Logs how many records were left out.
 
     Args:
-      kept: the others, or their labels.
+      kept: the records that were kept, or their labels.
       class_names: names of the classes, if `kept` are labels.
 
     Raises:

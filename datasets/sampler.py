@@ -27,7 +27,7 @@ class TaskSampler:
     classes: the subset to draw from.
     num_ways: classes per task.
     batch_size: B, examples of a training batch, drawn with replacement from the task's classes.
-    eval_size: E, examples of the evaluation batch, without replacement.
+    eval_size: E, examples of the evaluation batch, drawn without replacement.
     seed: seed of all draws.
     part: the subset's name in the config, for the error message.
 
@@ -74,7 +74,7 @@ class TaskSampler:
     Args:
       draw: draw number; the same number gives the same tasks.
       num_tasks: b.
-      num_steps: K, training batches of each.
+      num_steps: K, training batches per task.
 
     Returns:
       {'train': {'index', 'label'} [b, K, B] int32, 'evaluation': {'index', 'label'} [b, E] int32,

@@ -19,7 +19,7 @@ class Example(NamedTuple):
 class Source(Protocol):
   """One split of a labelled image data set."""
 
-  image_shape: tuple[int, int, int] | None  # None: they differ, and are fed by the host
+  image_shape: tuple[int, int, int] | None  # None: their shapes differ, and the host feeds them
   class_names: Sequence[str]
   skipped: int  # bad records that were left out
 
@@ -42,7 +42,7 @@ def check_classes(source: Source, classes: Sequence[int], where: str) -> None:
 
   Args:
     source: one split of a data set.
-    classes: those that will be used.
+    classes: the classes that will be used.
     where: name of the split, for the error message.
 
   Example:
@@ -69,7 +69,7 @@ class ArraySource:
     images: [N, H, W, C] uint8.
     labels: [N] int in [0, number of class names).
     class_names: one for each class, whether it has examples or not.
-    skipped: records that were left out of it because they were bad.
+    skipped: records that were left out because they were bad.
 
   Raises:
     ValueError: images and labels do not match.

@@ -2,7 +2,7 @@
 
 `python_library`: the sources of this Python's standard library, which every machine has; a class is
 a package or module. `text`: the user's own files; a class is a sub-folder. Tokens are bytes, or
-those of a tokenizer file of Hugging Face.
+come from a Hugging Face tokenizer file.
 """
 
 import pathlib
@@ -59,15 +59,15 @@ def python_library(
 ) -> Texts:
   """Chunks of Python's own sources, a class for each package or module that is long enough.
 
-  They differ between versions of Python.
+  The sources differ between versions of Python.
 
   Args:
     split: 'train' or 'validation'.
     length: T; a chunk has T + 1 tokens, and chunks do not overlap.
-    fewest: chunks of both splits that a class needs.
-    most: chunks that are taken of a class, from its beginning; 0 for all.
+    fewest: chunks that a class needs, both splits together.
+    most: largest number of chunks taken from a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
-    tokenizer: a `tokenizer.json` of Hugging Face (extra `tokenizers`); '' for bytes.
+    tokenizer: a Hugging Face `tokenizer.json` (extra `tokenizers`); '' for bytes.
 
   Raises:
     InputError: there is no such split, this Python has no sources, or there is no such tokenizer.
@@ -119,10 +119,10 @@ def text(
     split: 'train' or 'validation'.
     path: a folder of sub-folders of text files, a folder of text files, or a text file.
     length: T; a chunk has T + 1 tokens, and chunks do not overlap.
-    fewest: chunks of both splits that a class needs; those with fewer are left out.
-    most: chunks that are taken of a class, from its beginning; 0 for all.
+    fewest: chunks that a class needs, both splits together; classes with fewer are left out.
+    most: largest number of chunks taken from a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
-    tokenizer: a `tokenizer.json` of Hugging Face (extra `tokenizers`); '' for bytes.
+    tokenizer: a Hugging Face `tokenizer.json` (extra `tokenizers`); '' for bytes.
 
   Raises:
     InputError: there is no such split, path or tokenizer, or no class has enough text.
@@ -146,7 +146,7 @@ def text(
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-  """All files below a folder but hidden ones and those in hidden folders, in order."""
+  """All files below a folder, except hidden ones and those in hidden folders, in order."""
   found = (f for f in sorted(folder.rglob('*')) if f.is_file())
   return [f for f in found if not any(p.startswith('.') for p in f.relative_to(folder).parts)]
 
@@ -159,7 +159,7 @@ def _read(file: pathlib.Path) -> bytes:
 
 
 def _tokenize(path: str) -> tuple[Tokenize, int]:
-  """What makes tokens of a text, and V."""
+  """The function that turns a text into tokens, and V."""
   if not path:
     return lambda content: np.frombuffer(content, np.uint8), 256
   library = require('tokenizers', 'tokenizers', 'text source')
@@ -204,7 +204,7 @@ def _source(
 
 
 def _chunks(tokens: np.ndarray, length: int) -> np.ndarray:
-  """[N, length + 1]; a shorter rest is left out."""
+  """Chunks [N, length + 1]; a shorter remainder is left out."""
   size = length + 1
   count = len(tokens) // size
   return tokens[: count * size].reshape(count, size)

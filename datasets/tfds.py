@@ -24,7 +24,7 @@ from l2o.registry import choose
 
 VARIABLE = 'TFDS_DATA_DIR'
 CHUNK = 1_000  # examples decoded at a time
-Use = Callable[[bytes, int], Any]  # an image as it is in its file, number of its record
+Use = Callable[[bytes, int], Any]  # an image as its file holds it, the number of its record
 REMEDY = 'remove its files and prepare it again'
 
 
@@ -111,9 +111,9 @@ class RecordSource:
 
   Args:
     examples: its examples, with their images as they are in the files.
-    feature: of the images.
+    feature: the image feature.
     keys: keys of the image and the label feature.
-    class_names: of the labels.
+    class_names: names of the labels.
     size: height and width to resize to; 0 leaves the images as they are, and `image_shape` None.
     bad: what becomes of bad records: if they are left out, every image is decoded once to find
       them, otherwise one that cannot be decoded is an error when it is looked up.
@@ -217,7 +217,7 @@ def _packed(builder: Any, split: str, image: str) -> Any:
 
 
 def _decoded(feature: Any, packed: bytes, record: int) -> np.ndarray:
-  """The image [H, W, C] of a record; BadRecordError if it is not one of its feature."""
+  """The image [H, W, C] of a record; BadRecordError if it does not fit the feature."""
   try:
     pixels = feature.decode_example_np(packed)
   except Exception as error:  # each format has its own
@@ -251,7 +251,7 @@ def _good(
 
 
 def _each(examples: Any) -> Iterator[Any]:
-  """Every example, or in its place the error that it cannot be read for."""
+  """Every example or, in place of one that cannot be read, its error."""
 
   def alone(row: int) -> Any:
     try:
@@ -263,6 +263,6 @@ def _each(examples: Any) -> Iterator[Any]:
     rows = range(start, min(start + CHUNK, len(examples)))
     try:
       found = examples.__getitems__(rows)
-    except Exception:  # it does not say of which of them
+    except Exception:  # it does not say which of them failed
       found = map(alone, rows)
     yield from found

@@ -29,14 +29,14 @@ Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def build(specs: Sequence[Mapping[str, Any]], where: str) -> Transform:
-  """One transform that applies those of a list of blocks, first to last; none leave images alone.
+  """One transform that applies those of a list of blocks in order; an empty list changes nothing.
 
   Args:
     specs: blocks `{'name': …, **arguments}`.
     where: what the list is called, for the error message.
 
   Raises:
-    InputError: no list, or a block with an unknown name or an argument that its transform does
+    InputError: not a list, or a block with an unknown name or an argument that its transform does
       not take.
 
   Example:
@@ -55,7 +55,7 @@ def build(specs: Sequence[Mapping[str, Any]], where: str) -> Transform:
 
 
 def check_fixed(specs: Sequence[Mapping[str, Any]], where: str) -> None:
-  """Raises InputError if a transform draws at random, so that it is none to evaluate with."""
+  """Raises InputError if a transform draws at random, so that it cannot be used to evaluate."""
   for number, spec in enumerate(specs):
     if spec.get('name') in RANDOM:
       fixed = ', '.join(sorted(TRANSFORMS.keys() - RANDOM))

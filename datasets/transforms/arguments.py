@@ -29,11 +29,11 @@ def height_and_width(size: Sides, key: str) -> tuple[int, int]:
   """(H, W) of a size that may be one number for both.
 
   Args:
-    size: the number, or the two.
+    size: one number, or two.
     key: what it is called, for the error message.
 
   Raises:
-    InputError: more or fewer numbers.
+    InputError: neither one number nor two.
 
   Example:
     >>> height_and_width(224, 'centre_crop.size'), height_and_width((3, 4), 'centre_crop.size')

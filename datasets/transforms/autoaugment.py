@@ -23,20 +23,20 @@ def autoaugment(
   fill: Pixel | Sequence[Pixel] = 0,
   interpolation: Literal['nearest', 'bilinear', 'bicubic'] = 'nearest',
 ) -> Transform:
-  """AutoAugment: two operations in a row, of a pair drawn from the policy for each image.
+  """AutoAugment: two operations in a row, as a pair drawn from the policy for each image.
 
   Each operation is applied with a probability and at a level of its own; a shear, a translation, a
-  rotation or a change of contrast, colour, brightness or sharpness goes either way, half of the
-  time each.
+  rotation or a change of contrast, colour, brightness or sharpness goes either way with equal
+  probability.
 
   Args:
     policy: the data set that the pairs were found on.
     fill: colour of what a shear, a translation or a rotation leaves empty, one number for all
       channels or three for red, green and blue; a grey image gets their luma.
-    interpolation: of the pixels that these three move.
+    interpolation: interpolation of the pixels that these three move.
 
   Raises:
-    InputError: no such policy or interpolation, or a colour that is none.
+    InputError: no such policy or interpolation, or an invalid colour.
 
   Example:
     >>> augment = autoaugment('cifar10', fill=(125, 123, 114))
@@ -61,7 +61,7 @@ def _autoaugment(
   pairs = POLICIES[policy]
   pair = pairs[rng.integers(len(pairs))]
   how = {'resample': resample, 'fillcolor': _colour(fill, image.mode)}
-  # Every image draws as often, so that later transforms do not depend on what is applied here.
+  # Every image draws equally often, so later transforms do not depend on what is applied here.
   chances, negated = rng.random(2), rng.random(2) < 0.5
   for (name, probability, level), chance, minus in zip(pair, chances, negated, strict=True):
     if chance < probability:

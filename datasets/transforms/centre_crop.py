@@ -12,13 +12,13 @@ from l2o.arguments import checked
 
 @checked
 def centre_crop(size: Sides) -> Transform:
-  """Cuts the middle out of images; what an image lacks is black.
+  """Cuts out the middle of images; what an image lacks is filled with black.
 
   Args:
     size: height and width of the middle, or (height, width).
 
   Raises:
-    InputError: a size that is none.
+    InputError: an invalid size.
 
   Example:
     >>> image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
@@ -38,8 +38,8 @@ def _centre_crop(
 
 
 def _margin(side: int, size: int) -> int:
-  """Pixels to cut before the middle, or minus those to add.
+  """Pixels to cut off before the middle, or minus the pixels to add.
 
-  Half of an odd number goes to the even neighbour when cutting, down when adding: torchvision's.
+  Halves are rounded to even when cutting, and down when adding, as in torchvision.
   """
   return round((side - size) / 2) if side >= size else -((size - side) // 2)

@@ -1,4 +1,4 @@
-"""`flip`: a mirror image, left to right, now and then."""
+"""`flip`: mirrors images left to right, at random."""
 
 from functools import partial
 
@@ -15,10 +15,10 @@ def flip(probability: Probability = 0.5) -> Transform:
   """Flips images left to right.
 
   Args:
-    probability: of an image to be flipped.
+    probability: probability that an image is flipped.
 
   Raises:
-    InputError: a probability that is none.
+    InputError: an invalid probability.
 
   Example:
     >>> image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3))

@@ -1,7 +1,7 @@
 """The operations of AutoAugment and their ranges, with Pillow.
 
 Source: Cubuk et al., arXiv 1805.09501, table 6; where the paper leaves something open (directions,
-what a shear turns around, rounding), it is torchvision's `AutoAugment`.
+what a shear turns around, rounding), this follows torchvision's `AutoAugment`.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageEnhance, ImageOps
 
 LEVELS = 10
-How = dict[str, Any]  # `resample` and `fillcolor`, for what moves pixels
+How = dict[str, Any]  # `resample` and `fillcolor`, for operations that move pixels
 
 
 class Operation(NamedTuple):
   """What is done to an image, and how strongly.
 
   Attributes:
-    apply: the image, a magnitude, how to fill the pixels that it moves -> the image.
+    apply: an image, a magnitude, how to resample and fill the pixels it moves -> the image.
     ends: magnitude at levels 0 and 9, evenly spaced in between.
     signed: whether the magnitude is negated half of the time.
     side: which of (width, height) the ends are fractions of, None for neither.
@@ -31,7 +31,7 @@ class Operation(NamedTuple):
   whole: bool = False
 
   def magnitude(self, level: int | None, size: tuple[int, int]) -> float:
-    """Of a level from 0 to 9 or None, for an image of `size` (width, height).
+    """The magnitude at a level from 0 to 9 or None, for an image of `size` (width, height).
 
     Example:
       >>> OPERATIONS['Rotate'].magnitude(3, (32, 32))
@@ -45,16 +45,16 @@ class Operation(NamedTuple):
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...], how: How) -> Image.Image:
-  """A pixel (x, y) comes from (a x + b y + c, d x + e y + f) of matrix (a, b, c, d, e, f)."""
+  """Pixel (x, y) comes from (a x + b y + c, d x + e y + f), with matrix (a, b, c, d, e, f)."""
   return image.transform(image.size, Image.Transform.AFFINE, matrix, **how)
 
 
 def _enhanced(kind: Any) -> Callable[[Image.Image, float, How], Image.Image]:
-  """Magnitude 0 is the image itself, -1 one without any contrast, colour, light or edges."""
+  """Magnitude 0 is the image itself, -1 an image without any contrast, colour, light or edges."""
   return lambda image, m, how: kind(image).enhance(1 + m)
 
 
-_TRANSLATION = 150 / 331  # of the side: 150 pixels of the paper's images, which have 331
+_TRANSLATION = 150 / 331  # of the side: 150 of the 331 pixels of the paper's images
 OPERATIONS = {
   'ShearX': Operation(lambda i, m, how: _affine(i, (1, m, 0, 0, 1, 0), how), (0, 0.3), True),
   'ShearY': Operation(lambda i, m, how: _affine(i, (1, 0, 0, m, 1, 0), how), (0, 0.3), True),

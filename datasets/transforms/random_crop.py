@@ -1,4 +1,4 @@
-"""`random_crop`: a part of an image of the same scale, at a random place."""
+"""`random_crop`: a part of an image at its own scale, at a random place."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from l2o.arguments import Whole, checked
 
 @checked
 def random_crop(size: Sides, padding: Whole = 0) -> Transform:
-  """Cuts a part out of images with a black border, at a random place.
+  """Adds a black border to images and cuts out a part at a random place.
 
   Images too small for it, even with their border, are placed at random on black. For CIFAR, size
   32 and padding 4 are usual (He et al., arXiv 1512.03385, sec. 4.2).
@@ -22,7 +22,7 @@ def random_crop(size: Sides, padding: Whole = 0) -> Transform:
     padding: width of the border.
 
   Raises:
-    InputError: a size or a padding that is none.
+    InputError: an invalid size or padding.
 
   Example:
     >>> random_crop(32, padding=4)(Image.new('RGB', (32, 32)), np.random.default_rng(0)).size
@@ -37,7 +37,7 @@ def _random_crop(
   height, width = size
   top = _place(rng, image.height, height, padding)
   left = _place(rng, image.width, width, padding)
-  return image.crop((left, top, left + width, top + height))  # black outside of the image
+  return image.crop((left, top, left + width, top + height))  # black outside the image
 
 
 def _place(rng: np.random.Generator, side: int, size: int, padding: int) -> int:

@@ -29,14 +29,14 @@ def random_resized_crop(
 
       area = a height width,  a ~ U(scale),     log(width / height of the part) ~ U(log ratio)
 
-  Ten such parts are drawn until one fits into the image; if none does, it is the largest part in
-  the middle whose ratio is inside the bounds. With antialiasing.
+  Up to ten such parts are drawn until one fits into the image; if none does, the largest part in
+  the middle whose ratio is inside the bounds is taken. With antialiasing.
 
   Args:
     size: height and width of the result.
     scale: smallest and largest area, as fractions of the image's.
     ratio: smallest and largest width / height.
-    interpolation: of the pixels.
+    interpolation: interpolation of the pixels.
 
   Raises:
     InputError: bounds that are not two numbers, the smaller first, or a fraction above 1.
@@ -80,7 +80,7 @@ def _random_resized_crop(
 
 
 def _resized(image: Image.Image, box: Box, size: int, resample: Image.Resampling) -> Image.Image:
-  # Pillow's resize(box=…) would blend in pixels from outside of the part.
+  # Pillow's resize(box=…) would blend in pixels from outside the part.
   return image.crop(box).resize((size, size), resample)
 
 

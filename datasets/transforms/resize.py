@@ -16,11 +16,11 @@ def resize(size: Sides, interpolation: Interpolation = 'bilinear') -> Transform:
   """Resizes images, with antialiasing.
 
   Args:
-    size: of the shorter side, while the ratio of the sides stays; or (height, width).
-    interpolation: of the pixels.
+    size: length of the shorter side, keeping the aspect ratio; or (height, width).
+    interpolation: interpolation of the pixels.
 
   Raises:
-    InputError: a size or an interpolation that is none.
+    InputError: an invalid size or interpolation.
 
   Example:
     >>> rng, image = np.random.default_rng(0), Image.new('L', (30, 20))
