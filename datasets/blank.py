@@ -48,7 +48,7 @@ class Blank:
 
   Args:
     count: how many.
-    class_names: their classes, which follow one another in turn.
+    class_names: names of the classes, which the images take in turn.
     shape: (H, W, C).
   """
 

@@ -64,5 +64,5 @@ def __dir__() -> list[str]:
   return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # with it, a type checker would accept any name
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
   __getattr__ = _lookup

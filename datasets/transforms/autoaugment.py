@@ -23,7 +23,7 @@ def autoaugment(
   fill: Pixel | Sequence[Pixel] = 0,
   interpolation: Literal['nearest', 'bilinear', 'bicubic'] = 'nearest',
 ) -> Transform:
-  """AutoAugment: two operations in a row, as a pair drawn from the policy for each image.
+  """AutoAugment: a pair of operations, drawn from the policy for each image, applied in order.
 
   Each operation is applied with a probability and at a level of its own; a shear, a translation, a
   rotation or a change of contrast, colour, brightness or sharpness goes either way with equal

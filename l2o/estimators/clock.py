@@ -1,4 +1,4 @@
-"""Where a persistent inner problem is in its episode, when it restarts, and how windows count.
+"""Where an inner problem is in its episode, when it restarts, and how windows are weighted.
 
 Every draw is a function of (key, particle, episode, step): the key is that of the estimate in
 which the episode begins, and nothing else of that estimate is kept.

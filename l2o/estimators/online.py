@@ -1,4 +1,4 @@
-"""What online estimators share: particles kept between estimates, and how a window moves them.
+"""What online estimators share: particles kept between estimates, each advanced by a window.
 
 A particle is one inner problem, run with theta + eps and theta - eps (or with theta alone), and an
 estimate advances each by a window of W steps. The two runs share everything but the sign: start,
@@ -181,7 +181,7 @@ def evaluations(
 def measured(
   spec: Spec, particle: Particle, seen: Seen, values: jax.Array, finite: jax.Array
 ) -> Metrics:
-  """A particle's metrics []; for a truncated pair, they leave out the run in between."""
+  """A particle's metrics []; for a truncated pair, only 'inner_steps' counts the run in between."""
   tried = min(len(spec.signs), 2)
   training = seen.loss / jnp.maximum(seen.steps, 1).astype(seen.loss.dtype)
   shown = values if spec.objective == 'window_end' else training

@@ -61,7 +61,7 @@ depthwise_conv.defvjp(_forward, _backward)
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
-  """Sums in bfloat16 would be rounded after each tap, which dense convolutions do not do either."""
+  """At least float32: as in dense convolutions, sums must not be rounded to bfloat16 per tap."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

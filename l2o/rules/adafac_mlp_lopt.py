@@ -58,7 +58,7 @@ INITIAL_DECAYS = {
   'adafactor_decays': (0.9, 0.99, 0.999),
 }
 STEP = MAGNITUDE = 0.001
-DESCENT = 6  # position among the inputs of the momentum of decay 0.9 times v^-½
+DESCENT = 6  # index among the inputs: the momentum of decay 0.9 times v^-½
 
 
 class AdafacMLPLOptState(NamedTuple):
@@ -80,8 +80,8 @@ def adafac_mlp_lopt(
 
   Args:
     hidden_size: units in each hidden layer.
-    initial_step: if above 0, the initial theta steps along Adam's direction with a root mean
-      square of about this; at 0 the network is random, as in the paper.
+    initial_step: if above 0, the initial theta descends along Adam's direction in steps whose root
+      mean square is about this; at 0 the network is random, as in the paper.
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:

@@ -44,7 +44,7 @@ from l2o.types import Horizon, LearnedRule, Metrics, Params, PyTree, Theta
 
 DECAYS = np.array([0.1, 0.5, 0.9, 0.99, 0.999, 0.9999], np.float32)
 STEP = MAGNITUDE = 0.001
-DESCENT = 2 + 2  # position among the inputs of the momentum of decay 0.9
+DESCENT = 2 + 2  # index among the inputs: the momentum of decay 0.9
 CHUNK = 2**14  # entries that go through the hidden layers at a time
 
 Momenta = tuple[jax.Array, ...]
@@ -69,8 +69,8 @@ def mlp_lopt(
 
   Args:
     hidden_size: units in each hidden layer.
-    initial_step: if above 0, the initial theta steps along the momentum of decay 0.9 with a
-      root mean square of about this; at 0 the network is random, as in the paper.
+    initial_step: if above 0, the initial theta descends along the momentum of decay 0.9 in steps
+      whose root mean square is about this; at 0 the network is random, as in the paper.
     weights: a file of released weights to start from, see `l2o.rules.released`; it sets the size.
 
   Returns:

@@ -33,7 +33,7 @@ class _Format(NamedTuple):
   telling: tuple[tuple[str, int], ...]  # (array, axis): the lengths of these axes are the sizes
   shapes: Callable[..., Theta]  # the sizes -> the shapes of all arrays
   sizes: tuple[str, ...]  # arguments of the rule; VeLO's extra first size tells the rule
-  rules: tuple[str, ...]  # that take such weights; a file is of the first, unless VELO's
+  rules: tuple[str, ...]  # that take such weights; a file holds the first's (VeLO: see sizes)
 
 
 VELO = _Format(

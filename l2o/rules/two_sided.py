@@ -25,7 +25,7 @@ def two_sided(
     hand_designed: name and arguments of a rule.
     learned: likewise.
     wrap: two transformations -> one, whose state holds theirs as `hand_designed` and `learned`.
-    diagnostics: reads that state; those of the sides are added, under their names.
+    diagnostics: reads that state; the sides' own are added, under their names.
 
   Raises:
     InputError: as in `l2o.rule` and `wrap`.

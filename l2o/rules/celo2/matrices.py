@@ -33,7 +33,7 @@ def orthogonalise(x: jax.Array) -> jax.Array:
 
 
 def orthogonalise_slabs(group: Group, steps: jax.Array) -> jax.Array:
-  """`orthogonalise` for each matrix, of a tensor's last two axes, in [S, *slab]."""
+  """`orthogonalise` for each matrix over a tensor's last two axes, in [S, *slab]."""
   if group.matrix == (-2, -1):
     return orthogonalise(steps)
   last = jnp.moveaxis(steps, group.matrix, (-2, -1))

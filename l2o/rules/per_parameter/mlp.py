@@ -92,7 +92,7 @@ def with_descent(
 ) -> tuple[jax.Array, ...]:
   """Adds to an MLP's weights the weights of an MLP that computes out_0 = descent x.
 
-  x and -x go through one unit each, since a ReLU passes only one sign.
+  x and -x each go through one unit, since a ReLU passes only one sign.
 
   Args:
     layers: w0 [..., n, h], w1 [..., h, h] and w2 [..., h, o].
