@@ -64,7 +64,7 @@ def python_library(
   Args:
     split: 'train' or 'validation'.
     length: T; a chunk has T + 1 tokens, and chunks do not overlap.
-    fewest: chunks that a class needs, both splits together.
+    fewest: chunks that a class needs, both splits together; at least 2.
     most: largest number of chunks taken from a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
     tokenizer: a Hugging Face `tokenizer.json` (extra `tokenizers`); '' for bytes.
@@ -119,7 +119,8 @@ def text(
     split: 'train' or 'validation'.
     path: a folder of sub-folders of text files, a folder of text files, or a text file.
     length: T; a chunk has T + 1 tokens, and chunks do not overlap.
-    fewest: chunks that a class needs, both splits together; classes with fewer are left out.
+    fewest: chunks that a class needs, both splits together, at least 2; shorter classes are left
+      out.
     most: largest number of chunks taken from a class, from its beginning; 0 for all.
     validation: the share of a class's chunks, its last ones, that are held out.
     tokenizer: a Hugging Face `tokenizer.json` (extra `tokenizers`); '' for bytes.

@@ -27,7 +27,7 @@ from l2o.types import Params, PyTree
 class WeightStatistics(NamedTuple):
   """Statistics of the last step's weights, layer by layer, for figures."""
 
-  mean: jax.Array  # [layers] float32; always 1 / n where the weighting is vanilla
+  mean: jax.Array  # [layers] float32; 1 / n if vanilla and both sides are finite
   min: jax.Array  # [layers] float32
   max: jax.Array  # [layers] float32
   share: jax.Array  # [layers] float32, ‖w U_H‖ / (‖w U_H‖ + ‖(1 - w) U_L‖)
