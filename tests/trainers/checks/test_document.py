@@ -14,7 +14,7 @@ def test_the_page_is_what_the_types_say():
 
 def test_every_key_has_a_meaning_a_kind_and_its_block():
   text = document.render()
-  row = '| `pretrain.starts.NAME.number` | a whole number of at least 0 | `0` | number of its random'
+  row = '| `pretrain.starts.NAME.number` | a whole number of at least 0 | `0` | number of its'
   assert row in text
   assert '| `gammas` | a list, each a number of at least 0 and below 1 |' in text
   assert '| `crop` | a whole number of at least 0 | `0` | height and width of what' in text
