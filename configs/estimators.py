@@ -1,6 +1,6 @@
 """Compare estimators of the meta-gradient at equal inner steps: the meta-loss against inner steps.
 
-python main.py --config=configs/estimators.py --workdir=runs/estimators          # an hour on a core
+python main.py --config=configs/estimators.py --workdir=runs/estimators   # half an hour on a core
 python main.py --config=configs/estimators.py:problem=long,rule=mlp_lopt --workdir=runs/long
 python main.py --config=configs/estimators.py:smoke --workdir=runs/smoke         # minutes
 python -m reports.estimators runs/estimators --out=estimators.png
@@ -12,8 +12,8 @@ minimize the mean training loss of an episode of fixed length, and every eighth 
 evaluated on tasks that stay the same: `eval_mean_loss` of meta_train/metrics.jsonl is that
 objective, `eval_loss` the loss on evaluation data at the end of the episodes.
 
-It has not been run at length yet. The axis does not count that reverse mode computes each inner
-step twice and differentiates it.
+Results are in docs/results/estimators.md. The axis does not count that reverse mode computes each
+inner step twice and differentiates it.
 """
 
 from collections.abc import Mapping
