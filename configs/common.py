@@ -3,7 +3,7 @@
 import importlib.util
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -180,14 +180,21 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 
-def celo2_rows(hand_designed: dict[str, Any], celo2: str) -> list[dict[str, Any]]:
-  """More rows: the released Celo2 at three rates, and in LGL2O and HUB at the middle rate.
+def celo2_rows(
+  hand_designed: dict[str, Any],
+  celo2: str,
+  rates: Sequence[float] = CELO2_RATES,
+  weighting: str = '',
+) -> list[dict[str, Any]]:
+  """More rows: the released Celo2 at several rates, and in LGL2O and HUB at the middle one.
 
   Its rate must be tuned, like a hand-designed optimizer's; it decays linearly.
 
   Args:
     hand_designed: the rule that LGL2O and HUB combine it with.
     celo2: a file of Celo2's released weights; '' for no rows.
+    rates: learning rates, an odd number of them.
+    weighting: HUB's; '' for its default.
   """
   if not celo2:
     return []
@@ -195,10 +202,12 @@ def celo2_rows(hand_designed: dict[str, Any], celo2: str) -> list[dict[str, Any]
     f'celo2 {rate:g}': {
       'name': 'celo2', 'weights': celo2, 'learning_rate': rate, 'schedule': 'linear',
     }
-    for rate in CELO2_RATES
+    for rate in rates
   }  # fmt: skip
-  sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {CELO2_RATES[1]:g}']}
-  rules |= {f'{name}, celo2': {'name': name, **sides} for name in ('lgl2o', 'hub')}
+  sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {rates[len(rates) // 2]:g}']}
+  hub = {'name': 'hub', **sides} | ({'weighting': weighting} if weighting else {})
+  rules['lgl2o, celo2'] = {'name': 'lgl2o', **sides}
+  rules[f'hub {weighting}'.strip() + ', celo2'] = hub
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 

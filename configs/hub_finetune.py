@@ -9,7 +9,7 @@ classes, once per seed; then all of it is trained on the other 50, with a new he
 rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise, and
 the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`;
-`celo2=FILE` adds rows with the released Celo2.
+`celo2=FILE` adds rows with the released Celo2, in HUB block-wise.
 
 With `weights=FILE` nothing is pretrained here: every row starts from the ResNet-20 in that file,
 which others trained on CIFAR-10 (docs/howto/pretrained.md). Its layers are new to that L3RS, which
@@ -23,6 +23,7 @@ from configs import common
 RATES = (3e-2, 1e-2, 3e-3, 1e-3)
 HUB_RATE = 1e-2  # for AdamW in HUB and LGL2O: the best of these rates from the ResNet-8
 HUB_RATE_WEIGHTS = 3e-3  # the same from the weights of a ResNet-20
+CELO2_RATES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 
 
 def adamw(learning_rate: float) -> dict:
@@ -86,4 +87,5 @@ def _rows(args: ConfigDict) -> list:
   if args.weights:
     rules['l3rs']['on_mismatch'] = 'mean_embedding'
   rows = [common.sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
-  return rows + common.celo2_rows(adamw(_hub_rate(args)), args.celo2)
+  celo2 = common.celo2_rows(adamw(_hub_rate(args)), args.celo2, CELO2_RATES, 'block_wise')
+  return rows + celo2
