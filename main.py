@@ -19,7 +19,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   '--config=configs/quickstart.py:smoke. Any value can be overridden: --config.seed=1.',
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: results, figures, checkpoints.')
-_SWEEP_ROW = flags.DEFINE_string('sweep_row', '', "Number of a sweep's run to do alone, or 'list'.")
+_SWEEP_ROW = flags.DEFINE_string('sweep_row', '', "Run of a sweep: number, name or 'list'.")
 processes.define()
 plan_flag.define()
 flags.mark_flag_as_required('config')

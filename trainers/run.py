@@ -29,7 +29,7 @@ def run(
     workdir: the run's folder; an unfinished run of the same config in it is resumed.
     default: the config file's own values, to record the differences.
     overrides: values set on the command line.
-    sweep_row: in a sweep, the number of the only run to do, or 'list'.
+    sweep_row: in a sweep, the number or name of the only run to do, or 'list'.
 
   Raises:
     InputError: before anything is computed or written.
@@ -88,7 +88,7 @@ def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> 
   Args:
     config: a frozen config.
     topology: the TPUs to compile for, such as 'v5e:16x16'; '' for the local devices.
-    sweep_row: in a sweep, the number of the run to plan.
+    sweep_row: in a sweep, the number or name of the run to plan.
 
   Raises:
     InputError: the config asks for something impossible, no run of a sweep is named, or the
@@ -110,13 +110,13 @@ def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> 
     report.make(found, meshes.devices()[0])
 
 
-def _row(config: Mapping[str, Any], number: str) -> Mapping[str, Any]:
+def _row(config: Mapping[str, Any], which: str) -> Mapping[str, Any]:
   """The config of one run of a sweep, without a start from the model of another run."""
   from trainers.jobs import sweep_plan
 
-  if not number.isdecimal():
+  if which in ('', 'list'):
     raise InputError('--plan is for one run of a sweep: add its number, --sweep_row=1')
-  run = sweep_plan.chosen(sweep_plan.build(config, Folder(pathlib.Path())), number)[-1]
+  run = sweep_plan.chosen(sweep_plan.build(config, Folder(pathlib.Path())), which)[-1]
   return {**run.config, 'start': ''} if run.cause else run.config
 
 

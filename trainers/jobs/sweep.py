@@ -51,18 +51,18 @@ def run(
     build: builds one config without running it; every row is built before the first one runs.
     default: the config file's own values, to record the differences.
     overrides: values set on the command line.
-    only: the number of the only run to do, without a table; 'list' to print all numbers.
+    only: the number or name of the only run to do, without a table; 'list' to print all of them.
 
   Raises:
     InputError: before any row runs: a row cannot be built, two rows share a name, an override is
-      replaced by every row, the folder holds something else, or no run has that number.
+      replaced by every row, the folder holds something else, or no run has that number or name.
     RunError: every row failed, or the requested one did.
   """
   plan = sweep_plan.build(config, folder)
   _refuse_replaced(overrides, [*plan.typed.first, *plan.typed.sweep])
   agreement.decided(lambda: _refuse_other_sweep(config, folder))
   if only == 'list':
-    print(agreement.decided(lambda: listed(plan, folder)))
+    print(agreement.decided(lambda: listed(plan)))
     return
   runs = sweep_plan.chosen(plan, only) if only else plan.runs
   meshes.set_cpu_devices(plan.typed.cpu_devices)  # before the rules below compute anything
@@ -82,12 +82,12 @@ def run(
     )
 
 
-def listed(plan: sweep_plan.Plan, folder: Folder) -> str:
+def listed(plan: sweep_plan.Plan) -> str:
   """Lists the runs of a sweep with their numbers, marking the finished ones."""
   lines = []
   for number, run in enumerate(plan.runs, start=1):
     done = 'done' if files.is_finished(run.folder, run.config) else 'open'
-    lines.append(f'{number:>4}  {done}  {run.folder.path.relative_to(folder.path)}')
+    lines.append(f'{number:>4}  {done}  {sweep_plan.named(run)}')
   return '\n'.join(lines)
 
 

@@ -78,19 +78,30 @@ def build(config: Mapping[str, Any], folder: Folder) -> Plan:
   return plan
 
 
-def chosen(plan: Plan, number: str) -> list[Run]:
-  """The run with this number, counted from 1, preceded by the run it starts from.
+def chosen(plan: Plan, which: str) -> list[Run]:
+  """The run with this number, counted from 1, or name, preceded by the run it starts from.
+
+  Args:
+    plan: of the sweep.
+    which: the number, or the name that `--sweep_row=list` prints, such as 'adamw 0.01/seed_0'.
 
   Raises:
-    InputError: no such number.
+    InputError: no such run.
   """
-  runs = plan.runs
-  if not number.isdecimal() or not 1 <= int(number) <= len(runs):
+  names = {named(run): run for run in plan.runs}
+  names |= {str(number): run for number, run in enumerate(plan.runs, start=1)}
+  if which not in names:
     raise InputError(
-      f"--sweep_row must be 'list' or a number from 1 to {len(runs)}, not {number!r}"
+      f'--sweep_row must be a number from 1 to {len(plan.runs)} or a name, as --sweep_row=list '
+      f'prints them, not {which!r}'
     )
-  run = runs[int(number) - 1]
+  run = names[which]
   return [*(other for other in plan.first if other.folder == run.cause), run]
+
+
+def named(run: Run) -> str:
+  """The name of a run in its sweep: its row's folder and its seed's."""
+  return '/'.join(run.folder.path.parts[-2:])
 
 
 def _planned(

@@ -150,8 +150,10 @@ def test_a_row_alone_makes_no_table_and_the_plain_command_completes_it(tmp_path,
   assert runner.seen == [('none', 0)]
   assert not (tmp_path / 'results.json').exists()
   assert (tmp_path / 'config.json').exists()
+  swept(config(), tmp_path, Finishing(runner), only='rule.identity=none/seed_4')
+  assert runner.seen[1:] == [('none', 4)]
   swept(config(), tmp_path, Finishing(runner))
-  assert runner.seen[1:] == [('embedding', 0), ('embedding', 4), ('none', 4)]
+  assert runner.seen[2:] == [('embedding', 0), ('embedding', 4)]
   assert [row['seeds'] for row in results(tmp_path)] == [2, 2, 2]
   capsys.readouterr()
   swept(config(), tmp_path, never, only='list')
@@ -162,9 +164,9 @@ def test_a_row_alone_makes_no_table_and_the_plain_command_completes_it(tmp_path,
   ]  # fmt: skip
 
 
-@pytest.mark.parametrize('only', ['0', '5', '-1', 'x', '²'])
+@pytest.mark.parametrize('only', ['0', '5', '-1', 'x', 'base', 'base/seed_1', '²'])
 def test_a_number_that_no_run_has_is_refused(only, tmp_path):
-  with pytest.raises(InputError, match="must be 'list' or a number from 1 to 4, not"):
+  with pytest.raises(InputError, match='must be a number from 1 to 4 or a name, as'):
     swept(config(), tmp_path / 'new', never, only=only)
   assert not (tmp_path / 'new').exists()
 
