@@ -188,7 +188,8 @@ def celo2_rows(
 ) -> list[dict[str, Any]]:
   """More rows: the released Celo2 at several rates, and in LGL2O and HUB at the middle one.
 
-  Its rate must be tuned, like a hand-designed optimizer's; it decays linearly.
+  Its rate must be tuned, like a hand-designed optimizer's; it decays linearly. A hand-designed
+  optimizer whose rate is constant gets a row in which it decays as well.
 
   Args:
     hand_designed: the rule that LGL2O and HUB combine it with.
@@ -206,6 +207,8 @@ def celo2_rows(
   }  # fmt: skip
   sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {rates[len(rates) // 2]:g}']}
   hub = {'name': 'hub', **sides} | ({'weighting': weighting} if weighting else {})
+  if 'schedule' not in hand_designed:
+    rules[f'{hand_designed["optimizer"]}, linear'] = {**hand_designed, 'schedule': 'linear'}
   rules['lgl2o, celo2'] = {'name': 'lgl2o', **sides}
   rules[f'hub {weighting}'.strip() + ', celo2'] = hub
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]

@@ -129,10 +129,12 @@ def test_released_celo2_adds_rows_to_the_sweeps_of_hub(tmp_path):
   )
   path = tmp_path / 'celo2'
   path.write_bytes(flax.serialization.msgpack_serialize(theta))
-  added = ['celo2 0.01', 'celo2 0.001', 'celo2 0.0001', 'lgl2o, celo2', 'hub, celo2']
-  for name in ('function', 'trajectories', 'siren'):
+  rates, combined = ['celo2 0.01', 'celo2 0.001', 'celo2 0.0001'], ['lgl2o, celo2', 'hub, celo2']
+  constant = {'function': ['adam, linear'], 'trajectories': ['adam, linear'], 'siren': []}
+  for name, decaying in constant.items():
+    added = [*rates, *decaying, *combined]
     config = load(pathlib.Path(f'configs/hub_{name}.py'), f'smoke,celo2={path}')
-    assert [row['table'] for row in config['sweep']][-5:] == added
+    assert [row['table'] for row in config['sweep']][-len(added) :] == added
   rows = load(pathlib.Path('configs/hub_finetune.py'), f'smoke,celo2={path}')['sweep'][-7:]
   rates = ['celo2 0.03', 'celo2 0.01', 'celo2 0.003', 'celo2 0.001', 'celo2 0.0003']
   assert [row['table'] for row in rows] == [*rates, 'lgl2o, celo2', 'hub block_wise, celo2']
