@@ -189,7 +189,7 @@ def celo2_rows(
   """More rows: the released Celo2 at several rates, and in LGL2O and HUB at the middle one.
 
   Its rate must be tuned, like a hand-designed optimizer's; it decays linearly. A hand-designed
-  optimizer whose rate is constant gets a row in which it decays as well.
+  optimizer whose rate is constant gets rows in which it is tuned and decays as well.
 
   Args:
     hand_designed: the rule that LGL2O and HUB combine it with.
@@ -208,7 +208,10 @@ def celo2_rows(
   sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {rates[len(rates) // 2]:g}']}
   hub = {'name': 'hub', **sides} | ({'weighting': weighting} if weighting else {})
   if 'schedule' not in hand_designed:
-    rules[f'{hand_designed["optimizer"]}, linear'] = {**hand_designed, 'schedule': 'linear'}
+    for factor in (3.0, 1.0, 0.3):
+      rate = factor * hand_designed['learning_rate']
+      decaying = {**hand_designed, 'learning_rate': rate, 'schedule': 'linear'}
+      rules[f'{hand_designed["optimizer"]} {rate:g}, linear'] = decaying
   rules['lgl2o, celo2'] = {'name': 'lgl2o', **sides}
   rules[f'hub {weighting}'.strip() + ', celo2'] = hub
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
