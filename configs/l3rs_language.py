@@ -22,7 +22,7 @@ RATES = {  # optimizer, schedule -> for all parameters, and for adapters
   ('muon', 'constant'): (SERIES, SERIES),
 }
 
-RATES_OF_CELO2 = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+RATES_OF_CELO2 = (*SERIES[1:], 3e-5, 1e-5)
 
 
 def get_config(arg: str = '') -> ConfigDict:
