@@ -208,7 +208,7 @@ def celo2_rows(
   sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {rates[len(rates) // 2]:g}']}
   hub = {'name': 'hub', **sides} | ({'weighting': weighting} if weighting else {})
   if 'schedule' not in hand_designed:
-    for factor in (3.0, 1.0, 0.3):
+    for factor in (10.0, 3.0, 1.0, 0.3):
       rate = factor * hand_designed['learning_rate']
       decaying = {**hand_designed, 'learning_rate': rate, 'schedule': 'linear'}
       rules[f'{hand_designed["optimizer"]} {rate:g}, linear'] = decaying

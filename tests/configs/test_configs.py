@@ -130,7 +130,7 @@ def test_released_celo2_adds_rows_to_the_sweeps_of_hub(tmp_path):
   path = tmp_path / 'celo2'
   path.write_bytes(flax.serialization.msgpack_serialize(theta))
   rates, combined = ['celo2 0.01', 'celo2 0.001', 'celo2 0.0001'], ['lgl2o, celo2', 'hub, celo2']
-  adam = ['adam 0.03, linear', 'adam 0.01, linear', 'adam 0.003, linear']
+  adam = [f'adam {rate}, linear' for rate in ('0.1', '0.03', '0.01', '0.003')]
   for name, decaying in {'function': adam, 'trajectories': adam, 'siren': []}.items():
     added = [*rates, *decaying, *combined]
     config = load(pathlib.Path(f'configs/hub_{name}.py'), f'smoke,celo2={path}')
