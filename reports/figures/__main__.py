@@ -1,15 +1,16 @@
 """Redraws the figures of runs in the current style.
 
-python -m reports.figures RUN… [--out=FOLDER]
+python -m reports.figures RUN… [--out=FOLDER] [--row=NAME…]
 
 A RUN is the workdir of a finished run or sweep, whose `figures/` is rewritten, or a file of records
 (records.csv.gz) or of an L3RS's trace (trace.npz). A file needs --out, and its name becomes a
-prefix of its figures' names.
+prefix of its figures' names. --row draws one row of a sweep of training jobs; repeated, several.
 """
 
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from l2o import atomic
 from l2o.errors import InputError
@@ -23,21 +24,28 @@ def main() -> None:
   parser = argparse.ArgumentParser(prog='python -m reports.figures', description=__doc__)
   parser.add_argument('runs', nargs='+', type=pathlib.Path, metavar='RUN')
   parser.add_argument('--out', type=pathlib.Path, help='the folder of all figures')
+  parser.add_argument(
+    '--row', action='append', default=[], metavar='NAME', help='a row of a sweep; default: all'
+  )
   options = parser.parse_args()
   try:
     for run in options.runs:
-      _draw(run, options.out)
+      _draw(run, options.out, options.row)
   except InputError as error:
     sys.exit(f'error: {error}')
   except OSError as error:
     sys.exit(f'error: {error.filename} cannot be written ({error.strerror}); free it')
 
 
-def _draw(run: pathlib.Path, out: pathlib.Path | None) -> None:
+def _draw(run: pathlib.Path, out: pathlib.Path | None, rows: Sequence[str]) -> None:
   if run.is_dir():
-    figures, folder, prefix = of_run.of_run(workdir.load(run)), run / workdir.FIGURES, ''
+    loaded = workdir.load(run)
+    figures = of_run.of_run(of_run.only(loaded, rows) if rows else loaded)
+    folder, prefix = run / workdir.FIGURES, ''
     if out:
       prefix = f'{run.resolve().name}_'
+  elif rows:
+    raise InputError(f'{run} has no rows to choose: --row is for the workdir of a sweep')
   else:
     draw = report.of_trace if run.suffix == '.npz' else of_run.of_records
     figures, folder, prefix = draw(run), None, f'{run.name.split(".")[0]}_'

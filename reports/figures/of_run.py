@@ -1,7 +1,7 @@
 """All figures of a run or of a file of records, drawn from what was measured."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from l2o.errors import InputError
+from l2o.registry import choose
 from reports import pictures, records, report, results, sweep, training, workdir
 from reports.workdir import Workdir
 
@@ -27,6 +28,23 @@ def of_run(run: Workdir) -> dict[str, Figure]:
   if run.is_sweep:
     return of_jobs(run) if run.is_job else sweep.make(run.results)[1]
   return of_job(run) if run.is_job else report.make(rows_of(run), run.path)[1]
+
+
+def only(run: Workdir, rows: Sequence[str]) -> Workdir:
+  """A sweep of training jobs as if it had only these rows, in this order.
+
+  Args:
+    run: the sweep.
+    rows: their names.
+
+  Raises:
+    InputError: the run is no such sweep, or has no row of that name.
+  """
+  if not (run.is_sweep and run.is_job):
+    raise InputError(f'{run.path} has no rows to choose: --row is for sweeps of training jobs')
+  known = {row['table']: row for row in run.config['sweep']}
+  chosen = [known[choose(row, known, f'row of {run.path}')] for row in rows]
+  return run._replace(config={**run.config, 'sweep': chosen})
 
 
 def rows_of(run: Workdir) -> results.Results:

@@ -12,6 +12,7 @@ from l2o.errors import InputError
 from reports import figures, records, report, results, workdir
 from reports.figures import of_run, style
 from tests.pictures import is_drawn
+from tests.reports import made_run
 
 FAMILIES = [f'family_{number}' for number in range(9)]
 
@@ -158,3 +159,21 @@ def test_a_run_that_has_not_ended_is_refused(tmp_path):
   (tmp_path / 'config.json').write_text(json.dumps({'sweep': [], 'meta_evaluate': {}}))
   with pytest.raises(InputError, match='is not finished'):
     of_run.of_run(workdir.load(tmp_path))
+
+
+def test_rows_of_a_sweep_can_be_drawn_alone(tmp_path):
+  sweep = made_run.begun(tmp_path / 'sweep', made_run.hub_function.get_config('smoke'))
+  (sweep / 'results.json').write_text('[]')
+  losses = {'adam': (4.0, 1.5, 2.5), 'learned': (4.0, 1.0, 0.5), 'hub': (4.0, 2.0, 3.0)}
+  for row, values in losses.items():
+    made_run.job(sweep / row / 'seed_0', losses=values)
+  run = workdir.load(sweep)
+  chosen = of_run.of_run(of_run.only(run, ['hub', 'adam']))['training']
+  drawn = {name: line.get_ydata() for name, line in lines_of(chosen.axes[0]).items()}
+  assert list(drawn) == ['hub', 'adam']
+  np.testing.assert_allclose(drawn['hub'], losses['hub'])
+  with pytest.raises(InputError, match=r"no row of .*sweep 'adm' .did you mean 'adam'"):
+    of_run.only(run, ['adm'])
+  with pytest.raises(InputError, match='--row is for sweeps of training jobs'):
+    of_run.only(workdir.load(sweep / 'adam' / 'seed_0'), ['adam'])
+  assert '--row is for the workdir of a sweep' in draw(tmp_path / 'x.npz', '--row=adam').stderr
