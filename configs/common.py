@@ -180,6 +180,26 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 
+def tuned_rows(hand_designed: dict[str, Any]) -> list[dict[str, Any]]:
+  """More rows: the hand-designed optimizer at other rates, which decay to zero.
+
+  A paper's rate may be far from the best one. A constant rate decays linearly here; one with a
+  schedule keeps it.
+
+  Args:
+    hand_designed: a rule with a learning rate.
+  """
+  optimizer, constant = hand_designed['optimizer'], 'schedule' not in hand_designed
+  rows = []
+  for factor in (10.0, 3.0, 1.0, 0.3):
+    rate = factor * hand_designed['learning_rate']
+    rule = {'schedule': 'linear', **hand_designed, 'learning_rate': rate}
+    if rule != hand_designed:
+      name = f'{optimizer} {rate:g}{", linear" * constant}'
+      rows.append(sweep_row(name, None, {'rule': rule}))
+  return rows
+
+
 def celo2_rows(
   hand_designed: dict[str, Any],
   celo2: str,
@@ -188,8 +208,7 @@ def celo2_rows(
 ) -> list[dict[str, Any]]:
   """More rows: the released Celo2 at several rates, and in LGL2O and HUB at the middle one.
 
-  Its rate must be tuned, like a hand-designed optimizer's; it decays linearly. A hand-designed
-  optimizer whose rate is constant gets rows in which it is tuned and decays as well.
+  Its rate must be tuned, like a hand-designed optimizer's; it decays linearly.
 
   Args:
     hand_designed: the rule that LGL2O and HUB combine it with.
@@ -207,11 +226,6 @@ def celo2_rows(
   }  # fmt: skip
   sides = {'hand_designed': hand_designed, 'learned': rules[f'celo2 {rates[len(rates) // 2]:g}']}
   hub = {'name': 'hub', **sides} | ({'weighting': weighting} if weighting else {})
-  if 'schedule' not in hand_designed:
-    for factor in (10.0, 3.0, 1.0, 0.3):
-      rate = factor * hand_designed['learning_rate']
-      decaying = {**hand_designed, 'learning_rate': rate, 'schedule': 'linear'}
-      rules[f'{hand_designed["optimizer"]} {rate:g}, linear'] = decaying
   rules['lgl2o, celo2'] = {'name': 'lgl2o', **sides}
   rules[f'hub {weighting}'.strip() + ', celo2'] = hub
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]

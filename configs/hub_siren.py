@@ -8,8 +8,8 @@ The optimizers of arXiv 2305.16823 on its compression task: Adamax (0.001, cosin
 optimizer alone, in LGL2O and in HUB. Seven layers; their width follows from the raw bytes, one per
 voxel or channel, divided by `compression`. The paper compresses its volumes x256; the default here
 is 16, since 1/256 of so few bytes is only about 200 numbers. The learned optimizer is Celo if
-`celo=FILE` names its released weights, otherwise `velo-quickstart`; `celo2=FILE`
-adds rows with the released Celo2.
+`celo=FILE` names its released weights, otherwise `velo-quickstart`; `celo2=FILE` adds rows with the
+released Celo2, `tuned` rows with Adamax at other rates.
 """
 
 from ml_collections import ConfigDict
@@ -24,10 +24,11 @@ ADAMAX = {
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke`, `data=volume`, `compression`: raw bytes over those of the network,
+  """Arguments: `smoke`, `tuned`, `data=volume`, `compression`: raw bytes over those of the network,
   `celo=FILE`, `celo2=FILE`.
   """
-  args = common.parse(arg, smoke=False, data='photograph', compression=16, celo='', celo2='')
+  words = {'data': 'photograph', 'compression': 16, 'celo': '', 'celo2': ''}
+  args = common.parse(arg, smoke=False, tuned=False, **words)
   check_bounds(args, 'argument', at_least={'compression': 1})
   crop = 32 if args.smoke else {'photograph': 256, 'volume': 64}.get(args.data, 0)
   size = {  # (raw bytes, inputs, outputs)
@@ -43,6 +44,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.train.update(num_steps=1_500, log_every=20, eval_every=100)
   c.rule = ADAMAX
   c.sweep, c.sweep_seeds = common.hub_rows(ADAMAX, args.celo), (0, 1, 2, 3, 4)
+  c.sweep += common.tuned_rows(ADAMAX) if args.tuned else []
   c.sweep += common.celo2_rows(ADAMAX, args.celo2)
   if args.smoke:
     c.batch_source.batch_size = 64

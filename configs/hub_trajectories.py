@@ -7,7 +7,8 @@ python main.py --config=configs/hub_trajectories.py:model=neural_ode,noise=0.1 -
 The optimizers of arXiv 2305.16823 on its trajectory task: Adam (0.01), a learned optimizer alone,
 in LGL2O, in HUB, and with both re-initialisation policies. Curves and lengths are ours. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`;
-`celo2=FILE` adds rows with the released Celo2.
+`celo2=FILE` adds rows with the released Celo2, `tuned` rows with Adam at four rates that decay to
+zero.
 """
 
 from ml_collections import ConfigDict
@@ -26,10 +27,10 @@ ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 1e-2}
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Arguments: `smoke`, `model=neural_ode`, `noise`: standard deviation, `celo=FILE`,
+  """Arguments: `smoke`, `tuned`, `model=neural_ode`, `noise`: standard deviation, `celo=FILE`,
   `celo2=FILE`.
   """
-  args = common.parse(arg, smoke=False, model='ltc', noise=0.0, celo='', celo2='')
+  args = common.parse(arg, smoke=False, tuned=False, model='ltc', noise=0.0, celo='', celo2='')
   c = common.train_base()
   c.model, batch_source = MODELS[choose(args.model, MODELS, 'model')]
   c.batch_source = {**batch_source, 'noise': args.noise}
@@ -41,6 +42,7 @@ def get_config(arg: str = '') -> ConfigDict:
   for policy in ('increase_steps', 'min_loss'):
     diff = {'rule': learned, 'train.nonfinite': {'name': policy}}
     c.sweep.append(common.sweep_row(f'learned, {policy}', None, diff))
+  c.sweep += common.tuned_rows(ADAM) if args.tuned else []
   c.sweep += common.celo2_rows(ADAM, args.celo2)
   if args.smoke:
     c.batch_source.num_steps = 8

@@ -123,18 +123,28 @@ def test_released_weights_are_an_argument(tmp_path):
     load(QUICKSTART, 'rule=velo_ft')
 
 
+def test_hand_designed_rivals_are_tuned_with_a_rate_that_decays():
+  adam = [f'adam {rate}, linear' for rate in ('0.1', '0.03', '0.01', '0.003')]
+  adamax = [f'adamax {rate}' for rate in ('0.01', '0.003', '0.0003')]  # 0.001 is the base
+  for name, added in {'function': adam, 'trajectories': adam, 'siren': adamax}.items():
+    path = pathlib.Path(f'configs/hub_{name}.py')
+    rows = load(path, 'smoke,tuned')['sweep']
+    assert [row['table'] for row in rows[-len(added) :]] == added
+    assert len(rows) - len(added) == len(load(path, 'smoke')['sweep'])
+    decays = {row['diff']['rule']['schedule'] for row in rows[-len(added) :]}
+    assert decays == ({'cosine'} if name == 'siren' else {'linear'})
+
+
 def test_released_celo2_adds_rows_to_the_sweeps_of_hub(tmp_path):
   theta = jax.tree.map(
     np.asarray, build(RULES, {'name': 'celo2'}, 'rule').init(jax.random.key(2), {})
   )
   path = tmp_path / 'celo2'
   path.write_bytes(flax.serialization.msgpack_serialize(theta))
-  rates, combined = ['celo2 0.01', 'celo2 0.001', 'celo2 0.0001'], ['lgl2o, celo2', 'hub, celo2']
-  adam = [f'adam {rate}, linear' for rate in ('0.1', '0.03', '0.01', '0.003')]
-  for name, decaying in {'function': adam, 'trajectories': adam, 'siren': []}.items():
-    added = [*rates, *decaying, *combined]
+  added = ['celo2 0.01', 'celo2 0.001', 'celo2 0.0001', 'lgl2o, celo2', 'hub, celo2']
+  for name in ('function', 'trajectories', 'siren'):
     config = load(pathlib.Path(f'configs/hub_{name}.py'), f'smoke,celo2={path}')
-    assert [row['table'] for row in config['sweep']][-len(added) :] == added
+    assert [row['table'] for row in config['sweep']][-5:] == added
   rows = load(pathlib.Path('configs/hub_finetune.py'), f'smoke,celo2={path}')['sweep'][-7:]
   rates = ['celo2 0.03', 'celo2 0.01', 'celo2 0.003', 'celo2 0.001', 'celo2 0.0003']
   assert [row['table'] for row in rows] == [*rates, 'lgl2o, celo2', 'hub block_wise, celo2']
