@@ -180,24 +180,23 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
   return [sweep_row(name, None, {'rule': rule}) for name, rule in rules.items()]
 
 
-def tuned_rows(hand_designed: dict[str, Any]) -> list[dict[str, Any]]:
+def tuned_rows(hand_designed: dict[str, Any], rates: Sequence[float]) -> list[dict[str, Any]]:
   """More rows: the hand-designed optimizer at other rates, which decay to zero.
 
   A paper's rate may be far from the best one. A constant rate decays linearly here; one with a
   schedule keeps it.
 
   Args:
-    hand_designed: a rule with a learning rate.
+    hand_designed: a rule.
+    rates: learning rates.
   """
-  optimizer, constant = hand_designed['optimizer'], 'schedule' not in hand_designed
-  rows = []
-  for factor in (10.0, 3.0, 1.0, 0.3):
-    rate = factor * hand_designed['learning_rate']
-    rule = {'schedule': 'linear', **hand_designed, 'learning_rate': rate}
-    if rule != hand_designed:
-      name = f'{optimizer} {rate:g}{", linear" * constant}'
-      rows.append(sweep_row(name, None, {'rule': rule}))
-  return rows
+  name = hand_designed['optimizer']
+  ending = '' if 'schedule' in hand_designed else ', linear'
+  rule = {'schedule': 'linear', **hand_designed}
+  return [
+    sweep_row(f'{name} {rate:g}{ending}', None, {'rule': {**rule, 'learning_rate': rate}})
+    for rate in rates
+  ]
 
 
 def celo2_rows(

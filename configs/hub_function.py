@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 1e-2}
+RATES = (1e-1, 3e-2, 1e-2, 3e-3)  # to tune it
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -25,7 +26,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.train.update(num_steps=10_000, log_every=1, eval_every=1_000)  # every point of the path
   c.rule = ADAM
   c.sweep, c.sweep_seeds = common.hub_rows(ADAM, args.celo), (0, 1, 2, 3, 4)
-  c.sweep += common.tuned_rows(ADAM) if args.tuned else []
+  c.sweep += common.tuned_rows(ADAM, RATES) if args.tuned else []
   c.sweep += common.celo2_rows(ADAM, args.celo2)
   if args.smoke:
     c.train.update(num_steps=20, log_every=5, eval_every=10)

@@ -21,6 +21,7 @@ from l2o.registry import check_bounds, choose
 ADAMAX = {
   'name': 'hand_designed', 'optimizer': 'adamax', 'schedule': 'cosine', 'learning_rate': 1e-3,
 }  # fmt: skip
+RATES = (1e-1, 3e-2, 1e-2, 3e-3, 3e-4)  # to tune it; its own is between the last two
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -44,7 +45,7 @@ def get_config(arg: str = '') -> ConfigDict:
   c.train.update(num_steps=1_500, log_every=20, eval_every=100)
   c.rule = ADAMAX
   c.sweep, c.sweep_seeds = common.hub_rows(ADAMAX, args.celo), (0, 1, 2, 3, 4)
-  c.sweep += common.tuned_rows(ADAMAX) if args.tuned else []
+  c.sweep += common.tuned_rows(ADAMAX, RATES) if args.tuned else []
   c.sweep += common.celo2_rows(ADAMAX, args.celo2)
   if args.smoke:
     c.batch_source.batch_size = 64

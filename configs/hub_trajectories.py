@@ -24,6 +24,7 @@ MODELS = {
   ),
 }
 ADAM = {'name': 'hand_designed', 'optimizer': 'adam', 'learning_rate': 1e-2}
+RATES = (1e-1, 3e-2, 1e-2, 3e-3)  # to tune it
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -42,7 +43,7 @@ def get_config(arg: str = '') -> ConfigDict:
   for policy in ('increase_steps', 'min_loss'):
     diff = {'rule': learned, 'train.nonfinite': {'name': policy}}
     c.sweep.append(common.sweep_row(f'learned, {policy}', None, diff))
-  c.sweep += common.tuned_rows(ADAM) if args.tuned else []
+  c.sweep += common.tuned_rows(ADAM, RATES) if args.tuned else []
   c.sweep += common.celo2_rows(ADAM, args.celo2)
   if args.smoke:
     c.batch_source.num_steps = 8

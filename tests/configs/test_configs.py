@@ -125,7 +125,7 @@ def test_released_weights_are_an_argument(tmp_path):
 
 def test_hand_designed_rivals_are_tuned_with_a_rate_that_decays():
   adam = [f'adam {rate}, linear' for rate in ('0.1', '0.03', '0.01', '0.003')]
-  adamax = [f'adamax {rate}' for rate in ('0.01', '0.003', '0.0003')]  # 0.001 is the base
+  adamax = [f'adamax {rate}' for rate in ('0.1', '0.03', '0.01', '0.003', '0.0003')]
   for name, added in {'function': adam, 'trajectories': adam, 'siren': adamax}.items():
     path = pathlib.Path(f'configs/hub_{name}.py')
     rows = load(path, 'smoke,tuned')['sweep']
