@@ -20,7 +20,7 @@ from l2o.registry import choose
 
 def get_config(arg: str = '') -> ConfigDict:
   """Arguments: `smoke` for a run of a few steps, `rule=l3rs` to meta-train first, `only=A` for one
-  experiment, `family=sgd` for one family of baselines.
+  experiment, `family=sgd` for one family of baselines, `family=sgd+muon` for two.
   """
   args = common.parse(arg, smoke=False, rule='l3rs-cifar100', only='', family='')
   words = ['tiny_imagenet', f'rule={args.rule}'] + ['smoke'] * args.smoke
@@ -41,7 +41,7 @@ def get_config(arg: str = '') -> ConfigDict:
     l3rs_cifar100.keep_experiment(c, args.only)
   families = baselines()
   if args.family:
-    families = {args.family: families[choose(args.family, families, 'family')]}
+    families = {name: families[choose(name, families, 'family')] for name in args.family.split('+')}
   c.meta_evaluate.baselines = families
   if not args.smoke:
     c.meta_evaluate.num_tasks = 20

@@ -123,6 +123,13 @@ def test_released_weights_are_an_argument(tmp_path):
     load(QUICKSTART, 'rule=velo_ft')
 
 
+def test_families_of_the_experiments_can_be_chosen():
+  chosen = load(pathlib.Path('configs/l3rs_experiments.py'), 'smoke,family=sgd+muon')
+  assert sorted(chosen['meta_evaluate']['baselines']) == ['muon', 'sgd']
+  with pytest.raises(InputError, match="no family 'x'"):
+    load(pathlib.Path('configs/l3rs_experiments.py'), 'smoke,family=sgd+x')
+
+
 def test_hand_designed_rivals_are_tuned_with_a_rate_that_decays():
   adam = [f'adam {rate}, linear' for rate in ('0.1', '0.03', '0.01', '0.003')]
   adamax = [f'adamax {rate}' for rate in ('0.1', '0.03', '0.01', '0.003', '0.0003')]
