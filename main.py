@@ -53,7 +53,7 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
   except SyntaxError as error:
     if str(error.filename).endswith('.py'):
       raise  # a mistake in the file itself: the traceback shows where
-    return leaving.refuse(InputError(f'{error.filename} is no Python file; give a config file'))
+    return leaving.refuse(InputError(f'{error.filename} is not a Python file; give a config file'))
 
 
 if __name__ == '__main__':

@@ -124,8 +124,8 @@ class Checkpoints:
       full = any(sign in str(error) for sign in FULL)
       reason = os.strerror(errno.ENOSPC) if full else first_line(error)[:200]
       raise RunError(
-        f'{self._folder}: a checkpoint cannot be written ({reason}); mend it and give the same '
-        f'command again'
+        f'{self._folder}: a checkpoint cannot be written ({reason}); fix this and give the '
+        f'same command again'
       ) from error
 
   def _newest(self, state: PyTree, read: list[PyTree]) -> int:
@@ -138,8 +138,9 @@ class Checkpoints:
         raise
       except Exception as error:  # Orbax and its file formats may raise anything
         logging.warning(
-          'checkpoint %d in %s cannot be read and is moved to %s; the one before it is used (%s)',
-          step, self._folder, self._set_aside(step), str(error).split('\n')[0][:200],
+          'checkpoint %d in %s cannot be read (%s) and is moved to %s; the run resumes from the '
+          'one before it, if there is one',
+          step, self._folder, str(error).split('\n')[0][:200], self._set_aside(step),
         )  # fmt: skip
     return 0
 

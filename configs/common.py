@@ -371,7 +371,7 @@ def config_path(path: str) -> str:
   path = path.partition('.py:')[0] + '.py' if '.py:' in path else path
   if not path.endswith('.py') or not pathlib.Path(path).is_file():
     raise InputError(
-      f'there is no config file {path}; --config takes one like configs/quickstart.py'
+      f'there is no config file {path}; --config takes a Python file like configs/quickstart.py'
     )
   return path
 

@@ -97,7 +97,7 @@ def read_jpeg(files: Files, name: str, max_side: int) -> np.ndarray:
   try:
     with Image.open(io.BytesIO(files.read(name)), formats=['JPEG']) as image:
       if image.format != 'JPEG' or max(image.size) > max_side:
-        raise BadRecordError(f'{name} is not a JPEG of the expected size')
+        raise BadRecordError(f'{name} is not a JPEG of at most {max_side} pixels on a side')
       return np.asarray(image.convert('RGB'))
   except UNREADABLE as error:
     other = isinstance(error, UnidentifiedImageError)  # its message names the stream by address

@@ -53,7 +53,8 @@ def volume(seed: Whole, path: str = '', crop: Crop = 64, batch_size: Count = 4_0
   low, high = middle.min(), middle.max()
   if not high > low:
     raise InputError(
-      f'batch_source: the middle {crop} x {crop} x {crop} is constant, {low:g} everywhere'
+      f'batch_source: the middle {crop} x {crop} x {crop} voxels are all {low:g}; use another file '
+      f'or a larger crop'
     )
   return _field(seed, PEAK * (middle - low) / (high - low) - 1.0, middle.shape, batch_size)
 

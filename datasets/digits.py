@@ -39,7 +39,9 @@ def digits(split: str, size: Side = 28, seed: Whole = 0, validation: Share = 0.4
   order = np.random.default_rng(seed).permutation(len(bunch.target))
   held_out = round(validation * len(order))
   if not 0 < held_out < len(order):
-    raise InputError(f'digits.validation = {validation} leaves one split without images')
+    raise InputError(
+      f'digits.validation = {validation} leaves one split without images; choose a share nearer 0.5'
+    )
   chosen = np.sort(order[:held_out] if split == 'validation' else order[held_out:])
   images = [_enlarged(bunch.images[i], size) for i in chosen]
   names = [str(d) for d in bunch.target_names]

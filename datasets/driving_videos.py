@@ -102,8 +102,8 @@ def _angles(content: bytes, name: str, unit: Unit) -> np.ndarray:
   for row, angle in enumerate(angles):
     if not abs(angle) <= HALF_TURN[unit]:
       raise BadRecordError(
-        f'row {row + 1} of {name} has {COLUMN} = {rows[row][COLUMN]}, which is no angle of at most '
-        f'half a turn in {unit} (batch_source.wheel = {OTHER[unit]!r} reads {OTHER[unit]})'
+        f'row {row + 1} of {name} has {COLUMN} = {rows[row][COLUMN]}, which is not an angle of at '
+        f'most half a turn in {unit} (batch_source.wheel = {OTHER[unit]!r} reads {OTHER[unit]})'
       )
   return np.array(angles)
 
@@ -122,7 +122,10 @@ def _frames(content: bytes, name: str, max_side: int) -> Iterator[np.ndarray]:
     with av.open(io.BytesIO(content), format='avi') as file:
       stream = file.streams.video[0]
       if max(stream.width, stream.height) > max_side:
-        raise BadRecordError(f'{name} has frames of {stream.width} x {stream.height}')
+        raise BadRecordError(
+          f'{name} has frames of {stream.width} x {stream.height}, more than {max_side} pixels on '
+          f'a side'
+        )
       # A damaged frame is an error; it must not be made up from its neighbours.
       stream.codec_context.options = {'err_detect': 'explode', 'max_pixels': f'{max_side**2}'}
       for frame in file.decode(stream):

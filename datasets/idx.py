@@ -48,7 +48,9 @@ def idx(split: str, folder: str = '', on_bad_record: OnBadRecord = 'error') -> A
   images = read(_find(where, f'{prefix}-images-idx3-ubyte'), rank=3)
   labels = read(_find(where, f'{prefix}-labels-idx1-ubyte'), rank=1)
   if len(images) != len(labels):
-    raise InputError(f'{where} has {len(images)} {prefix} images but {len(labels)} labels')
+    raise InputError(
+      f'{where} has {len(images)} {prefix} images but {len(labels)} labels; replace the files'
+    )
   known = labels if split == 'train' else read(_find(where, TRAIN_LABELS), rank=1)
   names = [str(c) for c in range(int(known.max()) + 1)]
   bad = BadRecords(f'{where}', on_bad_record)
@@ -71,12 +73,16 @@ def read(path: pathlib.Path, rank: int) -> np.ndarray:
     raise InputError(f'{path} cannot be read: {first_line(error)}') from error
   header = 4 + 4 * rank
   if len(raw) < header or raw[:4] != bytes([0, 0, 8, rank]):
-    raise InputError(f'{path} is not an IDX file of unsigned bytes with {rank} axes')
+    raise InputError(
+      f'{path} is not an IDX file of unsigned bytes with {rank} axes; replace the file'
+    )
   shape = struct.unpack(f'>{rank}I', raw[4:header])
   if not math.prod(shape):
-    raise InputError(f'{path} is empty: its header says {shape}')
+    raise InputError(f'{path} is empty: its header says {shape}; replace the file')
   if len(raw) - header != math.prod(shape):
-    raise InputError(f'{path} holds {len(raw) - header} values where its header says {shape}')
+    raise InputError(
+      f'{path} holds {len(raw) - header} values where its header says {shape}; replace the file'
+    )
   return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 

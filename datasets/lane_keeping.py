@@ -80,8 +80,8 @@ def lane_keeping(
   shortest = min(len(block.angles) for block in (*training, *validation, *test))
   if shortest < num_steps:
     raise InputError(
-      f'batch_source.num_steps must be at most {shortest}, the frames of a block of {where}, '
-      f'not {num_steps}'
+      f'batch_source.num_steps must be at most {shortest}, the number of frames in the shortest '
+      f'block of {where}, not {num_steps}'
     )
 
   batch = partial(_batch, unit=unit, pixels=pixels)

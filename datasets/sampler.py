@@ -63,7 +63,7 @@ class TaskSampler:
     if fewest < eval_size:
       raise InputError(
         f'episodes.eval_size is {eval_size}, but {num_ways} classes may have only {fewest} '
-        f'validation examples'
+        f'validation examples; lower it to {fewest}'
       )
     self._num_ways, self._batch_size, self._eval_size = num_ways, batch_size, eval_size
     self._seed = seed

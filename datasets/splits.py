@@ -58,7 +58,9 @@ def split_classes(
       raise InputError(f'{key}.{name} must be a whole number of at least 1, not {count!r}')
   if (total := sum(counts.values())) > num_classes:
     parts = ' + '.join(f'{name} {count}' for name, count in counts.items())
-    raise InputError(f'{key} asks for {total} classes ({parts}) of {num_classes}')
+    raise InputError(
+      f'{key} asks for {total} classes ({parts}), but there are only {num_classes}; lower a number'
+    )
   head = sum(first.values())
   rest = head + np.random.default_rng(seed).permutation(num_classes - head)
   order = np.concatenate([np.arange(head), rest])

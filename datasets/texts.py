@@ -94,8 +94,8 @@ def python_library(
   found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
-      f'python_library has no class with {fewest} chunks of {length + 1} tokens, of which it takes '
-      f'{most or "all"}: lower python_library.length or fewest, or raise most'
+      f'python_library has no class with {_wanted(fewest, most, length)}: lower '
+      f'python_library.length or fewest{", or raise most" * bool(most)}'
     )
   return found
 
@@ -140,8 +140,8 @@ def text(
   found = _source(classes, split, length, fewest, most, validation, tokenizer)
   if found is None:
     raise InputError(
-      f'text.path = {path!r} has no class with {fewest} chunks of {length + 1} tokens: '
-      f'lower text.length or fewest, or raise most'
+      f'text.path = {path!r} has no class with {_wanted(fewest, most, length)}: '
+      f'lower text.length or fewest{", or raise most" * bool(most)}'
     )
   return found
 
@@ -168,7 +168,7 @@ def _tokenize(path: str) -> tuple[Tokenize, int]:
     held = library.Tokenizer.from_file(str(pathlib.Path(path).expanduser()))
   except Exception as error:  # the library's errors have no class of their own
     raise InputError(
-      f'tokenizer = {path!r} is no tokenizer.json of Hugging Face ({first_line(error)})'
+      f'tokenizer = {path!r} is not a tokenizer.json of Hugging Face ({first_line(error)})'
     ) from error
 
   def tokenize(content: bytes) -> np.ndarray:
@@ -176,6 +176,12 @@ def _tokenize(path: str) -> tuple[Tokenize, int]:
     return np.array(encoded.ids, np.uint32)
 
   return tokenize, 1 + max(held.get_vocab(with_added_tokens=True).values(), default=0)
+
+
+def _wanted(fewest: int, most: int, length: int) -> str:
+  """What a class must have: a chunk of each split at least."""
+  among = f' among its first {most}' if most else ''
+  return f'{max(fewest, 2)} chunks of {length + 1} tokens{among}'
 
 
 def _source(

@@ -70,9 +70,11 @@ def tfds(
   names = _class_names(builder.info.features, image, label, dataset)
   try:
     examples = _packed(builder, part, image)
-  except (ValueError, KeyError) as error:
+  except (ValueError, KeyError, NotImplementedError) as error:
     listed = ', '.join(builder.info.splits)
-    raise InputError(f'{dataset} has no split {part!r}; it has {listed}') from error
+    raise InputError(
+      f'{dataset} has no split {part!r} that can be read ({first_line(error)}); it has {listed}'
+    ) from error
   bad = BadRecords(f'{dataset}, {part}', on_bad_record, REMEDY)
   kind = _read if in_memory else RecordSource
   with _reading(bad.where):

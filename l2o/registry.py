@@ -152,9 +152,9 @@ def build(table: Table, spec: Mapping[str, Any], what: str = 'entry', **deps: An
     Fraction(3, 4)
   """
   if not isinstance(spec, Mapping):
-    raise InputError(f"a {what} must be a block like {{'name': …}}, not {spec!r}")
+    raise InputError(f"the {what} must be a block like {{'name': …}}, not {spec!r}")
   arguments = dict(spec)
   if 'name' not in arguments:
-    raise InputError(f'a {what} needs a name; choose from {", ".join(sorted(table))}')
+    raise InputError(f'the {what} needs a name; choose from {", ".join(sorted(table))}')
   name = arguments.pop('name')
   return call(resolve(table, name, what), arguments, f'{what} {name}', **deps)

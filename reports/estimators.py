@@ -11,7 +11,6 @@ that stopped because nothing was finite any more has no finite value from there 
 import argparse
 import contextlib
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from matplotlib.figure import Figure
 from l2o import atomic
 from l2o.errors import InputError
 from reports import records, results, tables, training, workdir
+from reports.exits import in_one_sentence
 from reports.figures.style import png
 
 MEASURES = {  # of an evaluation of theta -> its axis label
@@ -168,22 +168,21 @@ def main() -> None:
     'roots', nargs='+', type=pathlib.Path, help='workdirs of sweeps, or files of records'
   )
   parser.add_argument('--out', type=pathlib.Path, help='the figure, a PNG file')
-  parser.add_argument('--measure', choices=list(MEASURES), default=MEASURE)
+  parser.add_argument(
+    '--measure', choices=list(MEASURES), default=MEASURE, help='what is shown (%(default)s)'
+  )
   parser.add_argument('--records', type=pathlib.Path, help='a file to keep the evaluations in')
   options = parser.parse_args()
-  try:
+  with in_one_sentence():
     found, unfinished = gather(options.roots, options.measure)
-    kept = keep(options.roots) if options.records else b''
-  except InputError as error:
-    sys.exit(f'error: {error}')
+    if options.records:
+      atomic.replace(options.records, keep(options.roots))
+    if options.out:
+      atomic.replace(options.out, png(draw(found, options.measure)))
   print(render(found))
   print(f'\n{MEASURES[options.measure]}: mean ± standard deviation over seeds.')
   if unfinished:
     print(f'Not ended, and left out: {", ".join(unfinished)}.')
-  if options.out:
-    atomic.replace(options.out, png(draw(found, options.measure)))
-  if options.records:
-    atomic.replace(options.records, kept)
 
 
 if __name__ == '__main__':

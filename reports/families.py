@@ -9,15 +9,14 @@ as an argument.
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from l2o import atomic
-from l2o.errors import InputError
 from reports import records, results, speedup, table, tables
+from reports.exits import in_one_sentence
 from reports.records import TUNING
 
 KEY = [name for name in records.SCHEMA if name != 'value']
@@ -140,12 +139,10 @@ def main() -> None:
   parser.add_argument('runs', nargs='+', type=pathlib.Path, help='folders of finished runs')
   parser.add_argument('--out', type=pathlib.Path, help='where to keep their records in one file')
   options = parser.parse_args()
-  try:
+  with in_one_sentence():
     found, apart = gather(options.runs)
-  except InputError as error:
-    sys.exit(f'error: {error}')
-  if options.out:
-    atomic.replace(options.out, records.pack(found))
+    if options.out:
+      atomic.replace(options.out, records.pack(found))
   print(report(found))
   if apart:
     print(f'\n{apart}')

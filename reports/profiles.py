@@ -13,7 +13,6 @@ E. Dolan and J. Moré, "Benchmarking Optimization Software with Performance Prof
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from scipy import stats
 from l2o import atomic
 from l2o.errors import InputError
 from reports import families, speedup, tables
+from reports.exits import in_one_sentence
 from reports.figures import style
 
 SAMPLES = 2_000  # of the bootstrap
@@ -300,15 +300,13 @@ def main() -> None:
   )
   parser.add_argument('--figure', type=pathlib.Path, help='where to write the figure, a PNG')
   options = parser.parse_args()
-  try:
+  with in_one_sentence():
     found = {name: gather(runs.split(','), dict(options.rename)) for name, runs in options.suites}
     suites = {name: profiles(of_suite) for name, of_suite in found.items()}
-  except InputError as error:
-    sys.exit(f'error: {error}')
-  horizons = {name: sorted(of_suite['K'].unique()) for name, of_suite in found.items()}
-  print(render(suites, horizons))
-  if options.figure:
-    atomic.replace(options.figure, style.png(figure(suites, horizons)))
+    horizons = {name: sorted(of_suite['K'].unique()) for name, of_suite in found.items()}
+    print(render(suites, horizons))
+    if options.figure:
+      atomic.replace(options.figure, style.png(figure(suites, horizons)))
 
 
 if __name__ == '__main__':

@@ -66,5 +66,7 @@ def of_trace(path: pathlib.Path) -> dict[str, Figure]:
       mu = {name.partition('/')[2]: trace[name] for name in trace.files if name.startswith('mu/')}
       norms, layers = trace['lambda'] if mu else None, trace['layers'].tolist() if mu else []
   except (*DAMAGE, OSError, KeyError) as error:
-    raise InputError(f'{path} is no trace of a run ({error}); run it again') from error
+    raise InputError(
+      f'{path} is not the trace of a run ({error}); give the command of its run again'
+    ) from error
   return {'mixture': figures.mixture_against_step(mu, norms, layers)} if mu else {}

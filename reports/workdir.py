@@ -66,7 +66,7 @@ def load(path: pathlib.Path, results: Any = None) -> Workdir:
   config = read(path / CONFIG)
   known = isinstance(config, dict) and 'sweep' in config
   if not known or {'train', 'meta_evaluate'}.isdisjoint(config):
-    raise InputError(f'{path / CONFIG} is no config of this version; give the workdir of a run')
+    raise InputError(f'{path / CONFIG} is not a config of this version; give the workdir of a run')
   if results is None and (path / RESULTS).is_file():
     results = read(path / RESULTS)
   return Workdir(path, config, results)
@@ -77,7 +77,10 @@ def read(path: pathlib.Path) -> Any:
   try:
     return json.loads(path.read_bytes())
   except OSError as error:
-    reason = error.strerror or str(error)
+    said = error.strerror or str(error)
+    raise InputError(
+      f'{path} cannot be read ({said}); give the command of its run again'
+    ) from error
   except (ValueError, RecursionError) as error:
     reason = first_line(error)
   raise InputError(f'{path} is damaged ({reason}); give the command of its run again')

@@ -39,7 +39,7 @@ CONFIGS = sorted(
     (['--config=configs/quick.py'], 'configs/quick.py'),
     ([CONFIG, 'smoke'], "'smoke' is not a flag"),
     ([CONFIG, '--config.estimator.population=31'], 'population must be even'),
-    (['--config=README.md'], 'README.md is no Python file'),
+    (['--config=README.md'], 'README.md is not a Python file'),
     ([CONFIG, '--plan=v5e:3x5x7'], '--plan=v5e:3x5x7 '),
   ],
 )

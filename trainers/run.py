@@ -36,7 +36,7 @@ def run(
     RunError: a stage cannot continue, or the disk is full.
   """
   if workdir is None:
-    raise InputError('--workdir names the folder of the run: give one')
+    raise InputError('--workdir is missing: give --workdir=FOLDER, the folder of the run')
   folder = files.resolve(workdir)
   blocks.typed(config)
   try:
@@ -52,8 +52,8 @@ def run(
     if error.errno is None:
       raise
     raise RunError(
-      f'{folder}: {error.strerror} ({error.filename or "unnamed file"}); mend it and give the same '
-      f'command again'
+      f'{folder}: {error.strerror} ({error.filename or "unnamed file"}); fix this and give the '
+      f'same command again'
     ) from error
 
 
@@ -65,11 +65,11 @@ def run_one(
 ) -> None:
   """`run` for a config that is not a sweep."""
   if agreement.decided(lambda: files.is_finished(folder, config)):
-    print(f'{folder} holds this run, finished; its results are in {folder / RESULTS}')
+    print(f'{folder} already holds this run, finished: its results are in {folder / RESULTS}')
     return
   agreement.decided(lambda: weights.refuse_others(folder, config))
   print(
-    f'[run] importing and building; nothing is written to {folder} before all is checked',
+    f'[run] importing and building; nothing is written to {folder} until all is checked',
     flush=True,
   )
   go = agreement.together(lambda: build(config, folder))
@@ -79,7 +79,7 @@ def run_one(
       return
     agreement.decided(lambda: files.describe(folder, config, default, overrides))
     go()
-  print(f'[run] done: {folder / RESULTS} and what lies beside it')
+  print(f'[run] done: results are in {folder / RESULTS} and the files beside it')
 
 
 def plan(config: Mapping[str, Any], topology: str = '', sweep_row: str = '') -> None:

@@ -161,10 +161,13 @@ def flatten(tree: PyTree) -> dict[str, np.ndarray]:
 def _joined(keys: tuple[str, ...]) -> str:
   for key in keys:
     if not isinstance(key, str):
-      raise InputError(f'it cannot be saved: the key {key!r} is not a string')
+      raise InputError(
+        f'these arrays cannot be saved: their key {key!r} is not a string; rename it'
+      )
     if SEPARATOR in key or key[:1] == ':' or key[-1:] == ':':
       raise InputError(
-        f'it cannot be saved: the key {key!r} contains {SEPARATOR!r} or has a colon at an end'
+        f'these arrays cannot be saved: their key {key!r} contains {SEPARATOR!r}, or begins or '
+        f'ends with a colon; rename it'
       )
   return SEPARATOR.join(keys)
 
@@ -172,7 +175,10 @@ def _joined(keys: tuple[str, ...]) -> str:
 def _plain(leaf: Any, keys: tuple[str, ...]) -> np.ndarray:
   name = SEPARATOR.join(keys)
   if not keys or isinstance(leaf, (list, tuple)):
-    raise InputError(f'it must be nested dicts, but {name!r} is a {type(leaf).__name__}')
+    where = repr(name) if keys else 'the whole tree'
+    raise InputError(
+      f'only nested dicts of arrays can be saved, but {where} is of type {type(leaf).__name__}'
+    )
   try:
     array = np.asarray(leaf, order='C')  # which keeps a scalar's shape (), and copies a view
   except (TypeError, ValueError) as error:

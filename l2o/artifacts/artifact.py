@@ -186,7 +186,10 @@ def _contents(path: pathlib.Path) -> tuple[Theta, _About]:
     return theta, _About(FORMAT, spec, {}, {})
   theta, said = arrays_file.read(path, KIND, REMEDY)
   if said.get('format', FORMAT) != FORMAT:
-    raise InputError(f'{path} has format {said["format"]}, this version of l2o reads {FORMAT}')
+    raise InputError(
+      f'{path} has format {said["format"]}, but this version of l2o reads {FORMAT}; read it with '
+      f'the version that wrote it'
+    )
   known = {key: said[key] for key in _About._fields if key in said}
   return theta, call(_About, known, f'the description in {path}')
 
@@ -203,7 +206,10 @@ def _self_contained(spec: Mapping[str, Any], theta: Theta, files: int = 0) -> di
   if spec.get('name') == 'artifact':
     path = call(_named, {k: v for k, v in spec.items() if k != 'name'}, 'rule artifact')
     if files == MAX_FILES:
-      raise InputError(f'{path} names itself as its rule, or is one of a chain of files that do')
+      raise InputError(
+        f'{path} names itself as its rule, or follows {MAX_FILES} files that each name the next; '
+        f'save the optimizer again with the rule itself'
+      )
     return _self_contained(_contents(path)[1].spec, theta, files + 1)
   if (name := spec.get('name')) in released.RULES and spec.pop('weights', ''):
     spec |= released.widths(name, theta)

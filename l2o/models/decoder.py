@@ -103,7 +103,7 @@ class Decoder(nn.Module):
     vocab_size: V; 256 for bytes.
     width: D.
     depth: number of blocks.
-    heads: heads of each attention's queries; they divide the width into even sizes.
+    heads: heads of each attention's queries; they divide the width into heads of even size.
     kv_heads: heads of its keys and values, None for as many; their number divides `heads`.
     hidden: hidden width of a block's MLP, None for 8/3 of D, rounded up to a multiple of 8.
     dtype: compute dtype, None for float32; parameters and logits are float32.
@@ -136,8 +136,8 @@ class Decoder(nn.Module):
     kv_heads, hidden = self.kv_heads or self.heads, self.hidden or -(-self.width // 3) * 8
     if self.width % (2 * self.heads):
       raise InputError(
-        f'decoder.heads must divide the width into even sizes: {self.heads} does not do so with '
-        f'{self.width}'
+        f'decoder.heads must divide decoder.width into heads of even size: {self.heads} heads do '
+        f'not divide {self.width} so'
       )
     if self.heads % kv_heads:
       raise InputError(

@@ -82,9 +82,10 @@ def lane_keeping(
     return LaneKeeping(network, FrameEncoder(dropout))
   found = build(MODELS, encoder, 'encoder', num_classes=0)
   if type(found).__name__ not in ARCHITECTURES or found.num_classes:
+    names = sorted(name for name, at in MODELS.items() if at.partition(':')[2] in ARCHITECTURES)
     raise InputError(
-      f'model.encoder must be one of {", ".join(sorted(ARCHITECTURES))}, without num_classes, so '
-      f'that it ends in features, not {dict(encoder)}'
+      f'model.encoder must have the name {", ".join(names)} and no num_classes, so that it ends in '
+      f'features, not {dict(encoder)}'
     )
   return LaneKeeping(network, found, pretrained='encoder')
 

@@ -106,8 +106,8 @@ class ResNet(nn.Module):
     blocks = self.blocks if isinstance(self.blocks, Sequence) else (self.blocks,) * stages
     if not stages or len(blocks) != stages:
       raise InputError(
-        f'resnet.blocks must have one number for each of the stages in resnet.features, at least '
-        f'one: there are {len(blocks)} for {stages}'
+        f'resnet.blocks must have one number for each stage in resnet.features, of which there '
+        f'must be at least one: there are {len(blocks)} for {stages}'
       )
     layers = Layers.of(train, self.padding, self.dtype)
     block_type = Bottleneck if self.bottleneck else Block

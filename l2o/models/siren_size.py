@@ -34,5 +34,8 @@ def siren_width(
   while size(width + 1) <= max_bytes:
     width += 1
   if width < 1:
-    raise InputError(f'{max_bytes:g} bytes do not hold a Siren of {num_layers} layers')
+    raise InputError(
+      f'{max_bytes:g} bytes are too few for a Siren of {num_layers} layers; raise max_bytes or '
+      f'lower num_layers'
+    )
   return width

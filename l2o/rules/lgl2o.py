@@ -135,7 +135,10 @@ def _update(
   **extra: Any,
 ) -> tuple[PyTree, GuardState]:
   if value_fn is None:
-    raise InputError('lgl2o needs value_fn, the loss on fresh data, to compare its proposals')
+    raise InputError(
+      'lgl2o needs value_fn, the loss on fresh data, to compare its proposals: pass it to update, '
+      'or set train.comparisons to at least 1 in a config'
+    )
   extra |= {'value_fn': value_fn, 'value_and_grad_fn': value_and_grad_fn}
   first = _propose(sides.hand_designed, grads, state.hand_designed, params, value=value, **extra)
   if sides.period == 1:
@@ -143,7 +146,10 @@ def _update(
     losses = _losses(value_fn, first, second)
     return _settle(state, first, second, losses, jnp.array(True), shadow=None)
   if value_and_grad_fn is None:
-    raise InputError(f'lgl2o with period {sides.period} needs value_and_grad_fn')
+    raise InputError(
+      f'lgl2o with period {sides.period} needs value_and_grad_fn, the training loss and its '
+      f'gradient: pass it to update, or set period to 1'
+    )
   second, shadow = _follow(sides, state, params, **extra)
   compare = (state.step + 1) % sides.period == 0
   losses = jax.lax.cond(compare, lambda: _losses(value_fn, first, second), lambda: state.losses)

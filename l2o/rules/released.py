@@ -117,7 +117,7 @@ def load_released(path: str | os.PathLike[str]) -> tuple[Theta, dict[str, Any]]:
   if len(found) < len(named):
     raise InputError(f'{wrong}: two of its arrays have the same name')
   if known is None:
-    raise InputError(f'{wrong}: no array has a name of theirs')
+    raise InputError(f'{wrong}: none of its arrays has a name that these formats use')
   with np.errstate(over='ignore'):
     found = {name: x.astype(np.float32) for name, x in found.items()}
   sizes = _sizes(known, tree, wrong)

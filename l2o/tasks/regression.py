@@ -157,6 +157,7 @@ def _metrics(error: jax.Array, scale: float, peak: float) -> Metrics:
 def _mse(output: jax.Array, batch: Batch) -> jax.Array:
   if output.shape != batch[TARGET].shape:
     raise InputError(
-      f'the model returns {output.shape} for a target of shape {batch[TARGET].shape}'
+      f'the model returns {output.shape} for a target of shape {batch[TARGET].shape}; change the '
+      f'number of its outputs'
     )
   return jnp.mean(jnp.square(output - batch[TARGET]))

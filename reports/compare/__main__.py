@@ -7,11 +7,10 @@ Runs that differ only in seed are one row; the others are compared with the firs
 
 import argparse
 import pathlib
-import sys
 
 from l2o import atomic
-from l2o.errors import InputError
 from reports import compare
+from reports.exits import in_one_sentence
 from reports.page.render import render
 
 
@@ -22,19 +21,20 @@ def main() -> None:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('runs', nargs='+', type=pathlib.Path, metavar='RUN', help='a workdir')
   parser.add_argument(
-    '--out', type=pathlib.Path, default=pathlib.Path('compare.html'), help='the page to write'
+    'runs', nargs='+', type=pathlib.Path, metavar='RUN', help='workdir of a run or a sweep'
+  )
+  parser.add_argument(
+    '--out',
+    type=pathlib.Path,
+    default=pathlib.Path('compare.html'),
+    help='the page to write (%(default)s)',
   )
   options = parser.parse_args()
-  try:
+  with in_one_sentence():
     found = compare.gather(options.runs)
     print(compare.text(found))
     atomic.replace(options.out, render(compare.document(found)).encode())
-  except InputError as error:
-    sys.exit(f'error: {error}')
-  except OSError as error:
-    sys.exit(f'error: {error.filename} cannot be written ({error.strerror}); free it')
   print(f'\n{options.out}')
 
 

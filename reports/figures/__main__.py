@@ -9,12 +9,12 @@ prefix of its figures' names. --row draws one row of a sweep of training jobs; r
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from l2o import atomic
 from l2o.errors import InputError
 from reports import report, workdir
+from reports.exits import in_one_sentence
 from reports.figures import of_run
 from reports.figures.style import png
 
@@ -22,19 +22,16 @@ from reports.figures.style import png
 def main() -> None:
   """Writes PNG files and prints their names."""
   parser = argparse.ArgumentParser(prog='python -m reports.figures', description=__doc__)
-  parser.add_argument('runs', nargs='+', type=pathlib.Path, metavar='RUN')
+  what = 'workdir of a finished run or sweep, or a file of records or of a trace'
+  parser.add_argument('runs', nargs='+', type=pathlib.Path, metavar='RUN', help=what)
   parser.add_argument('--out', type=pathlib.Path, help='the folder of all figures')
   parser.add_argument(
     '--row', action='append', default=[], metavar='NAME', help='a row of a sweep; default: all'
   )
   options = parser.parse_args()
-  try:
+  with in_one_sentence():
     for run in options.runs:
       _draw(run, options.out, options.row)
-  except InputError as error:
-    sys.exit(f'error: {error}')
-  except OSError as error:
-    sys.exit(f'error: {error.filename} cannot be written ({error.strerror}); free it')
 
 
 def _draw(run: pathlib.Path, out: pathlib.Path | None, rows: Sequence[str]) -> None:

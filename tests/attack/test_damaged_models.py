@@ -53,14 +53,14 @@ def test_every_array_comes_back_by_value_type_and_shape(tmp_path, kind):
 @pytest.mark.parametrize(
   ('tree', 'says'),
   [
-    ({'a': {'b:': np.ones(1)}}, 'a colon at an end'),
-    ({'a': {':b': np.ones(1)}}, 'a colon at an end'),
-    ({0: np.ones(1)}, 'the key 0 is not a string'),
+    ({'a': {'b:': np.ones(1)}}, 'begins or ends with a colon'),
+    ({'a': {':b': np.ones(1)}}, 'begins or ends with a colon'),
+    ({0: np.ones(1)}, 'their key 0 is not a string'),
     ({'a': None}, 'a cannot be saved: its dtype is object'),
     ({'a': 'text'}, 'a cannot be saved: its dtype is'),
     ({'a': np.ones(2, np.complex128)}, 'a cannot be saved: its dtype is complex128'),
     ({'a': jax.random.key(0)}, 'a cannot be saved'),
-    (np.ones(3), 'must be nested dicts'),
+    (np.ones(3), 'only nested dicts of arrays'),
   ],
 )
 def test_what_would_come_back_as_something_else_is_not_packed(tree, says):

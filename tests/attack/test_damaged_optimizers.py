@@ -140,11 +140,11 @@ HUB = {'name': 'hub', 'hand_designed': {'name': 'hand_designed', 'optimizer': 's
     ({'card': ...}, 'needs card'),
     ({'format': ...}, 'needs format'),
     ({'format': 1.0}, 'format must be .*'),
-    ({'format': None}, 'has format None, this version of l2o reads 1'),
+    ({'format': None}, 'has format None, but this version of l2o reads 1'),
     ({'card': [1]}, 'card must be a block of keys'),
     ({'card': nested(70)}, 'nested deeper than 64 levels'),
     ({'spec': 'l3rs'}, 'spec must be a block of keys'),
-    ({'spec': {}}, 'a rule needs a name'),
+    ({'spec': {}}, 'the rule needs a name'),
     ({'spec': {'name': 'l4rs'}}, "no rule 'l4rs'"),
     ({'spec': {'name': ['l3rs']}}, 'no rule'),
     ({'spec': SPEC | {'hiden': [3]}}, "has no 'hiden'"),
@@ -237,7 +237,7 @@ def test_files_that_name_one_another_are_refused_or_resolved(tmp_path):
     path = tmp_path / f'{number}.safetensors'
     forged(path, theta, spec={'name': 'artifact', 'path': str(previous)})
     previous = path
-  with pytest.raises(l2o.InputError, match='one of a chain of files'):
+  with pytest.raises(l2o.InputError, match='follows 8 files that each name the next'):
     l2o.read(previous)
 
 

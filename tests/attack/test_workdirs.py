@@ -86,17 +86,21 @@ def _free(where):
 def test_a_damaged_config_or_log_of_starts_is_a_sentence(how, tmp_path):
   workdir.describe(Folder(tmp_path), CONFIG, CONFIG, {})
   damage(tmp_path / 'versions.json', how)
-  with pytest.raises(InputError, match=r'versions\.json is damaged .*; delete it'):
+  with pytest.raises(InputError, match=r'versions\.json (is damaged|cannot be read) .*; delete it'):
     workdir.describe(Folder(tmp_path), CONFIG, CONFIG, {})
   damage(tmp_path / 'config.json', how)
-  with pytest.raises(InputError, match=r'config\.json is damaged .*; name another workdir'):
+  with pytest.raises(
+    InputError, match=r'config\.json (is damaged|cannot be read) .*; name another workdir'
+  ):
     workdir.is_finished(Folder(tmp_path), CONFIG)
 
 
 def test_a_config_nested_deeper_than_python_recurses_is_a_sentence(tmp_path):
   deep = '{"a":' * 900 + '1' + '}' * 900
   (tmp_path / 'config.json').write_text(deep)
-  with pytest.raises(InputError, match=r'holds a run with another config|is no config|is damaged'):
+  with pytest.raises(
+    InputError, match=r'holds a run with another config|is not a config|is damaged'
+  ):
     workdir.is_finished(Folder(tmp_path), CONFIG)
 
 

@@ -215,7 +215,7 @@ def test_an_error_of_the_digests_is_raised_and_leaves_no_checkpoint(tmp_path, mo
   monkeypatch.setattr(manifest, 'digests', fail)
   saved = Checkpoints(tmp_path)
   saved.save(1, state())
-  with pytest.raises(RunError, match=r'a checkpoint cannot be written \(no space left\); mend it'):
+  with pytest.raises(RunError, match=r'a checkpoint cannot be written \(no space left\); fix this'):
     saved.close()
   monkeypatch.undo()
   assert Checkpoints(tmp_path).restore_or(state())[1] == 0

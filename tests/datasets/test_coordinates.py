@@ -72,7 +72,7 @@ def one_nan():
 @pytest.mark.parametrize(
   ('values', 'says'),
   [
-    (np.zeros((4, 4, 4), np.float32), 'is constant, 0 everywhere'),
+    (np.zeros((4, 4, 4), np.float32), 'voxels are all 0; use another file'),
     (one_nan(), r'mine.nii.gz must be finite, but 1 of its voxels .* at \(1, 3, 2\): nan'),
     (np.ones((4, 4, 4, 2), np.float32), r'must be a volume \[X, Y, Z\]'),
     (np.ones((4, 4, 4), np.complex64), 'its values are complex'),

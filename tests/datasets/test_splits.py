@@ -26,7 +26,9 @@ def test_what_is_left_over_is_in_no_part():
 
 
 def test_a_split_larger_than_the_data_set_is_refused():
-  with pytest.raises(InputError, match=r'asks for 62 classes \(pretrain 31.*\) of 61'):
+  with pytest.raises(
+    InputError, match=r'asks for 62 classes \(pretrain 31.*\), but there are only 61'
+  ):
     split_classes(61, SIZES, seed=0)
   with pytest.raises(
     InputError, match=r'class_split\.meta_test must be a whole number of at least 1, not 0'

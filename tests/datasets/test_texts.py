@@ -141,7 +141,7 @@ def test_what_is_no_tokenizer_is_refused(folder, content):
   path = folder / 'tokens.json'
   if content is not None:
     path.write_bytes(content)
-  with pytest.raises(InputError, match=r'tokens\.json.* is no tokenizer\.json of Hug'):
+  with pytest.raises(InputError, match=r'tokens\.json.* is not a tokenizer\.json of Hug'):
     load(folder, 'train', tokenizer=str(path))
 
 

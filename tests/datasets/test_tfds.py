@@ -118,7 +118,7 @@ def test_images_without_a_size_need_transforms_that_give_them_one(spec):
     ({'dataset': 'stampz'}, "no data set 'stampz'"),
     ({'label': 'kin'}, "no feature of stamps 'kin'.*did you mean 'kind'"),
     ({'label': 'weight'}, "'weight' is not a class label"),
-    ({'validation_split': 'test'}, "no split 'test'; it has train, rest"),
+    ({'validation_split': 'test'}, "no split 'test' that can be read .*; it has train, rest"),
     ({'dataset': 'mnist'}, 'mnist is not prepared in .* set TFDS_DATA_DIR .* or download = True'),
   ],
 )

@@ -19,7 +19,7 @@ def test_a_factory_is_imported_only_when_it_is_built():
   [
     ({'name': 'fractoin'}, r"no rule 'fractoin' \(did you mean 'fraction'\?\).*broken, fraction"),
     ({'name': 'fraction', 'bottom': 2}, "rule fraction has no 'bottom'; it takes numerator"),
-    ({'numerator': 2}, 'a rule needs a name; choose from broken, fraction'),
+    ({'numerator': 2}, 'the rule needs a name; choose from broken, fraction'),
   ],
 )
 def test_a_wrong_block_is_refused_with_the_choices(spec, says):

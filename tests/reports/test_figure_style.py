@@ -138,14 +138,14 @@ def test_a_figure_is_drawn_from_a_trace(tmp_path, rng):
   assert done.returncode == 0, done.stderr
   assert is_drawn(tmp_path / 'mine_mixture.png')
   np.savez(file, **{'mu/sgd': share, 'layers': layers})
-  with pytest.raises(InputError, match=r'mine\.npz is no trace of a run \(.*lambda'):
+  with pytest.raises(InputError, match=r'mine\.npz is not the trace of a run \(.*lambda'):
     report.of_trace(file)
   with file.open('wb') as array:
     np.save(array, share)
   damaged = [b'PK', b'', file.read_bytes()]
   for content in damaged:
     file.write_bytes(content)
-    with pytest.raises(InputError, match=r'mine\.npz is no trace of a run'):
+    with pytest.raises(InputError, match=r'mine\.npz is not the trace of a run'):
       report.of_trace(file)
   np.savez(file, layers=layers)
   assert draw(file, f'--out={tmp_path}').stderr.endswith(

@@ -56,8 +56,14 @@ def test_a_start_that_is_none_is_refused(here, start, says):
     ({'start': 'vit.safetensors'}, 'start: vit.safetensors has no tensor that CifarResNet has'),
     ({'model.depth': 14}, r'start: resnet.safetensors does not fit CifarResNet .* it lacks layer1'),
     ({'model': {'name': 'mlp'}}, 'start: there is no architecture with known names .* CifarResNet'),
-    ({'model': {}}, 'start: weights fill a network for images, and this config has none'),
-    ({'batch_source': {'name': 'sines'}, 'model.num_classes': 2}, 'start: weights fill a network'),
+    (
+      {'model': {}},
+      'start: weights are for a network on images, which this config lacks; leave start',
+    ),
+    (
+      {'batch_source': {'name': 'sines'}, 'model.num_classes': 2},
+      'start: weights are for a network',
+    ),
     ({'task.name': 'function'}, 'start: weights need a task with preprocessing, such as'),
     ({'task': {}}, "there is no task ''"),
     ({'task.preprocessing': 'own'}, "task.preprocessing must be a block of keys, not 'own'"),

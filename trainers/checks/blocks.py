@@ -206,7 +206,9 @@ class Train:
   num_steps: Annotated[Count, 'total number of steps']
   log_every: Annotated[Count, 'steps between two rows of metrics']
   eval_every: Annotated[Whole, 'steps between evaluations; 0: only at the end']
-  comparisons: Annotated[Whole, 'batches on which LGL2O compares its proposals']
+  comparisons: Annotated[
+    Whole, 'fresh batches per step on which LGL2O compares its proposals; 0: none, without LGL2O'
+  ]
   nonfinite: Annotated[Spec, 'what to do when the loss is not finite, a policy']
   mesh: Annotated[Mesh, "devices per axis; batches are split over 'data'"]
   placement: Annotated[
@@ -291,7 +293,8 @@ def check_names(names: Iterable[str], what: str) -> None:
   for name in names:
     if not isinstance(name, str) or not NAME.fullmatch(name) or pathlib.Path(name).name != name:
       raise InputError(
-        f'{what} cannot be called {name!r}: use letters, digits, spaces and =+,.()_-'
+        f'{what} cannot be called {name!r}: begin with a letter, a digit or one of _=+( and use '
+        f'letters, digits, spaces and =+,.()_-'
       )
     if (other := taken.setdefault(name.casefold(), name)) != name:
       raise InputError(f'{what} is called {name!r} and another {other!r}; rename one')

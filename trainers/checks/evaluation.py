@@ -14,7 +14,7 @@ def check(spec: blocks.MetaEvaluate) -> None:
   horizons = spec.num_steps
   if not horizons or len(set(horizons)) < len(horizons):
     raise InputError(
-      f'meta_evaluate.num_steps must be different whole numbers from 1, not {horizons}'
+      f'meta_evaluate.num_steps must list at least one horizon, and each only once, not {horizons}'
     )
   if 0 < spec.draw_steps < max(horizons):
     raise InputError(

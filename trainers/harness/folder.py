@@ -151,7 +151,8 @@ class Folder:
     try:
       return json.loads(path.read_bytes())
     except OSError as error:
-      reason = error.strerror or str(error)
+      said = error.strerror or str(error)
+      raise InputError(f'{path} cannot be read ({said}); {remedy}') from error
     except RecursionError:
       reason = 'it is nested too deeply'
     except ValueError as error:  # not JSON, or not UTF-8

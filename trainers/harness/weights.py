@@ -90,7 +90,7 @@ def held(folder: Folder, remedy: str = 'delete it') -> dict[str, About]:
     return {}
   kept = folder.read_json(WEIGHTS, remedy)
   if not isinstance(kept, dict) or not all(isinstance(x, dict) for x in kept.values()):
-    raise InputError(f'{folder / WEIGHTS} is no record of weights; {remedy}')
+    raise InputError(f'{folder / WEIGHTS} is not a record of weights; {remedy}')
   return {key: call(About, x, f'{folder / WEIGHTS}: {key}') for key, x in kept.items()}
 
 

@@ -64,7 +64,7 @@ def resolve(workdir: str | os.PathLike) -> Folder:
   try:
     folder = pathlib.Path(text).expanduser()
   except RuntimeError as error:
-    raise InputError(f'workdir {text}: {error}') from error
+    raise InputError(f"workdir {text}: {error}; write the folder's full path") from error
   if found := UNSAFE.search(str(folder.absolute())):
     raise InputError(
       f'workdir {folder} has {found[0]!r} in its path; checkpoints need a path without it'
@@ -81,7 +81,9 @@ def held_config(folder: Folder) -> dict[str, Any] | None:
   try:
     return _held_config(folder)
   except OSError as error:
-    raise InputError(f'workdir {folder} cannot be used: {error.strerror or error}') from error
+    raise InputError(
+      f'workdir {folder} cannot be used ({error.strerror or error}); name another folder'
+    ) from error
 
 
 def _held_config(folder: Folder) -> dict[str, Any] | None:
@@ -96,7 +98,7 @@ def _held_config(folder: Folder) -> dict[str, Any] | None:
   if CONFIG in names:
     held = folder.read_json(CONFIG, 'name another workdir')
     if not isinstance(held, dict):
-      raise InputError(f'{folder / CONFIG} is no config; name another workdir')
+      raise InputError(f'{folder / CONFIG} is not a config; name another workdir')
     return held
   if not os.access(there, os.W_OK):
     raise InputError(f'workdir {workdir}: {there} cannot be written to; name another folder')
@@ -143,7 +145,7 @@ def refuse_other(folder: Folder, held: Mapping[str, Any], config: Mapping[str, A
   try:
     found = common.diff(held, config)
   except RecursionError as error:
-    raise InputError(f'{folder / CONFIG} is no config; name another workdir') from error
+    raise InputError(f'{folder / CONFIG} is not a config; name another workdir') from error
   differences = {key: change for key, change in found.items() if not WHERE.fullmatch(key)}
   if not differences:
     return
@@ -189,7 +191,9 @@ def lock(folder: Folder, wait_secs: float = 0.0) -> Iterator[None]:
         f'workdir {workdir} is in use by another run; wait or name another'
       ) from error
     except OSError as error:
-      raise InputError(f'workdir {workdir} cannot be used: {error.strerror or error}') from error
+      raise InputError(
+        f'workdir {workdir} cannot be used ({error.strerror or error}); name another folder'
+      ) from error
 
   agreement.decided(acquire)
   try:
@@ -223,7 +227,7 @@ def describe(
   there = os.path.lexists(folder / VERSIONS)
   starts = folder.read_json(VERSIONS, 'delete it') if there else []
   if not isinstance(starts, list):
-    raise InputError(f'{folder / VERSIONS} is no list of starts; delete it')
+    raise InputError(f'{folder / VERSIONS} is not a list of starts; delete it')
   folder.write_json(CONFIG, config)  # first: it marks the folder as a run
   changes = common.diff(default, config).items()
   lines = [f'{key}: {old!r} -> {new!r}' for key, (old, new) in changes]

@@ -109,7 +109,8 @@ def _starts(spec: blocks.Pretrain) -> Mapping[str, blocks.Start]:
   blocks.check_names(starts, 'one of pretrain.starts')
   if meta_evaluation.RANDOM in starts:
     raise InputError(
-      f'pretrain.starts.{meta_evaluation.RANDOM} is the name of the network that is not pretrained'
+      f'pretrain.starts.{meta_evaluation.RANDOM} has the name that stands for an untrained '
+      f'network; rename it'
     )
   return starts
 

@@ -132,14 +132,20 @@ def _check(typed: blocks.Run) -> None:
   if not seeds or len(set(seeds)) < len(seeds):
     raise InputError(f'sweep_seeds must be different whole numbers, at least one, not {seeds}')
   if len(typed.first) > 1 or (typed.first and not _are_jobs(typed)):
-    raise InputError('first takes one row, and only in a sweep of training jobs')
+    raise InputError(
+      'first can hold one row at most, and only in a sweep of training jobs; remove the others, or '
+      'all of first'
+    )
   for row in rows:
     if 'seed' in row.diff:
       raise InputError(f'the row {row.table!r} sets seed; list the seeds in sweep_seeds instead')
     if taken := sorted({*WHOLE} & set(row.diff)):
-      raise InputError(f'the row {row.table!r} cannot set {taken[0]}, which is of the whole sweep')
+      raise InputError(
+        f'the row {row.table!r} cannot set {taken[0]}, which applies to the whole sweep; set it in '
+        f'the config itself'
+      )
     if row.paper is not None and isinstance(row.paper, Mapping) != _are_jobs(typed):
-      wanted = 'measures and values' if _are_jobs(typed) else 'one accuracy in %'
+      wanted = 'a block of measures and values' if _are_jobs(typed) else 'one accuracy in %'
       raise InputError(f'paper of the row {row.table!r} must be {wanted}, not {row.paper!r}')
   if _are_jobs(typed):
     names = [row.table for row in rows]
@@ -147,7 +153,10 @@ def _check(typed: blocks.Run) -> None:
     if double := next((name for name in names if names.count(name) > 1), None):
       raise InputError(f'two rows of the sweep, first included, are called {double!r}; rename one')
     if taken := sorted({*TAKEN} & set(names)):
-      raise InputError(f'a row of the sweep cannot be called {taken[0]!r}: the sweep writes there')
+      raise InputError(
+        f'a row of the sweep cannot be called {taken[0]!r}, the name of a file that the sweep '
+        f'writes; rename it'
+      )
 
 
 def _check_folders(plan: Plan) -> None:
@@ -155,5 +164,8 @@ def _check_folders(plan: Plan) -> None:
   for planned in plan.rows:
     for run in planned.runs:
       if configs.setdefault(run.folder, run.config) != run.config:
-        raise InputError(f'two different rows of the sweep would share the folder {planned.name}')
+        raise InputError(
+          f'two different rows of the sweep would share the folder {planned.name}; make their '
+          f'values differ in letters or digits'
+        )
   blocks.check_names(dict.fromkeys(planned.name for planned in plan.rows), 'a row of the sweep')

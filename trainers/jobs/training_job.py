@@ -55,7 +55,10 @@ def build(config: Mapping[str, Any], folder: Folder = HERE) -> Job:
   """
   typed = blocks.job(config)
   if typed.first:
-    raise InputError('first is a job that runs before the rows of a sweep, which is empty here')
+    raise InputError(
+      'first is a job that runs before the rows of a sweep, but sweep is empty; add rows, or leave '
+      'out first'
+    )
   spec = typed.train
   seed = run_data.stream_seed(typed.seed, 'train')
   batch_source = batch_sources.load(typed.batch_source, seed, typed.feed)
@@ -117,8 +120,14 @@ def _model(spec: Mapping[str, Any], batch_source: batch_sources.BatchSource) -> 
   if not batch_source.num_classes:
     return build_from(MODELS, spec, 'model')
   model = build_from(MODELS, spec, 'model', num_classes=batch_source.num_classes)
-  if getattr(model, 'num_classes', None) != batch_source.num_classes:
-    raise InputError(f'model.num_classes must be {batch_source.num_classes}, those of batch_source')
+  found = getattr(model, 'num_classes', None)
+  if found is None:
+    raise InputError(f'model {spec["name"]} does not classify; use one with num_classes')
+  if found != batch_source.num_classes:
+    raise InputError(
+      f'model.num_classes must be {batch_source.num_classes}, the number of classes of '
+      f'batch_source, not {found}'
+    )
   return model
 
 

@@ -3,8 +3,9 @@
 from absl import flags
 
 HELP = (
-  'Prints what a run would take, from its compiled programs, without running it: memory, '
-  'operations and traffic of the devices here, or with --plan=v5e:16x16 of so many TPUs.'
+  'Prints, without running it, what a run would need according to its compiled programs: memory, '
+  'operations and traffic between devices, on the local devices or, with --plan=v5e:16x16, on that '
+  'topology of TPUs.'
 )
 
 flags.disclaim_key_flags()  # make it the caller's, so that the caller's --help shows it

@@ -31,8 +31,8 @@ def devices(name: str) -> Sequence[jax.Device]:
     found = topologies.get_topology_desc(name, platform='tpu')
   except Exception as error:  # libtpu raises several kinds
     raise InputError(
-      f'--plan={name} is no topology that libtpu knows, such as v5e:4x4 or v4:2x2x2 '
-      f'({first_line(error)})'
+      f'--plan={name} is not a topology that libtpu knows ({first_line(error)}); examples are '
+      f'v5e:4x4 and v4:2x2x2'
     ) from error
   return list(found.devices)
 

@@ -38,10 +38,13 @@ def connect(command: Command, stop: Callable[[], None]) -> None:
 def _cannot(command: Command, why: str) -> str:
   if command.detect:
     return (
-      f'--detect_processes finds no processes ({why}): name them by --coordinator=HOST:PORT '
-      f'--num_processes=N --process_id=I'
+      f'--detect_processes cannot connect the processes ({why}): start all of them, or name them '
+      f'by --coordinator=HOST:PORT --num_processes=N --process_id=I'
     )
-  return f'JAX cannot connect the processes at --coordinator={command.address} ({why})'
+  return (
+    f'JAX cannot connect the processes at --coordinator={command.address} ({why}): let all '
+    f'machines reach that port, and give the same command again'
+  )
 
 
 def _arguments(command: Command) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def define() -> None:
   )  # fmt: skip
   flags.DEFINE_bool(
     'elastic', False,
-    'Whether a run of several processes continues without one that is lost, and again with it once '
-    'it is given the same command, each time from the last checkpoint. Needs --coordinator, '
-    '--num_processes and --process_id. Process 0 must come back within --start_secs, and meshes '
-    'must fit those that are left (use -1), or the run ends.',
+    'Whether a run of several processes continues from the last checkpoint when one is lost, and '
+    'takes it back, again from the last checkpoint, once that one is started again with the same '
+    'command. Needs --coordinator, --num_processes and --process_id. Process 0 must come back '
+    'within --start_secs, and meshes must fit those that are left (use -1), or the run ends.',
   )  # fmt: skip
   flags.DEFINE_integer(
     'start_secs', Limits().start,

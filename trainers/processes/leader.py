@@ -138,8 +138,8 @@ class Leader:
     elif self._idle >= MOST_IDLE:
       self.verdict = Verdict(
         leaving.LOST,
-        f'{MOST_IDLE} rounds in a row were lost before anything new was saved; mend what the lines '
-        f'above tell; {leaving.RESUMES}',
+        f'{MOST_IDLE} rounds in a row were lost before anything new was saved; fix the errors '
+        f'reported above; {leaving.RESUMES}',
       )
     self._is_between, self._since = True, now
 

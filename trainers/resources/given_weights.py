@@ -99,7 +99,10 @@ def _load(
   part = getattr(model, 'pretrained', '')  # a module; '' for the whole model
   model = getattr(model, part) if part else model
   if model is None or image_shape is None or len(image_shape) != 3:
-    raise InputError(f'{key}: weights fill a network for images, and this config has none')
+    raise InputError(
+      f'{key}: weights are for a network on images, which this config lacks; leave {key} empty, or '
+      f'add such a model'
+    )
   crop = {name: value for name, value in task.items() if name == 'crop'}
   shape = call(cropped, crop, 'task', image_shape=image_shape)
   with _told_of(key):

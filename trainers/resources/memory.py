@@ -45,5 +45,5 @@ def check_fits(tree: PyTree, places: PyTree, what: str) -> None:
   needed, there = sum(jax.tree.leaves(sizes)), device_bytes()
   if needed > there:
     raise InputError(
-      f'{what}: it takes {needed / 1e9:.3g} GB of a device that has {there / 1e9:.3g}'
+      f'{what}: it takes {needed / 1e9:.3g} GB, but a device has {there / 1e9:.3g} GB'
     )

@@ -76,11 +76,14 @@ def set_cpu_devices(count: int) -> None:
   except RuntimeError:
     there, wanted = jax.device_count(), own * store.count()
     if jax.default_backend() == 'cpu' and there != wanted:
-      logging.warning('JAX already runs on %d CPU devices, not %d', there, wanted)
+      logging.warning(
+        'cpu_devices has no effect: JAX already runs on %d CPU devices, not %d; set it before JAX '
+        'computes anything', there, wanted,
+      )  # fmt: skip
   if count % processes and jax.default_backend() == 'cpu':
     raise InputError(
-      f'cpu_devices = {count}, those of the whole run, cannot be divided among {processes} '
-      f'processes; set --config.cpu_devices to a multiple'
+      f'cpu_devices = {count}, the number for the whole run, cannot be divided among {processes} '
+      f'processes; set --config.cpu_devices to a multiple of {processes}'
     )
 
 
@@ -104,7 +107,10 @@ def make_mesh(population: Size = 1, data: Size = 1, model: Size = 1) -> Mesh:
   shape = ' x '.join(f'{name} {size}' for name, size in axes.items() if size != -1)
   taken = math.prod(size for size in axes.values() if size != -1)
   if taken > there:
-    raise InputError(f'mesh: {shape} needs {taken} devices, but there are {there}')
+    raise InputError(
+      f'mesh: {shape} needs {taken} devices, but there are {there}; lower a size or, on a CPU, '
+      f'raise cpu_devices'
+    )
   axes |= dict.fromkeys(free, there // taken)
   taking = _repeated(math.prod(axes.values()), shape)
   grid = np.asarray(taking).reshape((-1, *axes.values()))
@@ -146,7 +152,8 @@ def build_mesh(spec: Mapping[str, int], stage: str, batch_sizes: Sequence[int] =
   for size in batch_sizes:
     if size % mesh.shape['data']:
       raise InputError(
-        f'{stage}.mesh.data = {mesh.shape["data"]} does not divide a batch of {size}'
+        f'{stage}.mesh.data = {mesh.shape["data"]} does not divide a batch of {size}; set it to a '
+        f'divisor'
       )
   _warm_up(mesh)
   return mesh
@@ -224,7 +231,8 @@ def placed(mesh: Mesh, rules: Sequence[tuple[str, Sequence[str | None]]], tree: 
         for size, axis in zip(leaf.shape, axes, strict=True):
           if axis is not None and size % mesh.shape[choose(axis, mesh.shape, 'axis of the mesh')]:
             raise InputError(
-              f'mesh.{axis} = {mesh.shape[axis]} does not divide {name} of shape {leaf.shape}'
+              f'mesh.{axis} = {mesh.shape[axis]} does not divide {name} of shape {leaf.shape}; '
+              f'lower it, or change train.placement'
             )
         return NamedSharding(mesh, P(*axes))
     return replicated(mesh)
@@ -232,7 +240,10 @@ def placed(mesh: Mesh, rules: Sequence[tuple[str, Sequence[str | None]]], tree: 
   places = jax.tree_util.tree_map_with_path(place, tree)
   unused = [pattern for number, (pattern, _) in enumerate(rules) if number not in used]
   if unused:
-    raise InputError(f'placement: no array of the state matches {unused[0]!r}')
+    raise InputError(
+      f'train.placement: no array of the state matches {unused[0]!r}, has as many axes as that '
+      f'rule and is left by the rules before it; correct the rule or remove it'
+    )
   return places
 
 

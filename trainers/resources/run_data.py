@@ -54,7 +54,10 @@ def load(config: blocks.PipelineConfig) -> Data:
   _compare(sources)
   shapes = {name: _shape_of(source, config.feed) for name, source in sources.items()}
   if len(set(shapes.values())) > 1:
-    raise InputError(f'all sources must have images of one shape, not {shapes}')
+    raise InputError(
+      f'all sources must have images of one shape, not {shapes}; give them one size, or transforms '
+      f'in feed that do'
+    )
   parts = {
     choose(name, sources, 'source'): split_classes(
       len(sources[name]['train'].class_names), sizes, config.seed, f'class_split.{name}'

@@ -51,13 +51,13 @@ def build(
   built = _named(block, spec, task, rule, mesh)
   if fed and spec.objective == 'mean':
     raise InputError(
-      "meta_train.objective must be 'final' where the host feeds the images: set "
-      'feed.chunk_steps = 0'
+      "meta_train.objective must be 'final' where the host feeds the images: set it to 'final', or "
+      'set feed.chunk_steps = 0'
     )
   if fed and not isinstance(built, EvolutionStrategy):
     raise InputError(
-      f'{block["name"]} has no ask and tell, so the host cannot feed its candidates: '
-      f'set feed.chunk_steps = 0'
+      f'the estimator {block["name"]} has no ask and tell, so the host cannot feed its candidates: '
+      f'set feed.chunk_steps = 0, or use nes or full_es'
     )
   if isinstance(built, OnlineEstimator):
     _check_mesh(built, block['name'], mesh)
@@ -109,5 +109,5 @@ def _check_mesh(built: OnlineEstimator, name: str, mesh: Mesh) -> None:
   if built.particles % mesh.shape['population']:
     raise InputError(
       f'meta_train.mesh.population = {mesh.shape["population"]} does not divide '
-      f'estimator.particles = {built.particles}'
+      f'estimator.particles = {built.particles}; change one of them'
     )

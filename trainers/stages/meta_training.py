@@ -68,7 +68,8 @@ def build(
   seed = run_data.stream_seed(data.seed, 'meta_train')
   if data.feed.chunk_steps and spec.eval_every:
     raise InputError(
-      'meta_train.eval_every must be 0 where the host feeds the images: set feed.chunk_steps = 0'
+      'meta_train.eval_every must be 0 where the host feeds the images: set it to 0, or set '
+      'feed.chunk_steps = 0'
     )
   batches = [config.episodes.batch_size, config.episodes.eval_size]
   plan = MetaTrain(

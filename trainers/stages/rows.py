@@ -83,7 +83,9 @@ def baseline(name: str, block: blocks.Baseline, params: Params, seed: int) -> Ro
     theta = jax.jit(lambda key: rule.init(key, params))(jax.random.key(seed))
     return Row(name, [''], rule, jax.tree.map(lambda x: x[None], theta), by_hand)
   if 'learning_rate' in block.rule:
-    raise InputError(f'{where} has learning_rates, so its rule has no learning_rate')
+    raise InputError(
+      f'{where} has learning_rates, so its rule must not set learning_rate; leave out one of them'
+    )
   thetas = {'learning_rate': np.asarray(rates, np.float32)}
   if not by_hand:
     try:

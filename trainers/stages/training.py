@@ -224,7 +224,10 @@ def _check_start(plan: Train) -> None:
   for path in sorted(shapes[0].keys() | shapes[1].keys()):
     there, here = (side.get(path, 'nothing') for side in shapes)
     if there != here:
-      raise InputError(f'start has {there} at {path}, the model here has {here}; use its model')
+      raise InputError(
+        f'start has {there} at {path}, but the model here has {here}; use the model that start was '
+        f'trained with'
+      )
 
 
 def best(folder: Folder, last: TrainState) -> tuple[InnerState, int]:

@@ -200,7 +200,8 @@ def _default(
   value = arguments.get(hyper, _parameters(factory)[hyper].default)
   if not (isinstance(value, float) and 0.0 < value < math.inf):
     raise InputError(
-      f'{name}.{hyper} = {value} cannot be learned: it must start from a real number above 0'
+      f'{name}.{hyper} = {value} cannot be learned: only a float above 0 can, such as 0.9; leave '
+      f'{hyper} out of learnable'
     )
   return value
 

@@ -152,8 +152,10 @@ def _init(spec: _Spec, key: jax.Array, params: Params) -> Theta:
   mlp_key, embedding_key = jax.random.split(key)
   paths = layer_paths(params)
   if len(set(paths)) < len(paths):
+    double = sorted({path for path in paths if paths.count(path) > 1})
     raise InputError(
-      f'two layers have the same path, so they cannot be told apart: {sorted(paths)}'
+      f'two layers have the same path, so they cannot be told apart: {", ".join(double)}; rename '
+      f'one of them'
     )
   theta: dict[str, Any] = {'directions': {name: d.init() for name, d in spec.base.items()}}
   if spec.identity == 'embedding':
@@ -215,8 +217,8 @@ def _retarget(spec: _Spec, theta: Theta, params: Params, on_mismatch: str = 'err
   missing, extra = sorted(set(paths) - set(known)), sorted(set(known) - set(paths))
   remedy = "; on_mismatch='mean_embedding' gives new layers the mean of the others"
   raise InputError(
-    f'theta was meta-trained for other layers: it lacks {", ".join(missing) or "none"} and also '
-    f'has {", ".join(extra) or "none"}{remedy if spec.identity == "embedding" else ""}'
+    f'theta was meta-trained for other layers: it lacks {", ".join(missing) or "none"} and has '
+    f'{", ".join(extra) or "none"} in addition{remedy if spec.identity == "embedding" else ""}'
   )
 
 

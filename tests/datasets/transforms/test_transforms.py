@@ -187,7 +187,7 @@ def test_signs_and_sub_policies_are_drawn_evenly(monkeypatch):
   [
     ({'name': 'flip'}, r'feed\.train must be a list of blocks'),
     ('flip', r'feed\.train must be a list of blocks'),
-    (['flip'], r'feed\.train\[0\]: a transform must be a block'),
+    (['flip'], r'feed\.train\[0\]: the transform must be a block'),
     ([{'name': 'flip'}, {'name': 'crop'}], r"feed\.train\[1\]: there is no transform 'crop'"),
     ([{'name': 'flip', 'p': 0.5}], r"flip has no 'p'.*it takes probability"),
     ([{'name': 'flip', 'probability': 1.5}], r'probability must be at least 0 and at most 1'),

@@ -55,7 +55,9 @@ def test_a_file_tells_what_it_is(saved):
 def test_other_layers_are_refused_by_name_or_get_the_mean_embedding(saved):
   path, _ = saved
   other = {'Dense_0': PARAMS['Dense_0'], 'logits': jnp.ones(4)}
-  with pytest.raises(l2o.InputError, match=r'lacks logits and also has head.*mean_embedding'):
+  with pytest.raises(
+    l2o.InputError, match=r'lacks logits and has head in addition.*mean_embedding'
+  ):
     l2o.load(path, other, num_steps=5)
   updates = first_update(l2o.load(path, other, 5, on_mismatch='mean_embedding'), other)
   assert np.all(updates['logits'] != 0)
@@ -82,7 +84,7 @@ def test_another_format_is_refused_by_its_number(tmp_path):
   hashed = text.encode() + b'\nw float32 (2,)\n' + 2 * b'\x00\x00\x80\x3f'
   metadata = {'l2o': text, 'sha256': hashlib.sha256(hashed).hexdigest()}
   safetensors.numpy.save_file(arrays, tmp_path / 'new.safetensors', metadata=metadata)
-  with pytest.raises(l2o.InputError, match='has format 2, this version of l2o reads 1'):
+  with pytest.raises(l2o.InputError, match='has format 2, but this version of l2o reads 1'):
     l2o.read(tmp_path / 'new.safetensors')
 
 

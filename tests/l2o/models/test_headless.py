@@ -84,10 +84,10 @@ def test_a_classifier_needs_classes():
 @pytest.mark.parametrize(
   ('encoder', 'says'),
   [
-    ({'name': 'mlp'}, 'must be one of CifarResNet, EfficientNetLite0, .*, without num_classes'),
-    ({'name': 'cifar_resnet', 'num_classes': 10}, 'must be one of .*, without num_classes'),
+    ({'name': 'mlp'}, 'must have the name cifar_resnet, efficientnet_lite0, .* and no num_classes'),
+    ({'name': 'cifar_resnet', 'num_classes': 10}, 'must have the name .* and no num_classes'),
     ({'name': 'lstm'}, 'encoder lstm needs num_outputs'),
-    ({'name': 'lstm', 'num_outputs': 2}, "must be one of .* not {'name': 'lstm'"),
+    ({'name': 'lstm', 'num_outputs': 2}, "must have the name .* not {'name': 'lstm'"),
     ({'name': 'lite0'}, "there is no encoder 'lite0'"),
   ],
 )

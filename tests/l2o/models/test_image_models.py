@@ -88,5 +88,5 @@ def test_the_width_is_the_largest_that_fits(max_bytes):
 
 
 def test_a_budget_that_holds_no_network_is_refused():
-  with pytest.raises(l2o.InputError, match='40 bytes do not hold a Siren of 7 layers'):
+  with pytest.raises(l2o.InputError, match='40 bytes are too few for a Siren of 7 layers'):
     siren_width(40)

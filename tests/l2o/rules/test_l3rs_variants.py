@@ -99,7 +99,7 @@ def test_theta_for_other_layers_is_refused_naming_both_sides(identity):
   rule = l2o.rule('l3rs', identity=identity)
   theta = rule.init(jax.random.key(0), {'body': jnp.ones(2), 'head': jnp.ones(1)})
   params = {'body': jnp.ones(2), 'logits': jnp.ones(1)}
-  with pytest.raises(l2o.InputError, match='it lacks logits and also has head'):
+  with pytest.raises(l2o.InputError, match='it lacks logits and has head in addition'):
     rule.retarget(theta, params)
   if identity == 'per_layer_mlp':
     with pytest.raises(l2o.InputError, match='lacks logits'):

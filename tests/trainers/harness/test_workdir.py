@@ -58,7 +58,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 
 def test_an_unreadable_config_is_refused(tmp_path):
-  for broken, says in (('{', 'is damaged'), ('[]', 'is no config')):
+  for broken, says in (('{', 'is damaged'), ('[]', 'is not a config')):
     (tmp_path / 'config.json').write_text(broken)
     with pytest.raises(InputError, match=says):
       workdir.is_finished(Folder(tmp_path), CONFIG)

@@ -175,11 +175,15 @@ def test_a_finished_run_no_longer_needs_its_file(finished, elsewhere, capsys):
   execute(pipeline_config(), finished)
   (elsewhere / 'vit.safetensors').unlink()
   execute(pipeline_config(), finished)
-  assert capsys.readouterr().out.count('holds this run, finished') == 2
+  assert capsys.readouterr().out.count('already holds this run, finished') == 2
 
 
 def test_a_record_that_is_damaged_is_refused(half):
-  for broken, says in (('{', 'is damaged'), ('[]', 'is no record'), ('{"a": {}}', 'a needs file')):
+  for broken, says in (
+    ('{', 'is damaged'),
+    ('[]', 'is not a record'),
+    ('{"a": {}}', 'a needs file'),
+  ):
     (half / WEIGHTS).write_text(broken)
     with pytest.raises(InputError, match=says):
       execute(pipeline_config(), half)

@@ -133,7 +133,7 @@ def test_a_papers_value_of_the_wrong_kind_is_refused(tmp_path):
     swept(wrong, tmp_path, Runner())
   row = common.sweep_row('adam', 70.0, {})
   wrong = common.freeze(common.ConfigDict(tiny_job() | {'sweep': [row]}))
-  with pytest.raises(InputError, match="row 'adam' must be measures and values, not 70"):
+  with pytest.raises(InputError, match="row 'adam' must be a block of measures and values, not 70"):
     swept(wrong, tmp_path, Runner())
 
 

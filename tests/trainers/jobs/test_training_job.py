@@ -147,9 +147,9 @@ def test_what_no_job_can_start_from_is_refused(ended, tmp_path):
     (
       ended,
       {'model.features': (5,)},
-      r'start has float32\[8\] at params/Dense_0/bias, the model here has float32\[5\]',
+      r'start has float32\[8\] at params/Dense_0/bias, but the model here has float32\[5\]',
     ),
-    (ended, {'model.features': ()}, 'params/Dense_0/bias, the model here has nothing'),
+    (ended, {'model.features': ()}, 'params/Dense_0/bias, but the model here has nothing'),
     (ended, {'seed': 1}, 'so that classes of the one may be in the other'),
     (ended, {'batch_source.split': {'new': 4, 'old': 5}}, 'so that classes of the one may'),
     (

@@ -205,4 +205,4 @@ def test_jax_finds_the_processes(cluster, monkeypatch):
     assert 'sum 1 over 1 devices' in end.output
   else:
     assert end.code == 2, end
-    assert '--detect_processes finds no processes' in end.sentences[0]
+    assert '--detect_processes cannot connect the processes' in end.sentences[0]

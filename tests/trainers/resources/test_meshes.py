@@ -93,7 +93,7 @@ def test_a_batch_that_cannot_be_split_evenly_is_refused():
 def test_more_cpu_devices_after_the_first_computation_is_a_warning(caplog):
   meshes.set_cpu_devices(3)
   assert jax.device_count() == 8
-  assert 'JAX already runs on 8 CPU devices, not 3' in caplog.text
+  assert 'cpu_devices has no effect: JAX already runs on 8 CPU devices, not 3' in caplog.text
 
 
 def test_in_an_elastic_round_each_process_keeps_its_share_of_the_devices(monkeypatch, caplog):

@@ -117,7 +117,9 @@ def test_a_plan_counts_the_steps_of_a_window(name, steps):
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written():
-  with pytest.raises(InputError, match=r'population = 2 does not divide estimator\.particles = 3'):
+  with pytest.raises(
+    InputError, match=r'population = 2 does not divide estimator\.particles = 3; change'
+  ):
     plan({'name': 'pes', 'particles': 3})
   with pytest.raises(InputError, match='has no ask and tell, so the host cannot feed'):
     plan(BLOCKS['pes'], **{'feed.chunk_steps': 2})
