@@ -181,10 +181,9 @@ def hub_rows(hand_designed: dict[str, Any], celo: str) -> list[dict[str, Any]]:
 
 
 def tuned_rows(hand_designed: dict[str, Any], rates: Sequence[float]) -> list[dict[str, Any]]:
-  """More rows: the hand-designed optimizer at other rates, which decay to zero.
+  """More rows: the hand-designed optimizer at other rates; without a schedule, decaying linearly.
 
-  A paper's rate may be far from the best one. A constant rate decays linearly here; one with a
-  schedule keeps it.
+  A paper's rate may be far from the best one.
 
   Args:
     hand_designed: a rule.

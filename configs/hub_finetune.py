@@ -9,7 +9,7 @@ classes, once per seed; then all of it is trained on the other 50, with a new he
 rates (warm-up over a tenth, cosine), a learned optimizer, LGL2O, HUB inverted and block-wise, and
 the L3RS of docs/results/l3rs_cifar100.md, which was meta-trained on 25 of the 100 classes. The
 learned optimizer is Celo if `celo=FILE` names its released weights, otherwise `velo-quickstart`;
-`celo2=FILE` adds rows with the released Celo2, in HUB block-wise.
+`celo2=FILE` adds rows with the released Celo2: alone at five rates, in LGL2O and in block-wise HUB.
 
 With `weights=FILE` nothing is pretrained here: every row starts from the ResNet-20 in that file,
 which others trained on CIFAR-10 (docs/howto/pretrained.md). Its layers are new to that L3RS, which

@@ -115,7 +115,9 @@ def _row(config: Mapping[str, Any], which: str) -> Mapping[str, Any]:
   from trainers.jobs import sweep_plan
 
   if which in ('', 'list'):
-    raise InputError('--plan is for one run of a sweep: add its number, --sweep_row=1')
+    raise InputError(
+      '--plan is for one run of a sweep: add its number or name, as --sweep_row=list prints them'
+    )
   run = sweep_plan.chosen(sweep_plan.build(config, Folder(pathlib.Path())), which)[-1]
   return {**run.config, 'start': ''} if run.cause else run.config
 

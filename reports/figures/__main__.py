@@ -36,6 +36,8 @@ def main() -> None:
 
 def _draw(run: pathlib.Path, out: pathlib.Path | None, rows: Sequence[str]) -> None:
   if run.is_dir():
+    if rows and not out:
+      raise InputError('--row needs --out=FOLDER: the figures in the workdir are of all rows')
     loaded = workdir.load(run)
     figures = of_run.of_run(of_run.only(loaded, rows) if rows else loaded)
     folder, prefix = run / workdir.FIGURES, ''

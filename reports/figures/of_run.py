@@ -43,7 +43,7 @@ def only(run: Workdir, rows: Sequence[str]) -> Workdir:
   if not (run.is_sweep and run.is_job):
     raise InputError(f'{run.path} has no rows to choose: --row is for sweeps of training jobs')
   known = {row['table']: row for row in run.config['sweep']}
-  chosen = [known[choose(row, known, f'row of {run.path}')] for row in rows]
+  chosen = [known[choose(row, known, f'row of {run.path}')] for row in dict.fromkeys(rows)]
   return run._replace(config={**run.config, 'sweep': chosen})
 
 

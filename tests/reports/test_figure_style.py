@@ -168,7 +168,7 @@ def test_rows_of_a_sweep_can_be_drawn_alone(tmp_path):
   for row, values in losses.items():
     made_run.job(sweep / row / 'seed_0', losses=values)
   run = workdir.load(sweep)
-  chosen = of_run.of_run(of_run.only(run, ['hub', 'adam']))['training']
+  chosen = of_run.of_run(of_run.only(run, ['hub', 'adam', 'hub']))['training']
   drawn = {name: line.get_ydata() for name, line in lines_of(chosen.axes[0]).items()}
   assert list(drawn) == ['hub', 'adam']
   np.testing.assert_allclose(drawn['hub'], losses['hub'])
@@ -176,4 +176,5 @@ def test_rows_of_a_sweep_can_be_drawn_alone(tmp_path):
     of_run.only(run, ['adm'])
   with pytest.raises(InputError, match='--row is for sweeps of training jobs'):
     of_run.only(workdir.load(sweep / 'adam' / 'seed_0'), ['adam'])
+  assert '--row needs --out=FOLDER' in draw(sweep, '--row=adam').stderr
   assert '--row is for the workdir of a sweep' in draw(tmp_path / 'x.npz', '--row=adam').stderr

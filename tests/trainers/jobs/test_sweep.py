@@ -165,8 +165,10 @@ def test_a_row_alone_makes_no_table_and_the_plain_command_completes_it(tmp_path,
 
 
 @pytest.mark.parametrize('only', ['0', '5', '-1', 'x', 'base', 'base/seed_1', '²'])
-def test_a_number_that_no_run_has_is_refused(only, tmp_path):
-  with pytest.raises(InputError, match='must be a number from 1 to 4 or a name, as'):
+def test_a_run_that_the_sweep_lacks_is_refused(only, tmp_path):
+  with pytest.raises(
+    InputError, match=f'must be a number from 1 to 4 or a name, as.* not {only!r}'
+  ):
     swept(config(), tmp_path / 'new', never, only=only)
   assert not (tmp_path / 'new').exists()
 

@@ -172,7 +172,7 @@ def test_sizes_of_shapes_as_xla_writes_them():
   ('changes', 'topology', 'says'),
   [
     ({'sweep': [{'table': 'a', 'diff': {}}]}, '', '--plan is for one run of a sweep'),
-    ({}, 'v5e:3x5x7', 'no topology that libtpu knows|needs libtpu: pip install'),
+    ({}, 'v5e:3x5x7', 'not a topology that libtpu knows|needs libtpu: pip install'),
     ({'estimator.population': 3}, '', 'population must be even'),
   ],
 )
