@@ -59,7 +59,7 @@ RULES = [
   ({'name': 'celo2_base', 'weight_decay': -1.0}, 'weight_decay must be'),
   ({'name': 'lgl2o', 'period': 1.5, **SIDES}, 'period must be a whole number of at least 1, not 1'),
   ({'name': 'lgl2o', 'period': True, **SIDES}, 'period must be'),
-  ({'name': 'hub', 'weighting': 3, **SIDES}, 'a weighting must be a block'),
+  ({'name': 'hub', 'weighting': 3, **SIDES}, 'the weighting must be a block'),
 ]
 MODEL_ARGUMENTS = [
   ({'name': 'mlp', 'num_classes': 2, 'features': (8, 0)}, r'features\[1\] must be at least 1'),
