@@ -304,9 +304,9 @@ def main() -> None:
     found = {name: gather(runs.split(','), dict(options.rename)) for name, runs in options.suites}
     suites = {name: profiles(of_suite) for name, of_suite in found.items()}
     horizons = {name: sorted(of_suite['K'].unique()) for name, of_suite in found.items()}
-    print(render(suites, horizons))
     if options.figure:
       atomic.replace(options.figure, style.png(figure(suites, horizons)))
+  print(render(suites, horizons))
 
 
 if __name__ == '__main__':

@@ -130,8 +130,10 @@ def read(path: pathlib.Path, remedy: str) -> pd.DataFrame:
     return _parse(gzip.decompress(path.read_bytes()).decode())
   except FileNotFoundError as error:
     raise InputError(f'{path} is missing; {remedy}') from error
-  except OSError as error:  # includes BadGzipFile, which has no errno
-    reason = error.strerror or str(error)
+  except OSError as error:
+    if error.errno is not None:  # BadGzipFile, which is one, has none
+      raise InputError(f'{path} cannot be read ({error.strerror}); {remedy}') from error
+    reason = str(error)
   except (ValueError, OverflowError, EOFError, zlib.error) as error:
     reason = first_line(error)
   raise InputError(f'{path} is damaged ({reason}); {remedy}')

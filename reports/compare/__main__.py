@@ -33,8 +33,8 @@ def main() -> None:
   options = parser.parse_args()
   with in_one_sentence():
     found = compare.gather(options.runs)
-    print(compare.text(found))
     atomic.replace(options.out, render(compare.document(found)).encode())
+  print(compare.text(found))
   print(f'\n{options.out}')
 
 

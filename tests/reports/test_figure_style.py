@@ -156,6 +156,8 @@ def test_a_figure_is_drawn_from_a_trace(tmp_path, rng):
 def test_a_run_that_has_not_ended_is_refused(tmp_path):
   with pytest.raises(InputError, match=r'holds no run: it has no config\.json'):
     workdir.load(tmp_path)
+  with pytest.raises(InputError, match=r'cannot be read \(Is a directory\)'):
+    workdir.read(tmp_path)
   (tmp_path / 'config.json').write_text(json.dumps({'sweep': [], 'meta_evaluate': {}}))
   with pytest.raises(InputError, match='is not finished'):
     of_run.of_run(workdir.load(tmp_path))

@@ -100,7 +100,7 @@ def test_every_bit_that_is_flipped_is_noticed(tmp_path):
 def test_what_is_not_there_is_missing_and_a_folder_is_refused(tmp_path):
   with pytest.raises(InputError, match='is missing; delete it'):
     records.read(tmp_path / 'none', 'delete it')
-  with pytest.raises(InputError, match=r'is damaged .*directory'):
+  with pytest.raises(InputError, match=r'cannot be read .*directory'):
     records.read(tmp_path, 'delete it')
 
 

@@ -181,6 +181,19 @@ def test_what_cannot_be_planned_is_one_sentence(changes, topology, says):
     run.plan(tiny(**changes), topology)
 
 
+def test_a_run_of_a_sweep_is_planned_by_number_or_name(capsys):
+  rows = [
+    {'table': name, 'diff': {'train.num_steps': steps}} for name, steps in (('a', 2), ('b', 3))
+  ]
+  config = tiny_job(sweep=rows, sweep_seeds=(4,))
+  for which, steps in (('1', 2), ('2', 3), ('b/seed_4', 3)):
+    run.plan(config, sweep_row=which)
+    assert f'a step, {steps} times' in capsys.readouterr().out
+  for wrong in ('3', 'b', 'list'):
+    with pytest.raises(InputError, match=r'its number or name|from 1 to 2 or a name'):
+      run.plan(config, sweep_row=wrong)
+
+
 @pytest.mark.parametrize(('named', 'used'), [('UNKNOWN', 'O1'), ('O3', 'O3')])
 def test_a_pod_is_compiled_for_quickly_unless_a_level_is_named(named, used, monkeypatch):
   levels = []
